@@ -1,0 +1,157 @@
+"""What goes into a probe and what comes out: plain data, no Django, no Celery.
+
+A ``Sample`` is one model version as a probe sees it. A ``Finding`` is what one probe says
+about one subject under one rule. A probe scores, abstains or fails; it never decides.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Protocol
+
+Evidence = Mapping[str, object]
+
+
+class Outcome(StrEnum):
+    """How a probe ended on one subject."""
+
+    SCORED = "scored"
+    ABSTAINED = "abstained"  # the probe does not apply here, and says why
+    FAILED = "failed"  # the probe could not look; never a pass
+
+
+class Stage(StrEnum):
+    """Which triage job runs a probe: those that read weights, or those that read pictures."""
+
+    FILES = "files"
+    PREVIEWS = "previews"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The thing a finding speaks about, by kind and by the key the caller gave it."""
+
+    kind: Literal["version", "file", "preview"]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """One idea that pictures are scored against."""
+
+    slug: str
+    prohibited: tuple[str, ...]
+    contrast: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A clause of the policy, as far as probes need it.
+
+    ``signals`` names the kinds of evidence that fall under the rule, such as
+    ``"previews"`` or ``"container.code"``. ``review`` and ``hold`` are scores in 0..1.
+    """
+
+    slug: str
+    title: str
+    review: float
+    hold: float
+    signals: tuple[str, ...] = ()
+    concepts: tuple[Concept, ...] = ()
+    combine: Literal["any", "all"] = "any"
+    terms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One version of the policy. ``templates`` hold one ``{}`` each and wrap every prompt."""
+
+    name: str
+    version: int
+    rules: tuple[Rule, ...]
+    neutral: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ("{}",)
+
+    def rules_for(self, signal: str) -> tuple[Rule, ...]:
+        """Return the rules under which this kind of evidence falls."""
+        return tuple(rule for rule in self.rules if signal in rule.signals)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFile:
+    """A file of weights. ``name`` is the uploader's and is data, never a path."""
+
+    key: str
+    name: str
+    path: Path
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A picture the uploader shows. ``prompt`` is what they say it was made with."""
+
+    key: str
+    name: str
+    path: Path
+    sha256: str
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One model version with everything a probe may look at."""
+
+    key: str
+    policy: Policy
+    title: str = ""
+    description: str = ""
+    base_model: str = ""
+    tags: tuple[str, ...] = ()
+    trigger_words: tuple[str, ...] = ()
+    files: tuple[WeightFile, ...] = ()
+    previews: tuple[Preview, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one probe says about one subject.
+
+    ``rule`` is a slug, or empty where no rule is concerned. ``score`` lies in 0..1 and is set
+    exactly when the outcome is ``SCORED``. ``reason`` is a sentence for people and ``code`` the
+    same for machines. ``evidence`` is JSON-serialisable and holds all that is needed to explain
+    the score later. ``versions`` names what made it: probe, encoder, policy.
+    """
+
+    probe: str
+    subject: Subject
+    outcome: Outcome
+    reason: str
+    code: str
+    rule: str = ""
+    score: float | None = None
+    review: float | None = None
+    hold: float | None = None
+    evidence: Evidence = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a finding that could be mistaken for a pass."""
+        if (self.score is not None) != (self.outcome is Outcome.SCORED):
+            raise ValueError("A finding has a score exactly when its outcome is 'scored'.")
+        if self.score is not None and not 0.0 <= self.score <= 1.0:
+            raise ValueError(f"A score lies in 0..1, not {self.score}.")
+
+
+class Probe(Protocol):
+    """Looks at one thing and says what it found."""
+
+    name: str
+    version: str
+    stage: Stage
+
+    def examine(self, sample: Sample) -> Iterable[Finding]:
+        """Yield findings, at least one for each subject the probe is there for."""
+        ...
