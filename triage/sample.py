@@ -6,6 +6,7 @@ about one subject under one rule. A probe scores, abstains or fails; it never de
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol
@@ -46,11 +47,33 @@ class Concept:
 
 
 @dataclass(frozen=True, slots=True)
+class TermGroup:
+    """Words and phrases that stand for one idea, such as "a child" or "a person class"."""
+
+    name: str
+    terms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TermCondition:
+    """Every group must occur.
+
+    With ``within`` set, in one text and with at most that many words between the first match and
+    the last; without it, anywhere among the texts about one subject.
+    """
+
+    groups: tuple[TermGroup, ...]
+    within: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """A clause of the policy, as far as probes need it.
 
     ``signals`` names the kinds of evidence that fall under the rule, such as
-    ``"previews"`` or ``"container.code"``. ``review`` and ``hold`` are scores in 0..1.
+    ``"previews"`` or ``"container.code"``. ``review`` and ``hold`` are scores in 0..1. How
+    ``terms`` are written and matched is in ``triage/terms.py``; one of them is enough, while
+    ``conditions`` ask for several together.
     """
 
     slug: str
@@ -61,6 +84,32 @@ class Rule:
     concepts: tuple[Concept, ...] = ()
     combine: Literal["any", "all"] = "any"
     terms: tuple[str, ...] = ()
+    conditions: tuple[TermCondition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """A person's permission to one creator. It can be withdrawn at any time.
+
+    ``rules`` are the slugs of the rules it lifts. ``until`` is the last day it holds, in UTC.
+    """
+
+    creator: str
+    rules: tuple[str, ...]
+    until: date | None = None
+    withdrawn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A real person whose likeness the operator's list protects.
+
+    ``consents`` holds only what this person gave to the creator of the sample at hand.
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    consents: tuple[Consent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +162,7 @@ class Sample:
     trigger_words: tuple[str, ...] = ()
     files: tuple[WeightFile, ...] = ()
     previews: tuple[Preview, ...] = ()
+    people: tuple[Person, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
