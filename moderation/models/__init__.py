@@ -1,0 +1,28 @@
+"""Every table: fields and constraints, no behaviour."""
+
+from moderation.models.accounts import Account
+from moderation.models.cases import Case, Finding, Report, TriageJob
+from moderation.models.catalog import ModelFile, ModelVersion, PreviewImage, UploadedModel
+from moderation.models.decisions import Appeal, Decision
+from moderation.models.policy import Policy, Prompt, Rule, Term
+from moderation.models.record import Event, Notice
+
+__all__ = [
+    "Account",
+    "Appeal",
+    "Case",
+    "Decision",
+    "Event",
+    "Finding",
+    "ModelFile",
+    "ModelVersion",
+    "Notice",
+    "Policy",
+    "PreviewImage",
+    "Prompt",
+    "Report",
+    "Rule",
+    "Term",
+    "TriageJob",
+    "UploadedModel",
+]

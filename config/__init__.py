@@ -1,0 +1,5 @@
+"""The composition root: names both apps and holds no logic."""
+
+from config.celery import app as celery_app
+
+__all__ = ["celery_app"]

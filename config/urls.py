@@ -1,0 +1,5 @@
+"""Where the pages are mounted."""
+
+from django.urls import URLPattern, URLResolver
+
+urlpatterns: list[URLPattern | URLResolver] = []

@@ -1,0 +1,96 @@
+"""The append-only record: writes events, seals each with the digest of the one before.
+
+Reads and writes ``Event`` alone. Never changes or removes one: triggers refuse it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from moderation.models import Account, Case, Event, ModelVersion
+
+GENESIS = "0" * 64
+# Any fixed number: serialises the writers of the chain on PostgreSQL. SQLite has one writer.
+_CHAIN_LOCK = 0x57454947
+
+
+def _digest(event: Event) -> str:
+    sealed = [
+        event.sequence,
+        event.at.isoformat(timespec="microseconds"),
+        event.action,
+        event.actor_id,
+        event.version_id,
+        event.case_id,
+        event.data,
+        event.previous_digest,
+    ]
+    text = json.dumps(sealed, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def event_record(
+    *,
+    action: str,
+    actor: Account | None,
+    version: ModelVersion | None = None,
+    case: Case | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> Event:
+    """Append one event to the chain, within the transaction of the deed itself.
+
+    ``actor`` is None where the machine acted. Raises TransactionManagementError outside of a
+    transaction: a deed and its record are written together or not at all.
+    """
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("An event is recorded with its deed.")
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CHAIN_LOCK])
+    last = Event.objects.order_by("-sequence").only("sequence", "digest").first()
+    event = Event(
+        sequence=last.sequence + 1 if last else 1,
+        at=timezone.now(),
+        action=action,
+        actor=actor,
+        version=version,
+        case=case,
+        data=dict(data or {}),
+        previous_digest=last.digest if last else GENESIS,
+    )
+    event.digest = _digest(event)
+    event.save(force_insert=True)
+    return event
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a walk along the chain found."""
+
+    events: int
+    head: str
+    bad_sequence: int | None = None
+    reason: str = ""
+
+
+def chain_verify(events: Iterator[Event] | None = None) -> Verification:
+    """Walk the whole chain and return its head, or the first row that does not hold."""
+    expected, previous, count = 1, GENESIS, 0
+    rows = Event.objects.order_by("sequence").iterator(2000) if events is None else events
+    for event in rows:
+        reason = ""
+        if event.sequence != expected:
+            reason = f"row {expected} is missing"
+        elif event.previous_digest != previous:
+            reason = "it does not follow from the row before it"
+        elif event.digest != _digest(event):
+            reason = "its content does not match its digest"
+        if reason:
+            return Verification(count, previous, expected, reason)
+        expected, previous, count = expected + 1, event.digest, count + 1
+    return Verification(count, previous)

@@ -1,0 +1,34 @@
+"""Starts work by task name, after commit. The only file that names tasks.
+
+A message is a hint: it may be lost or come twice, and the row it names stays the truth.
+"""
+
+import logging
+from functools import partial
+
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+logger = logging.getLogger(__name__)
+
+STAGE_TASKS = {"files": "triage.files", "previews": "triage.previews"}
+NOTICE_TASK = "moderation.notice_send"
+
+
+def _send(task: str, row_id: int) -> None:
+    try:
+        current_app.signature(task, args=(row_id,)).apply_async()
+    except (OperationalError, OSError) as error:
+        # The sweeper finds the row and sends again.
+        logger.warning("No message was sent for %s %s: %s", task, row_id, error)
+
+
+def wake_triage(*, stage: str, job_id: int) -> None:
+    """Wake a worker for a triage job once the transaction has been committed."""
+    transaction.on_commit(partial(_send, STAGE_TASKS[stage], job_id))
+
+
+def wake_notice(*, notice_id: int) -> None:
+    """Wake a worker to send a notice once the transaction has been committed."""
+    transaction.on_commit(partial(_send, NOTICE_TASK, notice_id))

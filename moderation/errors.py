@@ -1,0 +1,51 @@
+"""Refusals: a sentence for people, a code for machines, a status for HTTP."""
+
+
+class Refusal(Exception):
+    """Something asked for cannot be done; nothing was written.
+
+    ``sentence`` says what is wrong, where, and what to do. ``code`` is stable. ``field`` names
+    the form field concerned, if any.
+    """
+
+    status = 422
+    code = "refused"
+
+    def __init__(self, sentence: str, *, code: str | None = None, field: str | None = None) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.code = code or type(self).code
+        self.field = field
+
+
+class Invalid(Refusal):
+    """The input breaks a rule that the person can mend."""
+
+    code = "invalid"
+
+
+class NotAllowed(Refusal):
+    """This person may not do this to this thing."""
+
+    status = 403
+    code = "not_allowed"
+
+
+class Conflict(Refusal):
+    """Somebody or something else got there first."""
+
+    status = 409
+    code = "conflict"
+
+
+class IllegalTransition(Conflict):
+    """The state does not lead where it was asked to go."""
+
+    code = "illegal_transition"
+
+
+class TooLate(Refusal):
+    """A deadline has passed."""
+
+    status = 410
+    code = "too_late"

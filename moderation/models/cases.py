@@ -1,0 +1,209 @@
+"""The work on a version: triage jobs, findings, cases and reports."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from moderation.models.catalog import ModelFile, ModelVersion, PreviewImage
+from moderation.models.codes import new_code, new_token
+from moderation.models.policy import Policy, Rule
+from moderation.states import (
+    HELD_CASES,
+    OPEN_CASES,
+    CaseState,
+    Concern,
+    JobState,
+    Outcome,
+    ReportState,
+)
+
+REPORT_LENGTH = 4000
+
+
+class TriageJob(models.Model):
+    """One piece of machine work on a version. The row is the truth; a message only wakes."""
+
+    class Stage(models.TextChoices):
+        """Which probes the job runs."""
+
+        FILES = "files", "weights"
+        PREVIEWS = "previews", "previews"
+
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="jobs")
+    policy = models.ForeignKey(Policy, on_delete=models.PROTECT, related_name="+")
+    stage = models.CharField(max_length=10, choices=Stage.choices)
+    state = models.CharField(max_length=10, choices=JobState.choices, default=JobState.QUEUED)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    token = models.CharField(max_length=40, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    not_before = models.DateTimeField()
+    woken_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a worker was last told about the job."
+    )
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["version", "stage", "policy"], name="job_once_per_stage"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=JobState.RUNNING)
+                | (Q(lease_until__isnull=False) & ~Q(token="")),
+                name="job_running_has_lease_and_token",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["not_before"], condition=Q(state=JobState.QUEUED), name="job_due"
+            ),
+            models.Index(
+                fields=["lease_until"], condition=Q(state=JobState.RUNNING), name="job_leased"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stage} of {self.version_id}"
+
+
+class Finding(models.Model):
+    """What one probe said about one subject under one rule, with all that explains it."""
+
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="findings")
+    job = models.ForeignKey(TriageJob, on_delete=models.PROTECT, related_name="findings")
+    # Who said it about what under which rule: makes a second hand-in of the same job harmless.
+    key = models.CharField(max_length=200)
+    rule = models.ForeignKey(
+        Rule, null=True, blank=True, on_delete=models.PROTECT, related_name="findings"
+    )
+    file = models.ForeignKey(
+        ModelFile, null=True, blank=True, on_delete=models.PROTECT, related_name="findings"
+    )
+    preview = models.ForeignKey(
+        PreviewImage, null=True, blank=True, on_delete=models.PROTECT, related_name="findings"
+    )
+    probe = models.CharField(max_length=40)
+    outcome = models.CharField(max_length=10, choices=Outcome.choices)
+    concern = models.CharField(max_length=10, choices=Concern.choices)
+    score = models.FloatField(null=True, blank=True)
+    review = models.FloatField(null=True, blank=True)
+    hold = models.FloatField(null=True, blank=True)
+    code = models.CharField(max_length=80)
+    reason = models.TextField()
+    evidence = models.JSONField(default=dict)
+    versions = models.JSONField(default=dict)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["job", "key"], name="finding_once_per_job"),
+            models.CheckConstraint(
+                condition=Q(outcome=Outcome.SCORED, score__gte=0, score__lte=1)
+                | (~Q(outcome=Outcome.SCORED) & Q(score__isnull=True)),
+                name="finding_scored_has_score",
+            ),
+            models.CheckConstraint(
+                condition=~Q(outcome=Outcome.FAILED) | ~Q(concern=Concern.NONE),
+                name="finding_failed_is_never_a_pass",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.probe}: {self.reason}"
+
+
+class Case(models.Model):
+    """The one open moderation job on a version, to which findings and reports attach."""
+
+    class Source(models.TextChoices):
+        """What opened the case."""
+
+        TRIAGE = "triage", "a probe's finding"
+        REPORT = "report", "a report"
+
+    code = models.CharField(max_length=10, unique=True, default=new_code, editable=False)
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="cases")
+    state = models.CharField(max_length=10, choices=CaseState.choices, default=CaseState.QUEUED)
+    source = models.CharField(max_length=10, choices=Source.choices)
+    is_incomplete = models.BooleanField(
+        default=False, help_text="A probe failed or a triage job died: not everything was seen."
+    )
+    priority = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField()
+    claimed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="claimed_cases",
+    )
+    claimed_until = models.DateTimeField(null=True, blank=True)
+    opened_at = models.DateTimeField(auto_now_add=True)
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["version"],
+                condition=Q(state__in=sorted(OPEN_CASES)),
+                name="case_one_open_per_version",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    state__in=sorted(HELD_CASES),
+                    claimed_by__isnull=False,
+                    claimed_until__isnull=False,
+                )
+                | (~Q(state__in=sorted(HELD_CASES)) & Q(claimed_by__isnull=True)),
+                name="case_held_by_exactly_one",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["-priority", "due_at", "id"],
+                condition=Q(state=CaseState.QUEUED),
+                name="case_queue",
+            ),
+            models.Index(fields=["state", "due_at"], name="case_state"),
+        ]
+
+    def __str__(self) -> str:
+        return self.code
+
+
+class Report(models.Model):
+    """Somebody's notice that something is wrong with a version."""
+
+    code = models.CharField(max_length=10, unique=True, default=new_code, editable=False)
+    token = models.CharField(max_length=40, unique=True, default=new_token, editable=False)
+    case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="reports")
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="reports")
+    rule = models.ForeignKey(Rule, null=True, blank=True, on_delete=models.PROTECT)
+    reporter = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="reports",
+    )
+    email = models.EmailField("e-mail", blank=True)
+    text = models.TextField(max_length=REPORT_LENGTH)
+    state = models.CharField(
+        max_length=10, choices=ReportState.choices, default=ReportState.OPEN
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    answered_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["case", "reporter"],
+                condition=Q(reporter__isnull=False),
+                name="report_once_per_account_and_case",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.code
