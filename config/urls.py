@@ -1,5 +1,11 @@
 """Where the pages are mounted."""
 
-from django.urls import URLPattern, URLResolver
+from django.contrib import admin
+from django.urls import include, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns = [
+    path("", include("moderation.public.urls")),
+    path("studio/", include("moderation.creator.urls")),
+    path("console/", include("moderation.console.urls")),
+    path("admin/", admin.site.urls),
+]

@@ -53,9 +53,7 @@ def job_lease(*, job_id: int) -> Lease | None:
     """Take a queued job that is due, or return None if somebody else has it or it is done."""
     now = timezone.now()
     token = secrets.token_hex(16)
-    taken = TriageJob.objects.filter(
-        pk=job_id, state=JobState.QUEUED, not_before__lte=now
-    ).update(
+    taken = TriageJob.objects.filter(pk=job_id, state=JobState.QUEUED, not_before__lte=now).update(
         state=JobState.RUNNING,
         token=token,
         attempts=F("attempts") + 1,
@@ -111,18 +109,17 @@ def job_fail(lease: Lease, *, error: str) -> bool:
         job = _held(lease).first()
         if job is None:
             return False
-        return bool(_give_back(job, error=error, now=now))
+        return _give_back(job, error=error, now=now)
 
 
-def jobs_expire() -> list[TriageJob]:
-    """Take back the jobs whose lease ran out; return those that died of it."""
+def jobs_expire() -> int:
+    """Take back the jobs whose lease ran out; return how many."""
     now = timezone.now()
-    dead = []
     expired = TriageJob.objects.filter(state=JobState.RUNNING, lease_until__lt=now)
-    for job in expired.order_by("lease_until")[:SWEEP_LIMIT]:
-        if _give_back(job, error=LEASE_LOST, now=now, wait=False) and job.state == JobState.DEAD:
-            dead.append(job)
-    return dead
+    return sum(
+        _give_back(job, error=LEASE_LOST, now=now, wait=False)
+        for job in expired.order_by("lease_until")[:SWEEP_LIMIT]
+    )
 
 
 def jobs_resend() -> int:
@@ -143,9 +140,7 @@ def jobs_resend() -> int:
 
 
 def _held(lease: Lease) -> QuerySet[TriageJob]:
-    return TriageJob.objects.filter(
-        pk=lease.job_id, token=lease.token, state=JobState.RUNNING
-    )
+    return TriageJob.objects.filter(pk=lease.job_id, token=lease.token, state=JobState.RUNNING)
 
 
 def _give_back(job: TriageJob, *, error: str, now: datetime, wait: bool = True) -> bool:
@@ -153,9 +148,7 @@ def _give_back(job: TriageJob, *, error: str, now: datetime, wait: bool = True) 
     last = job.attempts >= settings.JOB_ATTEMPTS
     after = JobState.DEAD if last else JobState.QUEUED
     pause = timedelta(seconds=5 * 2 ** (job.attempts - 1)) if wait else timedelta()
-    changed = TriageJob.objects.filter(
-        pk=job.pk, token=job.token, state=JobState.RUNNING
-    ).update(
+    changed = _held(Lease(job.pk, job.token)).update(
         state=after,
         token="",
         lease_until=None,
@@ -164,6 +157,4 @@ def _give_back(job: TriageJob, *, error: str, now: datetime, wait: bool = True) 
         not_before=now + pause,
         finished_at=now if last else None,
     )
-    if changed:
-        job.state = after
     return bool(changed)

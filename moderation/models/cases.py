@@ -56,9 +56,7 @@ class TriageJob(models.Model):
             ),
         ]
         indexes = [
-            models.Index(
-                fields=["not_before"], condition=Q(state=JobState.QUEUED), name="job_due"
-            ),
+            models.Index(fields=["not_before"], condition=Q(state=JobState.QUEUED), name="job_due"),
             models.Index(
                 fields=["lease_until"], condition=Q(state=JobState.RUNNING), name="job_leased"
             ),
@@ -190,9 +188,7 @@ class Report(models.Model):
     )
     email = models.EmailField("e-mail", blank=True)
     text = models.TextField(max_length=REPORT_LENGTH)
-    state = models.CharField(
-        max_length=10, choices=ReportState.choices, default=ReportState.OPEN
-    )
+    state = models.CharField(max_length=10, choices=ReportState.choices, default=ReportState.OPEN)
     created_at = models.DateTimeField(auto_now_add=True)
     answered_at = models.DateTimeField(null=True, blank=True)
 

@@ -71,9 +71,7 @@ class Appeal(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
     )
     text = models.TextField(max_length=APPEAL_LENGTH)
-    state = models.CharField(
-        max_length=10, choices=AppealState.choices, default=AppealState.OPEN
-    )
+    state = models.CharField(max_length=10, choices=AppealState.choices, default=AppealState.OPEN)
     answer = models.TextField(blank=True)
     answered_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,

@@ -97,9 +97,7 @@ class Prompt(models.Model):
     class Meta:
         ordering = ["position"]
         constraints = [
-            models.UniqueConstraint(
-                fields=["rule", "concept", "kind", "text"], name="prompt_once"
-            ),
+            models.UniqueConstraint(fields=["rule", "concept", "kind", "text"], name="prompt_once"),
         ]
 
     def __str__(self) -> str:

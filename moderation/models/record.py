@@ -36,9 +36,7 @@ class Notice(models.Model):
     subject = models.CharField(max_length=250)
     text = models.TextField()
     html = models.TextField()
-    state = models.CharField(
-        max_length=10, choices=NoticeState.choices, default=NoticeState.QUEUED
-    )
+    state = models.CharField(max_length=10, choices=NoticeState.choices, default=NoticeState.QUEUED)
     attempts = models.PositiveSmallIntegerField(default=0)
     not_before = models.DateTimeField()
     error = models.TextField(blank=True)

@@ -1,0 +1,38 @@
+"""Accounts: people sign up. Roles are given by an admin, never by a form."""
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from moderation.audit import event_record
+from moderation.errors import Conflict, Invalid
+from moderation.models import Account
+
+
+def account_sign_up(*, username: str, email: str, password: str) -> Account:
+    """Create a creator's account.
+
+    Raises Invalid for a weak password or a bad name, Conflict if name or address are taken.
+    """
+    account = Account(username=username.strip(), email=email.strip().lower())
+    try:
+        validate_password(password, account)
+    except ValidationError as error:
+        raise Invalid(" ".join(error.messages), code="weak_password", field="password") from error
+    account.set_password(password)
+    try:
+        account.clean_fields()
+    except ValidationError as error:
+        field, messages = next(iter(error.message_dict.items()))
+        raise Invalid(" ".join(messages), field=field) from error
+    try:
+        with transaction.atomic():
+            account.save()
+            event_record(action="account.created", actor=account)
+    except IntegrityError as error:
+        raise Conflict(
+            "This name or e-mail address is taken. Log in instead, or choose another.",
+            code="taken",
+            field="username",
+        ) from error
+    return account

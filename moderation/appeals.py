@@ -1,0 +1,165 @@
+"""Appeals: a creator asks, and a person who took no part in the decision answers.
+
+Writes ``Appeal``; a won appeal restores the visibility stored in the decision.
+"""
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from moderation.audit import event_record
+from moderation.authz import Hidden, require_other_than_decider
+from moderation.cases import case_transition
+from moderation.errors import Conflict, Invalid, TooLate
+from moderation.models import Account, Appeal, Case, Decision, ModelVersion
+from moderation.models.decisions import APPEAL_LENGTH
+from moderation.notices import notice_issue
+from moderation.states import (
+    APPEALABLE_BY_CREATOR,
+    AppealState,
+    CaseState,
+    Visibility,
+)
+
+ANSWER_LENGTH = 5000
+
+
+def appeal_file(*, decision: Decision, text: str, actor: Account) -> Appeal:
+    """File the creator's appeal against a decision.
+
+    Raises Hidden to anybody else, TooLate after the window stored in the decision, Conflict if
+    there is an appeal already or the decision has been superseded.
+    """
+    if decision.creator_id != actor.pk:
+        raise Hidden
+    text = text.strip()
+    if not text:
+        raise Invalid("Say in a few words why the decision should be changed.", field="text")
+    if len(text) > APPEAL_LENGTH:
+        raise Invalid(
+            f"Your appeal is {len(text):,} characters long; {APPEAL_LENGTH:,} are the most.",
+            field="text",
+        )
+    if decision.action not in APPEALABLE_BY_CREATOR or decision.appeal_until is None:
+        raise Conflict("This decision restricts nothing, so there is nothing to appeal.")
+    now = timezone.now()
+    if now > decision.appeal_until:
+        raise TooLate(
+            f"The time to appeal ended on {decision.appeal_until:%d %B %Y at %H:%M} UTC, 184 days "
+            "after the decision. You may still turn to a certified out-of-court dispute "
+            "settlement body or to a court.",
+            code="appeal_too_late",
+        )
+    if Decision.objects.filter(
+        version=decision.version, decided_at__gt=decision.decided_at
+    ).exists():
+        raise Conflict(
+            "A newer decision has replaced this one; appeal that one.", code="superseded"
+        )
+    try:
+        with transaction.atomic():
+            appeal = Appeal.objects.create(
+                decision=decision,
+                case=decision.case,
+                appellant=actor,
+                decided_by=decision.decided_by,
+                text=text,
+                filed_at=now,
+            )
+            case_transition(case=decision.case, to=CaseState.APPEALED, actor=actor)
+            event_record(
+                action="appeal.filed",
+                actor=actor,
+                version=decision.version,
+                case=decision.case,
+                data={"appeal": appeal.code, "decision": decision.code},
+            )
+            notice_issue(
+                kind="appeal_received", version=decision.version, account=actor, decision=decision
+            )
+    except IntegrityError as error:
+        raise Conflict(
+            "You have appealed this decision already; it is being looked at.",
+            code="already_appealed",
+        ) from error
+    return appeal
+
+
+def appeal_answer(*, appeal: Appeal, outcome: AppealState, answer: str, actor: Account) -> Appeal:
+    """Uphold or overturn a decision, with reasons in own words.
+
+    Overturning restores the visibility the version had before; a version that had been waiting
+    in quarantine is published, since a person has now cleared it. Raises NotAllowed for whoever
+    took part in the decision, Conflict if the appeal is not in this moderator's hands.
+    """
+    answer = answer.strip()
+    if outcome not in {AppealState.UPHELD, AppealState.OVERTURNED}:
+        raise Invalid("Choose whether the decision stands or is overturned.", field="outcome")
+    if not answer:
+        raise Invalid("Give your reasons: the creator reads them.", field="answer")
+    if len(answer) > ANSWER_LENGTH:
+        raise Invalid(
+            f"The answer is {len(answer):,} characters long; {ANSWER_LENGTH:,} are the most.",
+            field="answer",
+        )
+    with transaction.atomic():
+        case = Case.objects.select_for_update(of=("self",)).get(pk=appeal.case_id)
+        require_other_than_decider(actor, case)
+        if case.state != CaseState.HEARING or case.claimed_by_id != actor.pk:
+            raise Conflict("Claim the appeal first, then answer it.", code="not_claimed")
+        now = timezone.now()
+        appeal.state, appeal.answer = outcome, answer
+        appeal.answered_by, appeal.answered_at = actor, now
+        appeal.save(update_fields=["state", "answer", "answered_by", "answered_at"])
+        case_transition(
+            case=case,
+            to=CaseState.CLOSED,
+            actor=actor,
+            claimed_by=None,
+            claimed_until=None,
+            closed_at=now,
+        )
+        event_record(
+            action=f"appeal.{outcome}",
+            actor=actor,
+            version=case.version,
+            case=case,
+            data={"appeal": appeal.code, "decision": appeal.decision.code},
+        )
+        if outcome == AppealState.OVERTURNED:
+            _restore(appeal, actor)
+        notice_issue(
+            kind=f"appeal_{outcome}",
+            version=case.version,
+            account=appeal.appellant,
+            decision=appeal.decision,
+            extra={"answer": answer, "answered_by": actor.pseudonym},
+        )
+    return appeal
+
+
+def _restore(appeal: Appeal, actor: Account) -> None:
+    version = ModelVersion.objects.select_for_update().get(pk=appeal.decision.version_id)
+    before = Visibility(version.visibility)
+    restored = Visibility(appeal.decision.previous_visibility)
+    if restored == Visibility.QUARANTINED:
+        restored = Visibility.PUBLISHED
+    version.visibility = restored
+    if restored == Visibility.PUBLISHED and version.published_at is None:
+        version.published_at = timezone.now()
+    version.save(update_fields=["visibility", "published_at"])
+    event_record(
+        action="version.restored",
+        actor=actor,
+        version=version,
+        case=appeal.case,
+        data={"from": before, "to": restored},
+    )
+    for report in appeal.case.reports.select_related("reporter"):
+        # Who was told that action was taken is told that it was taken back.
+        notice_issue(
+            kind="report_reversed",
+            version=version,
+            account=report.reporter,
+            email=report.email,
+            report=report,
+        )

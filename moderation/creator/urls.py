@@ -1,0 +1,18 @@
+"""Addresses of creators."""
+
+from django.urls import path
+
+from moderation.creator import views
+
+app_name = "creator"
+urlpatterns = [
+    path("", views.models, name="models"),
+    path("new/", views.create, name="create"),
+    path("notices/", views.notices, name="notices"),
+    path("decisions/<str:code>/", views.decision, name="decision"),
+    path("<str:code>/", views.version, name="version"),
+    path("<str:code>/edit/", views.edit, name="edit"),
+    path("<str:code>/add/", views.add, name="add"),
+    path("<str:code>/remove/<str:item>/", views.remove, name="remove"),
+    path("<str:code>/submit/", views.submit, name="submit"),
+]

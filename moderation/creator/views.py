@@ -1,0 +1,193 @@
+"""What creators see: their models, drafts, notices, and decisions with the way back."""
+
+from typing import Any, cast
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from moderation import intake, selectors
+from moderation.appeals import appeal_file
+from moderation.errors import Refusal
+from moderation.models import Account, ModelVersion
+from moderation.notices import notices_read
+from moderation.statements import statement_of
+from moderation.states import APPEALABLE_BY_CREATOR, Visibility
+
+
+def _account(request: HttpRequest) -> Account:
+    return cast(Account, request.user)
+
+
+def _texts(request: HttpRequest) -> dict[str, Any]:
+    return {
+        "title": request.POST.get("title", ""),
+        "description": request.POST.get("description", ""),
+        "tags": request.POST.get("tags", "").split(","),
+        "trigger_words": request.POST.get("trigger_words", "").split(","),
+        "base_model": request.POST.get("base_model", ""),
+        "licence": request.POST.get("licence", ""),
+    }
+
+
+@login_required
+@require_GET
+def models(request: HttpRequest) -> HttpResponse:
+    """List a creator's versions."""
+    versions = selectors.own_versions(_account(request))
+    page = Paginator(versions, 20).get_page(request.GET.get("page"))
+    return render(request, "creator/models.html", {"page": page})
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def create(request: HttpRequest) -> HttpResponse:
+    """Create a model with the draft of its first version."""
+    if request.method == "POST":
+        try:
+            version = intake.model_create(**_texts(request), actor=_account(request))
+        except Refusal as refusal:
+            return render(
+                request,
+                "creator/create.html",
+                {"refusal": refusal, "given": request.POST},
+                status=refusal.status,
+            )
+        return redirect("creator:version", code=version.code)
+    return render(request, "creator/create.html")
+
+
+@login_required
+@require_GET
+def version(request: HttpRequest, code: str) -> HttpResponse:
+    """Show a draft to work on, or where a submitted version stands."""
+    found = selectors.own_version(_account(request), code)
+    return _show(request, found)
+
+
+def _show(
+    request: HttpRequest, found: ModelVersion, refusal: Refusal | None = None
+) -> HttpResponse:
+    context: dict[str, Any] = {
+        "version": found,
+        "model": found.uploaded_model,
+        "refusal": refusal,
+        "given": request.POST,
+    }
+    if found.visibility == Visibility.DRAFT:
+        template = "creator/draft.html"
+    else:
+        template = "creator/version.html"
+        context["place"] = selectors.place_in_queue(found)
+        context["decisions"] = found.decisions.order_by("-decided_at")
+    if request.htmx and refusal is None:  # type: ignore[attr-defined]
+        template = "creator/_state.html"
+    return render(request, template, context, status=refusal.status if refusal else 200)
+
+
+@login_required
+@require_POST
+def edit(request: HttpRequest, code: str) -> HttpResponse:
+    """Change the texts of a draft."""
+    found = selectors.own_version(_account(request), code)
+    try:
+        intake.draft_edit(version=found, **_texts(request), actor=_account(request))
+    except Refusal as refusal:
+        return _show(request, found, refusal)
+    messages.success(request, "Saved.")
+    return redirect("creator:version", code=code)
+
+
+@login_required
+@require_POST
+def add(request: HttpRequest, code: str) -> HttpResponse:
+    """Add files of weights and previews to a draft; each is kept or refused on its own."""
+    found = selectors.own_version(_account(request), code)
+    first: Refusal | None = None
+    for upload in request.FILES.getlist("file"):
+        try:
+            intake.version_add_file(version=found, upload=upload, actor=_account(request))
+        except Refusal as refusal:
+            first = first or refusal
+    for upload in request.FILES.getlist("preview"):
+        try:
+            intake.version_add_preview(
+                version=found,
+                upload=upload,
+                prompt=request.POST.get("prompt", ""),
+                actor=_account(request),
+            )
+        except Refusal as refusal:
+            first = first or refusal
+    if first is not None:
+        return _show(request, selectors.own_version(_account(request), code), first)
+    return redirect("creator:version", code=code)
+
+
+@login_required
+@require_POST
+def remove(request: HttpRequest, code: str, item: str) -> HttpResponse:
+    """Take a file or preview off a draft."""
+    found = selectors.own_version(_account(request), code)
+    intake.version_remove_file(version=found, code=item, actor=_account(request))
+    return redirect("creator:version", code=code)
+
+
+@login_required
+@require_POST
+def submit(request: HttpRequest, code: str) -> HttpResponse:
+    """Submit a draft."""
+    found = selectors.own_version(_account(request), code)
+    try:
+        intake.version_submit(version=found, actor=_account(request))
+    except Refusal as refusal:
+        return _show(request, found, refusal)
+    messages.success(request, "Submitted. It is being weighed now.")
+    return redirect("creator:version", code=code)
+
+
+@login_required
+@require_GET
+def notices(request: HttpRequest) -> HttpResponse:
+    """Show what the account was told, and mark it as read."""
+    page = Paginator(selectors.own_notices(_account(request)), 20).get_page(request.GET.get("page"))
+    response = render(request, "creator/notices.html", {"page": page})
+    notices_read(account=_account(request))
+    return response
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def decision(request: HttpRequest, code: str) -> HttpResponse:
+    """Show a decision with its reasons, and take an appeal against it."""
+    found = selectors.own_decision(_account(request), code)
+    refusal: Refusal | None = None
+    if request.method == "POST":
+        try:
+            appeal_file(decision=found, text=request.POST.get("text", ""), actor=_account(request))
+        except Refusal as error:
+            refusal = error
+        else:
+            messages.success(request, "Your appeal is with us. Another person looks at it.")
+            return redirect("creator:decision", code=code)
+    appeal = getattr(found, "appeal", None)
+    restricts = found.action in APPEALABLE_BY_CREATOR
+    in_time = found.appeal_until is not None and timezone.now() <= found.appeal_until
+    return render(
+        request,
+        "creator/decision.html",
+        {
+            "decision": found,
+            "statement": statement_of(found),
+            "appeal": appeal,
+            "can_appeal": restricts and in_time and appeal is None,
+            "is_late": restricts and not in_time,
+            "refusal": refusal,
+            "given": request.POST,
+        },
+        status=refusal.status if refusal else 200,
+    )

@@ -1,0 +1,158 @@
+"""Where triage hands in: stores findings and draws what follows from them.
+
+Reads thresholds, writes ``Finding`` and the visibility of a version that is clearly clean.
+A failed or missing finding never publishes anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from moderation.audit import event_record
+from moderation.cases import case_open, case_weigh
+from moderation.jobs import Lease, job_fail, job_finish
+from moderation.models import Case, Finding, ModelVersion, TriageJob
+from moderation.notices import notice_issue
+from moderation.states import Concern, JobState, Outcome, Visibility
+
+
+@dataclass(frozen=True, slots=True)
+class FindingIn:
+    """One finding as triage hands it in: plain data."""
+
+    probe: str
+    outcome: str
+    subject_kind: str
+    subject_key: str
+    code: str
+    reason: str
+    rule: str = ""
+    score: float | None = None
+    review: float | None = None
+    hold: float | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@transaction.atomic
+def findings_record(*, lease: Lease, findings: Sequence[FindingIn]) -> bool:
+    """Finish a job with its findings, each stored exactly once.
+
+    Returns False, and stores nothing, if the lease was lost: then somebody else hands them in.
+    """
+    if not job_finish(lease):
+        return False
+    job = TriageJob.objects.select_related("version", "policy").get(pk=lease.job_id)
+    rules = {rule.slug: rule for rule in job.policy.rules.all()}
+    files = {row.code: row for row in job.version.files.all()}
+    previews = {row.code: row for row in job.version.previews.all()}
+    Finding.objects.bulk_create(
+        Finding(
+            version=job.version,
+            job=job,
+            key=f"{given.probe}:{given.rule}:{given.subject_kind}:{given.subject_key}",
+            rule=rules.get(given.rule),
+            file=files.get(given.subject_key) if given.subject_kind == "file" else None,
+            preview=previews.get(given.subject_key) if given.subject_kind == "preview" else None,
+            probe=given.probe,
+            outcome=given.outcome,
+            concern=concern_of(given),
+            score=given.score,
+            review=given.review,
+            hold=given.hold,
+            code=given.code,
+            reason=given.reason,
+            evidence=dict(given.evidence),
+            versions=dict(given.versions),
+        )
+        for given in findings
+    )
+    event_record(
+        action="triage.answered",
+        actor=None,
+        version=job.version,
+        data={"stage": job.stage, "attempt": job.attempts, "findings": len(findings)},
+    )
+    version_settle(version=job.version)
+    return True
+
+
+def attempt_failed(*, lease: Lease, error: str) -> None:
+    """Give a job back after a failed attempt; after the last one its case says so."""
+    with transaction.atomic():
+        if job_fail(lease, error=error):
+            version_settle(version=ModelVersion.objects.get(jobs__pk=lease.job_id))
+
+
+def versions_settle() -> int:
+    """Settle every version whose jobs have all ended, some of them by dying; return how many."""
+    unfinished = TriageJob.objects.filter(
+        version=OuterRef("pk"), state__in=[JobState.QUEUED, JobState.RUNNING]
+    )
+    waiting = ModelVersion.objects.filter(
+        visibility=Visibility.QUARANTINED, triaged_at__isnull=True
+    ).exclude(Exists(unfinished))
+    for version in waiting:
+        version_settle(version=version)
+    return len(waiting)
+
+
+def concern_of(finding: FindingIn) -> Concern:
+    """Compare a finding with the thresholds of its rule.
+
+    What failed, or scored without a threshold to compare it with, goes to a person.
+    """
+    if finding.outcome == Outcome.ABSTAINED:
+        return Concern.NONE
+    if finding.outcome == Outcome.FAILED or finding.score is None:
+        return Concern.REVIEW
+    if finding.hold is None or finding.review is None:
+        return Concern.REVIEW if finding.score > 0 else Concern.NONE
+    if finding.score >= finding.hold:
+        return Concern.HOLD
+    if finding.score >= finding.review:
+        return Concern.REVIEW
+    return Concern.NONE
+
+
+@transaction.atomic
+def version_settle(*, version: ModelVersion) -> None:
+    """Draw the conclusion once every triage job of a version has ended.
+
+    1. While a job is queued or running, nothing happens.
+    2. Anything at a threshold, failed or dead: a case for a person; quarantined until then.
+    3. All clean and complete: published, and the creator is told.
+    """
+    version = ModelVersion.objects.select_for_update().get(pk=version.pk)
+    states = set(version.jobs.values_list("state", flat=True))
+    if version.triaged_at is not None or not states <= {JobState.DONE, JobState.DEAD}:
+        return
+    now = timezone.now()
+    version.triaged_at = now
+    version.save(update_fields=["triaged_at"])
+    findings = version.findings.all()
+    for_a_person = (
+        JobState.DEAD in states
+        or not findings.exists()
+        or findings.exclude(concern=Concern.NONE).exists()
+    )
+    if for_a_person:
+        case, _ = case_open(version=version, source=Case.Source.TRIAGE, actor=None)
+        case_weigh(case=case)
+        notice_issue(kind="in_review", version=version, account=version.uploaded_model.creator)
+        return
+    if version.visibility == Visibility.QUARANTINED:
+        version.visibility = Visibility.PUBLISHED
+        version.published_at = now
+        version.save(update_fields=["visibility", "published_at"])
+        event_record(
+            action="version.published",
+            actor=None,
+            version=version,
+            data={"from": Visibility.QUARANTINED, "reason": "clean and complete"},
+        )
+        notice_issue(kind="published", version=version, account=version.uploaded_model.creator)

@@ -1,0 +1,401 @@
+"""The door: models, files and previews come in, versions are submitted, reports are filed.
+
+Writes everything of one step in one transaction, or nothing. A refused file leaves no trace.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import UploadedFile
+from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from moderation.audit import event_record
+from moderation.authz import require_own, require_sight
+from moderation.cases import case_open, case_weigh
+from moderation.errors import Conflict, Invalid
+from moderation.jobs import jobs_create
+from moderation.models import (
+    Account,
+    Case,
+    ModelFile,
+    ModelVersion,
+    Policy,
+    PreviewImage,
+    Report,
+    Rule,
+    UploadedModel,
+)
+from moderation.models.cases import REPORT_LENGTH
+from moderation.models.catalog import DESCRIPTION_LENGTH, TITLE_LENGTH
+from moderation.notices import notice_issue
+from moderation.states import REACHABLE, Visibility
+
+MAX_TAGS = 30
+TAG_LENGTH = 60
+
+
+class UploadInspector(Protocol):
+    """What the setting ``UPLOAD_INSPECTOR`` names: asked at the door about a stranger's file.
+
+    Each returns a summary, or an object with ``code`` and ``sentence`` that says why the file
+    cannot be what it is meant to be.
+    """
+
+    def inspect_weights(self, path: Path) -> Any: ...
+
+    def inspect_preview(self, path: Path) -> Any: ...
+
+    def reencode_preview(self, source: Path, target: Path) -> Any: ...
+
+
+def _inspector() -> UploadInspector:
+    return cast(UploadInspector, import_module(settings.UPLOAD_INSPECTOR))
+
+
+# --- Models and drafts ----------------------------------------------------------------------
+
+
+@transaction.atomic
+def model_create(
+    *,
+    title: str,
+    description: str = "",
+    tags: Sequence[str] = (),
+    trigger_words: Sequence[str] = (),
+    base_model: str = "",
+    licence: str = "",
+    actor: Account,
+) -> ModelVersion:
+    """Create a model with the draft of its first version.
+
+    Raises Invalid if a text is missing or too long.
+    """
+    fields = _check_texts(title, description, tags, base_model, licence)
+    words = _check_words("trigger_words", trigger_words)
+    uploaded_model = UploadedModel.objects.create(creator=actor, **fields)
+    version = ModelVersion.objects.create(uploaded_model=uploaded_model, trigger_words=words)
+    event_record(action="model.created", actor=actor, version=version)
+    return version
+
+
+@transaction.atomic
+def draft_edit(
+    *,
+    version: ModelVersion,
+    title: str,
+    description: str = "",
+    tags: Sequence[str] = (),
+    trigger_words: Sequence[str] = (),
+    base_model: str = "",
+    licence: str = "",
+    actor: Account,
+) -> None:
+    """Change the texts of a draft."""
+    require_own(actor, version.uploaded_model)
+    fields = _check_texts(title, description, tags, base_model, licence)
+    words = _check_words("trigger_words", trigger_words)
+    version = _locked_draft(version)
+    UploadedModel.objects.filter(pk=version.uploaded_model_id).update(**fields)
+    version.trigger_words = words
+    version.save(update_fields=["trigger_words"])
+
+
+def _check_texts(
+    title: str, description: str, tags: Sequence[str], base_model: str, licence: str
+) -> dict[str, Any]:
+    title = title.strip()
+    if not title:
+        raise Invalid("Give the model a title.", field="title")
+    limits = (
+        ("title", title, TITLE_LENGTH),
+        ("description", description, DESCRIPTION_LENGTH),
+        ("base_model", base_model, 80),
+        ("licence", licence, 80),
+    )
+    for field, text, limit in limits:
+        if len(text) > limit:
+            name = field.replace("_", " ")
+            raise Invalid(
+                f"The {name} is {len(text):,} characters long; {limit:,} are the most.",
+                code="too_long",
+                field=field,
+            )
+    return {
+        "title": title,
+        "description": description.strip(),
+        "tags": _check_words("tags", tags),
+        "base_model": base_model.strip(),
+        "licence": licence.strip(),
+    }
+
+
+def _check_words(field: str, words: Sequence[str]) -> list[str]:
+    kept = list(dict.fromkeys(word.strip() for word in words if word.strip()))
+    name = field.replace("_", " ")
+    if len(kept) > MAX_TAGS:
+        raise Invalid(f"There are {len(kept)} {name}; {MAX_TAGS} are the most.", field=field)
+    for word in kept:
+        if len(word) > TAG_LENGTH:
+            raise Invalid(
+                f"One of the {name} is {len(word):,} characters long; {TAG_LENGTH} are the most.",
+                code="too_long",
+                field=field,
+            )
+    return kept
+
+
+def _locked_draft(version: ModelVersion) -> ModelVersion:
+    locked = ModelVersion.objects.select_for_update().get(pk=version.pk)
+    if locked.visibility != Visibility.DRAFT:
+        raise Conflict(
+            "This version has been submitted and cannot be changed any more. "
+            "Create a new version instead.",
+            code="not_a_draft",
+        )
+    return locked
+
+
+# --- Files ----------------------------------------------------------------------------------
+
+
+def version_add_file(*, version: ModelVersion, upload: UploadedFile, actor: Account) -> ModelFile:
+    """Store a file of weights with a draft.
+
+    Raises Invalid, and keeps nothing, if the file can be no model file.
+    """
+    require_own(actor, version.uploaded_model)
+    _check_size(upload, settings.MAX_WEIGHTS_BYTES, "file")
+    stored, sha256 = _store(upload)
+    with _kept_on_success(stored):
+        summary = _inspector().inspect_weights(Path(default_storage.path(stored)))
+        _refuse(summary, upload, "file")
+        with transaction.atomic():
+            draft = _locked_draft(version)
+            if draft.files.count() >= settings.MAX_FILES:
+                raise Invalid(f"A version has at most {settings.MAX_FILES} files.", field="file")
+            if draft.files.filter(sha256=sha256).exists():
+                raise Conflict(
+                    f"“{_shown(upload)}” is here already, byte for byte.", code="same_file"
+                )
+            return ModelFile.objects.create(
+                version=draft,
+                name=_shown(upload),
+                content=stored,
+                size=upload.size or 0,
+                sha256=sha256,
+                format=summary.format,
+            )
+
+
+def version_add_preview(
+    *, version: ModelVersion, upload: UploadedFile, prompt: str = "", actor: Account
+) -> PreviewImage:
+    """Store a picture with a draft, and a copy of its pixels that carries no metadata.
+
+    Raises Invalid, and keeps nothing, if the picture cannot be read.
+    """
+    require_own(actor, version.uploaded_model)
+    _check_size(upload, settings.MAX_PREVIEW_BYTES, "preview")
+    stored, sha256 = _store(upload)
+    shown = f"{stored}.webp"
+    with _kept_on_success(stored, shown):
+        source = Path(default_storage.path(stored))
+        summary = _inspector().inspect_preview(source)
+        _refuse(summary, upload, "preview")
+        _refuse(
+            _inspector().reencode_preview(source, Path(default_storage.path(shown))),
+            upload,
+            "preview",
+        )
+        with transaction.atomic():
+            draft = _locked_draft(version)
+            if draft.previews.count() >= settings.MAX_PREVIEWS:
+                raise Invalid(
+                    f"A version has at most {settings.MAX_PREVIEWS} previews.", field="preview"
+                )
+            if draft.previews.filter(sha256=sha256).exists():
+                raise Conflict(
+                    f"“{_shown(upload)}” is here already, byte for byte.", code="same_preview"
+                )
+            return PreviewImage.objects.create(
+                version=draft,
+                name=_shown(upload),
+                original=stored,
+                shown=shown,
+                sha256=sha256,
+                width=summary.width,
+                height=summary.height,
+                prompt=prompt[:2000],
+                position=draft.previews.count(),
+            )
+
+
+@transaction.atomic
+def version_remove_file(*, version: ModelVersion, code: str, actor: Account) -> None:
+    """Take a file or a preview off a draft."""
+    require_own(actor, version.uploaded_model)
+    draft = _locked_draft(version)
+    for row in [*draft.files.filter(code=code), *draft.previews.filter(code=code)]:
+        names = (
+            [row.content.name]
+            if isinstance(row, ModelFile)
+            else [
+                row.original.name,
+                row.shown.name,
+            ]
+        )
+        row.delete()
+        transaction.on_commit(lambda names=names: [default_storage.delete(name) for name in names])
+
+
+def _check_size(upload: UploadedFile, limit: int, field: str) -> None:
+    if not upload.size:
+        raise Invalid(f"“{_shown(upload)}” is empty.", code="empty", field=field)
+    if upload.size > limit:
+        raise Invalid(
+            f"“{_shown(upload)}” has {upload.size / 1024**2:,.0f} MB; "
+            f"{limit / 1024**2:,.0f} MB are the most.",
+            code="too_large",
+            field=field,
+        )
+
+
+def _store(upload: UploadedFile) -> tuple[str, str]:
+    """Write an upload under a random name; return that name and the SHA-256 of the bytes."""
+    digest = hashlib.sha256()
+    name = default_storage.save(f"quarantine/{uuid.uuid4().hex}", upload)
+    with default_storage.open(name, "rb") as stored:
+        while chunk := stored.read(1024 * 1024):
+            digest.update(chunk)
+    return name, digest.hexdigest()
+
+
+class _kept_on_success:  # noqa: N801 - reads as a with-statement
+    """Deletes the named files unless the block ends well."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            for name in self.names:
+                with suppress(FileNotFoundError):
+                    default_storage.delete(name)
+
+
+def _refuse(summary: Any, upload: UploadedFile, field: str) -> None:
+    sentence = getattr(summary, "sentence", "")
+    if sentence:
+        raise Invalid(f"“{_shown(upload)}”: {sentence}", code=summary.code, field=field)
+
+
+def _shown(upload: UploadedFile) -> str:
+    return (upload.name or "unnamed").replace("\x00", "")[:255]
+
+
+# --- Submission -----------------------------------------------------------------------------
+
+
+@transaction.atomic
+def version_submit(*, version: ModelVersion, actor: Account) -> ModelVersion:
+    """Submit a draft: it is quarantined and its triage jobs are written, all at once.
+
+    Raises Invalid if weights or previews are missing, Conflict on a second submit.
+    """
+    require_own(actor, version.uploaded_model)
+    draft = _locked_draft(version)
+    if not draft.files.exists():
+        raise Invalid("Add at least one file of weights before you submit.", field="file")
+    if not draft.previews.exists():
+        raise Invalid("Add at least one preview before you submit.", field="preview")
+    policy = Policy.objects.filter(is_active=True).first()
+    if policy is None:
+        raise Conflict(
+            "No policy is in force, so nothing can be weighed. An operator imports one with "
+            "`manage.py policy import`.",
+            code="no_policy",
+        )
+    draft.visibility = Visibility.QUARANTINED
+    draft.submitted_at = timezone.now()
+    draft.save(update_fields=["visibility", "submitted_at"])
+    event_record(
+        action="version.submitted", actor=actor, version=draft, data={"policy": str(policy)}
+    )
+    jobs_create(version=draft, policy=policy)
+    return draft
+
+
+# --- Reports --------------------------------------------------------------------------------
+
+
+def report_file(
+    *,
+    version: ModelVersion,
+    text: str,
+    rule: str = "",
+    email: str = "",
+    actor: Account | None,
+) -> Report:
+    """File a report on a published version; it joins the version's open case.
+
+    Raises Hidden where the version cannot be seen, Conflict if this account has reported it.
+    """
+    require_sight(actor, version)
+    text, email = text.strip(), email.strip()
+    if version.visibility not in REACHABLE:
+        raise Conflict("Only what is published can be reported.", code="not_published")
+    if actor is not None and actor.pk == version.uploaded_model.creator_id:
+        raise Conflict("This is your own model.", code="own_model")
+    if not text:
+        raise Invalid("Say in a few words what is wrong.", field="text")
+    if len(text) > REPORT_LENGTH:
+        raise Invalid(
+            f"Your report is {len(text):,} characters long; {REPORT_LENGTH:,} are the most.",
+            field="text",
+        )
+    if email:
+        try:
+            validate_email(email)
+        except ValidationError as error:
+            raise Invalid("This is no e-mail address.", field="email") from error
+    named = None
+    if rule:
+        named = Rule.objects.filter(policy__is_active=True, slug=rule).first()
+        if named is None:
+            raise Invalid("The policy in force has no such rule.", field="rule")
+    try:
+        with transaction.atomic():
+            case, _ = case_open(version=version, source=Case.Source.REPORT, actor=actor)
+            report = Report.objects.create(
+                case=case, version=version, rule=named, reporter=actor, email=email, text=text
+            )
+            case_weigh(case=case)
+            event_record(
+                action="report.filed",
+                actor=actor,
+                version=version,
+                case=case,
+                data={"report": report.code, "rule": rule},
+            )
+            notice_issue(
+                kind="report_received", version=version, account=actor, email=email, report=report
+            )
+    except IntegrityError as error:
+        raise Conflict(
+            "You have reported this already; your report is being looked at.",
+            code="already_reported",
+        ) from error
+    return report

@@ -1,0 +1,125 @@
+"""Notices: renders the triple of a kind, stores it as sent, and delivers it by e-mail.
+
+Reads ``templates/notices/{kind}/``; writes ``Notice``. Private notes and reporters' names never
+reach a template: only what ``notice_issue`` names is in its context.
+"""
+
+from datetime import timedelta
+from smtplib import SMTPException
+from typing import Any
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives
+from django.db import transaction
+from django.db.models import F
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from moderation.dispatch import wake_notice
+from moderation.models import Account, Decision, ModelVersion, Notice, Report
+from moderation.states import NoticeState
+
+ATTEMPTS = 5
+RESEND_AFTER = timedelta(seconds=60)
+SWEEP_LIMIT = 200
+
+
+def notice_issue(
+    *,
+    kind: str,
+    version: ModelVersion,
+    account: Account | None = None,
+    email: str = "",
+    decision: Decision | None = None,
+    report: Report | None = None,
+    extra: dict[str, Any] | None = None,
+) -> Notice | None:
+    """Write a notice to one person and wake a worker to send it on commit.
+
+    Returns None where there is nobody to tell: a visitor who left no address.
+    """
+    if account is None and not email:
+        return None
+    context = {
+        "site": settings.SITE_URL,
+        "title": version.uploaded_model.title,
+        "version": version,
+        "decision_code": decision.code if decision else "",
+        "report_token": report.token if report else "",
+        "report_code": report.code if report else "",
+        "name": account.username if account else "",
+        **(extra or {}),
+    }
+    notice = Notice.objects.create(
+        kind=kind,
+        recipient=account,
+        email=account.email if account else email,
+        version=version,
+        decision=decision,
+        report=report,
+        subject=" ".join(render_to_string(f"notices/{kind}/subject.txt", context).split())[:250],
+        text=render_to_string(f"notices/{kind}/body.txt", context),
+        html=render_to_string(f"notices/{kind}/body.html", context),
+        # A message is sent now; the sweeper looks again after a while.
+        not_before=timezone.now() + RESEND_AFTER,
+    )
+    wake_notice(notice_id=notice.pk)
+    return notice
+
+
+def notice_send(*, notice_id: int) -> bool:
+    """Send the e-mail of a notice; True if this call sent it.
+
+    A failure is kept with its reason and tried again with growing pauses, five times in all.
+    """
+    now = timezone.now()
+    # Taking an attempt first means that a second message for the same notice finds it taken.
+    taken = Notice.objects.filter(pk=notice_id, state=NoticeState.QUEUED, attempts__lt=ATTEMPTS)
+    with transaction.atomic():
+        notice = taken.select_for_update().first()
+        if notice is None:
+            return False
+        if notice.attempts and notice.not_before > now:
+            return False
+        pause = RESEND_AFTER * 2**notice.attempts
+        Notice.objects.filter(pk=notice.pk).update(
+            attempts=F("attempts") + 1, not_before=now + pause
+        )
+    message = EmailMultiAlternatives(
+        subject=notice.subject,
+        body=notice.text,
+        from_email=settings.DEFAULT_FROM_EMAIL,
+        to=[notice.email],
+        headers={"Message-ID": f"<{notice.code}@weighhouse>"},
+    )
+    message.attach_alternative(notice.html, "text/html")
+    try:
+        message.send()
+    except (SMTPException, OSError) as error:
+        dead = notice.attempts + 1 >= ATTEMPTS
+        Notice.objects.filter(pk=notice.pk).update(
+            error=str(error)[:2000], state=NoticeState.DEAD if dead else NoticeState.QUEUED
+        )
+        return False
+    Notice.objects.filter(pk=notice.pk).update(
+        state=NoticeState.SENT, sent_at=timezone.now(), error=""
+    )
+    return True
+
+
+def notices_resend() -> int:
+    """Wake a worker for every notice whose e-mail is overdue; return how many."""
+    now = timezone.now()
+    overdue = Notice.objects.filter(state=NoticeState.QUEUED, not_before__lt=now)
+    woken = 0
+    for notice_id in overdue.order_by("not_before").values_list("pk", flat=True)[:SWEEP_LIMIT]:
+        wake_notice(notice_id=notice_id)
+        woken += 1
+    return woken
+
+
+def notices_read(*, account: Account) -> int:
+    """Mark every notice of an account as read; return how many were new."""
+    return Notice.objects.filter(recipient=account, read_at__isnull=True).update(
+        read_at=timezone.now()
+    )

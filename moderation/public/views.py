@@ -1,0 +1,158 @@
+"""What anybody sees: the catalogue, a model, the policy, reporting, and signing up."""
+
+from typing import Any
+
+from django.contrib.auth import login
+from django.core.files.storage import default_storage
+from django.core.paginator import Paginator
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from moderation import selectors
+from moderation.accounts import account_sign_up
+from moderation.authz import Hidden
+from moderation.errors import Refusal
+from moderation.intake import report_file
+from moderation.models import Account
+from moderation.states import REACHABLE, Visibility
+
+
+def person(request: HttpRequest) -> Account | None:
+    """Return who is logged in, or None for a visitor."""
+    return request.user if isinstance(request.user, Account) else None
+
+
+def is_adult(request: HttpRequest) -> bool:
+    """Return whether this visitor has said that they are an adult."""
+    return bool(request.session.get("adult"))
+
+
+@require_GET
+def home(request: HttpRequest) -> HttpResponse:
+    """Show the catalogue."""
+    versions = selectors.catalogue(adult=is_adult(request))
+    page = Paginator(versions, 24).get_page(request.GET.get("page"))
+    return render(request, "public/home.html", {"page": page, "adult": is_adult(request)})
+
+
+@require_GET
+def model(request: HttpRequest, code: str) -> HttpResponse:
+    """Show the page of one version."""
+    version = selectors.version_for(person(request), code)
+    asks_age = version.visibility == Visibility.AGE_RESTRICTED and not is_adult(request)
+    return render(
+        request,
+        "public/model.html",
+        {
+            "version": version,
+            "model": version.uploaded_model,
+            "asks_age": asks_age,
+            "reportable": version.visibility in REACHABLE,
+            "is_own": version.uploaded_model.creator_id == request.user.pk,
+        },
+    )
+
+
+@require_POST
+def adult(request: HttpRequest) -> HttpResponse:
+    """Remember that a visitor says they are an adult, or that they take it back."""
+    request.session["adult"] = request.POST.get("adult") == "yes"
+    return _back(request)
+
+
+def _back(request: HttpRequest) -> HttpResponseRedirect:
+    target = request.POST.get("next", "")
+    safe = target.startswith("/") and not target.startswith(("//", "/\\"))
+    return HttpResponseRedirect(target if safe else reverse("home"))
+
+
+@require_GET
+def preview(request: HttpRequest, code: str) -> FileResponse:
+    """Serve the copy of a preview that carries no metadata."""
+    row = selectors.preview_for(person(request), code)
+    response = FileResponse(default_storage.open(row.shown.name or ""), content_type="image/webp")
+    # What is moderated must not stay behind in a browser once it is gone.
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@require_GET
+def download(request: HttpRequest, code: str, file: str) -> FileResponse:
+    """Serve a file of weights, as an attachment under a name of our own."""
+    version = selectors.version_for(person(request), code)
+    if version.visibility == Visibility.AGE_RESTRICTED and not is_adult(request):
+        raise Hidden
+    row = next((row for row in version.files.all() if row.code == file), None)
+    if row is None:
+        raise Hidden
+    response = FileResponse(
+        default_storage.open(row.content.name or ""),
+        as_attachment=True,
+        filename=f"{version.code}-{row.code}.{row.format}",
+        content_type="application/octet-stream",
+    )
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@require_GET
+def policy(request: HttpRequest) -> HttpResponse:
+    """Show the rules in plain words."""
+    return render(request, "public/policy.html", {"policy": selectors.policy_in_force()})
+
+
+@require_http_methods(["GET", "POST"])
+def report(request: HttpRequest, code: str) -> HttpResponse:
+    """Take a report on a version."""
+    version = selectors.version_for(person(request), code)
+    context: dict[str, Any] = {
+        "version": version,
+        "model": version.uploaded_model,
+        "policy": selectors.policy_in_force(),
+    }
+    if request.method == "POST":
+        try:
+            filed = report_file(
+                version=version,
+                text=request.POST.get("text", ""),
+                rule=request.POST.get("rule", ""),
+                email=request.POST.get("email", ""),
+                actor=person(request),
+            )
+        except Refusal as refusal:
+            context |= {"refusal": refusal, "given": request.POST}
+            return render(request, "public/report.html", context, status=refusal.status)
+        return redirect("report-status", token=filed.token)
+    return render(request, "public/report.html", context)
+
+
+@require_GET
+def report_status(request: HttpRequest, token: str) -> HttpResponse:
+    """Show a reporter what became of their report."""
+    found = selectors.report_by_token(token)
+    visible = found.version.visibility in REACHABLE
+    return render(request, "public/report_status.html", {"report": found, "visible": visible})
+
+
+@require_http_methods(["GET", "POST"])
+def sign_up(request: HttpRequest) -> HttpResponse:
+    """Create an account and log in."""
+    if request.method == "POST":
+        try:
+            account = account_sign_up(
+                username=request.POST.get("username", ""),
+                email=request.POST.get("email", ""),
+                password=request.POST.get("password", ""),
+            )
+        except Refusal as refusal:
+            return render(
+                request,
+                "public/sign_up.html",
+                {"refusal": refusal, "given": request.POST},
+                status=refusal.status,
+            )
+        login(request, account)
+        return redirect("creator:models")
+    return render(request, "public/sign_up.html")

@@ -1,0 +1,414 @@
+"""All reads: what the pages and the workers see. Access is checked here, not in views."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.core.files.storage import default_storage
+from django.db.models import Count, Prefetch, Q, QuerySet
+from django.http import Http404
+from django.utils import timezone
+
+from moderation.authz import Hidden, conflict_of_interest, require_own, require_sight
+from moderation.errors import NotAllowed
+from moderation.models import (
+    Account,
+    Appeal,
+    Case,
+    Decision,
+    Event,
+    Finding,
+    ModelVersion,
+    Notice,
+    Policy,
+    PreviewImage,
+    Prompt,
+    Report,
+    Rule,
+    TriageJob,
+)
+from moderation.states import (
+    HELD_CASES,
+    LISTED,
+    WAITING_CASES,
+    CaseState,
+    Concern,
+    JobState,
+    Visibility,
+)
+
+# --- For the workers ------------------------------------------------------------------------
+
+
+def triage_sample(*, job_id: int) -> dict[str, Any]:
+    """Return the plain data of the version a triage job is about.
+
+    Raises FileNotFoundError if a stored file is gone.
+    """
+    job = TriageJob.objects.select_related("version__uploaded_model", "policy").get(pk=job_id)
+    version, page = job.version, job.version.uploaded_model
+    return {
+        "key": version.code,
+        "title": page.title,
+        "description": page.description,
+        "base_model": page.base_model,
+        "tags": page.tags,
+        "trigger_words": version.trigger_words,
+        "files": [
+            {
+                "key": row.code,
+                "name": row.name,
+                "path": _existing_path(row.content.name),
+                "size": row.size,
+                "sha256": row.sha256,
+            }
+            for row in version.files.all()
+        ],
+        "previews": [
+            {
+                "key": row.code,
+                "name": row.name,
+                "path": _existing_path(row.original.name),
+                "sha256": row.sha256,
+                "prompt": row.prompt,
+            }
+            for row in version.previews.all()
+        ],
+        "policy": _policy_data(job.policy),
+    }
+
+
+def _existing_path(name: str) -> str:
+    if not default_storage.exists(name):
+        raise FileNotFoundError(name)
+    return default_storage.path(name)
+
+
+def _policy_data(policy: Policy) -> dict[str, Any]:
+    return {
+        "name": policy.name,
+        "version": policy.version,
+        "neutral": policy.neutral_prompts,
+        "templates": policy.templates,
+        "rules": [
+            {
+                "slug": rule.slug,
+                "title": rule.title,
+                "review": rule.review,
+                "hold": rule.hold,
+                "signals": rule.signals,
+                "combine": rule.combine,
+                "terms": [term.text for term in rule.terms.all()],
+                "concepts": _concepts(rule),
+            }
+            for rule in policy.rules.prefetch_related("prompts", "terms")
+        ],
+    }
+
+
+def _concepts(rule: Rule) -> list[dict[str, Any]]:
+    concepts: dict[str, dict[str, Any]] = {}
+    for prompt in rule.prompts.all():
+        concept = concepts.setdefault(
+            prompt.concept, {"slug": prompt.concept, "prohibited": (), "contrast": ()}
+        )
+        kind = "prohibited" if prompt.kind == Prompt.Kind.PROHIBITED else "contrast"
+        concept[kind] += (prompt.text,)
+    return list(concepts.values())
+
+
+# --- Public ---------------------------------------------------------------------------------
+
+
+def catalogue(*, adult: bool) -> QuerySet[ModelVersion]:
+    """Return the versions that are listed, newest first."""
+    shown = LISTED if adult else LISTED - {Visibility.AGE_RESTRICTED}
+    return (
+        ModelVersion.objects.filter(visibility__in=shown)
+        .select_related("uploaded_model__creator")
+        .prefetch_related("previews")
+        .order_by("-published_at", "-pk")
+    )
+
+
+def version_for(account: Account | None, code: str) -> ModelVersion:
+    """Return a version that this person may open. Raises Hidden otherwise."""
+    version = (
+        ModelVersion.objects.filter(code=code)
+        .select_related("uploaded_model__creator")
+        .prefetch_related("previews", "files")
+        .first()
+    )
+    if version is None:
+        raise Hidden
+    require_sight(account, version)
+    return version
+
+
+def preview_for(account: Account | None, code: str) -> PreviewImage:
+    """Return a preview of a version that this person may open. Raises Hidden otherwise."""
+    preview = (
+        PreviewImage.objects.filter(code=code).select_related("version__uploaded_model").first()
+    )
+    if preview is None:
+        raise Hidden
+    require_sight(account, preview.version)
+    return preview
+
+
+def policy_in_force() -> Policy | None:
+    """Return the active policy with its rules."""
+    return Policy.objects.filter(is_active=True).prefetch_related("rules__prompts").first()
+
+
+def report_by_token(token: str) -> Report:
+    """Return a report by the private link its reporter was given. Raises Hidden otherwise."""
+    report = (
+        Report.objects.filter(token=token).select_related("version__uploaded_model", "rule").first()
+    )
+    if report is None:
+        raise Hidden
+    return report
+
+
+# --- Creators -------------------------------------------------------------------------------
+
+
+def own_versions(account: Account) -> QuerySet[ModelVersion]:
+    """Return a creator's versions, newest first."""
+    return (
+        ModelVersion.objects.filter(uploaded_model__creator=account)
+        .select_related("uploaded_model")
+        .prefetch_related("previews", "decisions__appeal")
+        .order_by("-pk")
+    )
+
+
+def own_version(account: Account, code: str) -> ModelVersion:
+    """Return a creator's version by its code. Raises Hidden for anybody else's."""
+    version = (
+        ModelVersion.objects.filter(code=code)
+        .select_related("uploaded_model")
+        .prefetch_related("previews", "files", "jobs", "decisions__appeal")
+        .first()
+    )
+    if version is None:
+        raise Hidden
+    require_own(account, version.uploaded_model)
+    return version
+
+
+def own_decision(account: Account, code: str) -> Decision:
+    """Return a decision about one of a creator's models. Raises Hidden for anybody else's."""
+    decision = (
+        Decision.objects.filter(code=code, creator=account)
+        .select_related("version__uploaded_model", "policy", "decided_by", "appeal")
+        .first()
+    )
+    if decision is None:
+        raise Hidden
+    return decision
+
+
+def own_notices(account: Account) -> QuerySet[Notice]:
+    """Return what an account was told, newest first."""
+    return (
+        Notice.objects.filter(recipient=account)
+        .select_related("version", "decision", "report")
+        .order_by("-created_at", "-pk")
+    )
+
+
+def unread_notices(account: Account) -> int:
+    """Return how many notices an account has not opened."""
+    return Notice.objects.filter(recipient=account, read_at__isnull=True).count()
+
+
+def place_in_queue(version: ModelVersion) -> int | None:
+    """Return how many cases wait before this version's, or None if it does not wait."""
+    case = version.cases.filter(state__in=WAITING_CASES).first()
+    if case is None:
+        return None
+    before = Q(priority__gt=case.priority) | Q(priority=case.priority, due_at__lt=case.due_at)
+    return Case.objects.filter(before, state__in=WAITING_CASES).count()
+
+
+# --- The console ----------------------------------------------------------------------------
+
+
+def require_team(account: Account) -> None:
+    """Let the moderation team into the console."""
+    if not account.is_team:
+        raise NotAllowed("The console is for the moderation team.")
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The counters above the queue."""
+
+    waiting: int
+    in_review: int
+    appeals: int
+    overdue: int
+    jobs: int
+
+
+def queue_tally() -> Tally:
+    """Count what waits, in one query for cases and one for jobs."""
+    now = timezone.now()
+    counts = Case.objects.filter(state__in=WAITING_CASES | HELD_CASES).aggregate(
+        waiting=Count("pk", filter=Q(state=CaseState.QUEUED)),
+        in_review=Count("pk", filter=Q(state__in=HELD_CASES)),
+        appeals=Count("pk", filter=Q(state=CaseState.APPEALED)),
+        overdue=Count("pk", filter=Q(due_at__lt=now)),
+    )
+    jobs = TriageJob.objects.filter(state__in=[JobState.QUEUED, JobState.RUNNING]).count()
+    return Tally(jobs=jobs, **counts)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the queue: the case, and in words why it stands where it does."""
+
+    case: Case
+    concerns: tuple[str, ...]
+    is_hold: bool
+    why: str
+    used: int
+    left: timedelta
+    bar: str
+
+
+def queue_rows(*, state: str = "", rule: str = "", limit: int = 50) -> list[Row]:
+    """Return the cases that are open, first one first, with the reasons for their order."""
+    cases = Case.objects.filter(state__in=WAITING_CASES | HELD_CASES)
+    if state in set(WAITING_CASES | HELD_CASES):
+        cases = cases.filter(state=state)
+    if rule:
+        cases = cases.filter(
+            Q(version__findings__rule__slug=rule) & ~Q(version__findings__concern=Concern.NONE)
+            | Q(reports__rule__slug=rule)
+        ).distinct()
+    concerned = (
+        Finding.objects.exclude(concern=Concern.NONE)
+        .select_related("rule", "preview")
+        .order_by("-score")
+    )
+    rows = (
+        cases.select_related("version__uploaded_model__creator", "claimed_by")
+        .prefetch_related(
+            Prefetch("version__findings", queryset=concerned, to_attr="concerned"),
+            Prefetch("reports", queryset=Report.objects.select_related("rule")),
+            "version__previews",
+        )
+        .order_by("-priority", "due_at", "pk")
+    )
+    return [_row(case) for case in rows[:limit]]
+
+
+def _row(case: Case) -> Row:
+    findings: list[Finding] = getattr(case.version, "concerned", [])
+    reports = list(case.reports.all())
+    titles = [finding.rule.title for finding in findings if finding.rule]
+    titles += [report.rule.title for report in reports if report.rule]
+    is_hold = any(finding.concern == Concern.HOLD for finding in findings)
+    length = (case.due_at - case.opened_at).total_seconds()
+    left = case.due_at - timezone.now()
+    used = round(100 * (1 - left.total_seconds() / length)) if length > 0 else 100
+    bars = [bar for bar in (90, 75, 50) if used >= bar]
+    return Row(
+        case=case,
+        concerns=tuple(dict.fromkeys(titles)) or ("Not everything could be seen",),
+        is_hold=is_hold,
+        why=_why(case, findings, reports, is_hold),
+        used=max(0, min(used, 100)),
+        left=left,
+        bar=f"used-{bars[0]}" if bars else "",
+    )
+
+
+def _why(case: Case, findings: list[Finding], reports: list[Report], is_hold: bool) -> str:
+    parts = []
+    if case.state in {CaseState.APPEALED, CaseState.HEARING}:
+        parts.append("the creator appeals")
+    if is_hold:
+        parts.append("a finding passed its hold threshold")
+    elif any(finding.concern == Concern.REVIEW and finding.rule for finding in findings):
+        parts.append("a finding passed its review threshold")
+    if case.is_incomplete:
+        parts.append("something could not be looked at")
+    if reports:
+        people = "1 person" if len(reports) == 1 else f"{len(reports)} people"
+        parts.append(f"{people} reported it")
+    text = ", ".join(parts) or "it waits for a person"
+    return f"Here because {text}."
+
+
+def case_for(account: Account, code: str) -> Case:
+    """Return a case for a member of the team. Raises NotAllowed or Http404 otherwise."""
+    require_team(account)
+    case = (
+        Case.objects.filter(code=code)
+        .select_related("version__uploaded_model__creator", "claimed_by")
+        .first()
+    )
+    if case is None:
+        raise Http404
+    return case
+
+
+@dataclass(frozen=True)
+class CaseFile:
+    """Everything a moderator sees of a case."""
+
+    case: Case
+    version: ModelVersion
+    findings: list[Finding]
+    clean: list[Finding]
+    reports: list[Report]
+    decisions: list[Decision]
+    appeal: Appeal | None
+    events: list[Event]
+    dead_jobs: list[TriageJob]
+    rules: list[Rule]
+    creator_versions: int
+    creator_removed: int
+    conflict: str
+    took_part: bool
+
+
+def case_file(case: Case, account: Account) -> CaseFile:
+    """Gather the evidence of a case for its page."""
+    version = case.version
+    findings = list(
+        version.findings.select_related("rule", "file", "preview").order_by("-score", "pk")
+    )
+    order = {Concern.HOLD: 0, Concern.REVIEW: 1, Concern.NONE: 2}
+    concerned = [finding for finding in findings if finding.concern != Concern.NONE]
+    concerned.sort(key=lambda finding: order[Concern(finding.concern)])
+    decisions = list(case.decisions.select_related("decided_by", "policy").order_by("decided_at"))
+    policy = policy_in_force()
+    made = ModelVersion.objects.filter(
+        uploaded_model__creator=version.uploaded_model.creator
+    ).exclude(visibility=Visibility.DRAFT)
+    return CaseFile(
+        case=case,
+        version=version,
+        findings=concerned,
+        clean=[finding for finding in findings if finding.concern == Concern.NONE],
+        reports=list(case.reports.select_related("rule", "reporter").order_by("created_at")),
+        decisions=decisions,
+        appeal=case.appeals.select_related("answered_by", "decision").order_by("-filed_at").first(),
+        events=list(version.events.select_related("actor").order_by("sequence")),
+        dead_jobs=list(version.jobs.filter(state=JobState.DEAD)),
+        rules=list(policy.rules.all()) if policy else [],
+        creator_versions=made.count(),
+        creator_removed=made.filter(visibility=Visibility.REMOVED).count(),
+        conflict=conflict_of_interest(account, version),
+        took_part=any(decision.decided_by_id == account.pk for decision in decisions),
+    )
+
+
+def held_case(account: Account) -> Case | None:
+    """Return the case this moderator holds, if any."""
+    return Case.objects.filter(claimed_by=account, state__in=HELD_CASES).first()

@@ -1,0 +1,21 @@
+"""What the domain does in the background: sends notices, and sweeps up what was left lying."""
+
+from celery import shared_task
+
+from moderation import findings, jobs, notices, queue
+
+
+@shared_task(name="moderation.notice_send")
+def notice_send(notice_id: int) -> None:
+    """Send the e-mail of one notice."""
+    notices.notice_send(notice_id=notice_id)
+
+
+@shared_task(name="moderation.sweep")
+def sweep() -> None:
+    """Take back what nobody finished, settle what died of it, and send messages again."""
+    jobs.jobs_expire()
+    findings.versions_settle()
+    jobs.jobs_resend()
+    notices.notices_resend()
+    queue.claims_expire()

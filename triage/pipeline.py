@@ -1,0 +1,50 @@
+"""The probes, in the order they run, and the isolation of their failures."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+from triage import encoders
+from triage.probes.container import ContainerProbe
+from triage.probes.previews import PreviewsProbe
+from triage.sample import Finding, Outcome, Probe, Sample, Stage, Subject
+
+logger = logging.getLogger(__name__)
+
+
+def probes(*, encoder: str) -> tuple[Probe, ...]:
+    """Return every probe; ``encoder`` is the setting that chooses one."""
+    return (
+        ContainerProbe(),
+        PreviewsProbe(lambda: encoders.load(encoder)),
+    )
+
+
+def run(sample: Sample, *, stage: Stage, among: Iterable[Probe]) -> list[Finding]:
+    """Run the probes of one stage on a sample.
+
+    A probe that breaks becomes a finding “failed” with the reason; the others go on.
+    """
+    findings: list[Finding] = []
+    for probe in among:
+        if probe.stage is not stage:
+            continue
+        findings.extend(_examine(probe, sample))
+    return findings
+
+
+def _examine(probe: Probe, sample: Sample) -> list[Finding]:
+    versions = {"probe": probe.version, "policy": f"{sample.policy.name} v{sample.policy.version}"}
+    subject = Subject("version", sample.key)
+    try:
+        found = list(probe.examine(sample))
+    # The one place that catches everything: a probe meets strangers' files, and whatever
+    # breaks in it must become a finding that a person sees, never a lost job.
+    except Exception as error:  # noqa: BLE001
+        logger.exception("The probe %s broke on %s", probe.name, sample.key)
+        reason = f"The probe “{probe.name}” broke: {type(error).__name__}: {error}"[:2000]
+        found = [Finding(probe.name, subject, Outcome.FAILED, reason, "probe.broke")]
+    if not found:
+        reason = f"The probe “{probe.name}” gave no answer."
+        found = [Finding(probe.name, subject, Outcome.FAILED, reason, "probe.silent")]
+    return [replace(finding, versions={**versions, **finding.versions}) for finding in found]
