@@ -5,7 +5,7 @@ Reads and writes ``Event`` alone. Never changes or removes one: triggers refuse 
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,11 +78,14 @@ class Verification:
     reason: str = ""
 
 
-def chain_verify(events: Iterator[Event] | None = None) -> Verification:
-    """Walk the whole chain and return its head, or the first row that does not hold."""
+def chain_verify(*, must_contain: str = "") -> Verification:
+    """Walk the whole chain and return its head, or the first row that does not hold.
+
+    ``must_contain`` is a digest noted earlier: if it is gone, the chain was cut at its end.
+    """
     expected, previous, count = 1, GENESIS, 0
-    rows = Event.objects.order_by("sequence").iterator(2000) if events is None else events
-    for event in rows:
+    missing = bool(must_contain)
+    for event in Event.objects.order_by("sequence").iterator(2000):
         reason = ""
         if event.sequence != expected:
             reason = f"row {expected} is missing"
@@ -93,4 +96,7 @@ def chain_verify(events: Iterator[Event] | None = None) -> Verification:
         if reason:
             return Verification(count, previous, expected, reason)
         expected, previous, count = expected + 1, event.digest, count + 1
+        missing = missing and event.digest != must_contain
+    if missing:
+        return Verification(count, previous, expected, "the digest noted earlier is gone")
     return Verification(count, previous)

@@ -100,7 +100,8 @@ def _require_held(case: Case, actor: Account) -> None:
     last = case.decisions.order_by("-decided_at").first()
     if last is not None and case.state not in {CaseState.QUEUED, CaseState.CLAIMED}:
         raise Conflict(
-            f"{last.decided_by.username} has decided this case already: {last.get_action_display()}.",
+            f"{last.decided_by.username} has decided this case already: "
+            f"{last.get_action_display()}.",
             code="already_decided",
         )
     if case.claimed_by is not None:

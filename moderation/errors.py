@@ -1,7 +1,7 @@
 """Refusals: a sentence for people, a code for machines, a status for HTTP."""
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - it is no fault of the program
     """Something asked for cannot be done; nothing was written.
 
     ``sentence`` says what is wrong, where, and what to do. ``code`` is stable. ``field`` names

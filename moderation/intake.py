@@ -5,11 +5,12 @@ Writes everything of one step in one transaction, or nothing. A refused file lea
 
 import hashlib
 import uuid
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -40,6 +41,11 @@ from moderation.models.catalog import DESCRIPTION_LENGTH, TITLE_LENGTH
 from moderation.notices import notice_issue
 from moderation.states import REACHABLE, Visibility
 
+if TYPE_CHECKING:
+    Upload = UploadedFile[Any]
+else:
+    Upload = UploadedFile  # Django's class takes no parameter when it runs
+
 MAX_TAGS = 30
 TAG_LENGTH = 60
 
@@ -51,11 +57,14 @@ class UploadInspector(Protocol):
     cannot be what it is meant to be.
     """
 
-    def inspect_weights(self, path: Path) -> Any: ...
+    def inspect_weights(self, path: Path) -> Any:
+        """Say what kind of model file this is."""
 
-    def inspect_preview(self, path: Path) -> Any: ...
+    def inspect_preview(self, path: Path) -> Any:
+        """Say how large the picture is."""
 
-    def reencode_preview(self, source: Path, target: Path) -> Any: ...
+    def reencode_preview(self, source: Path, target: Path) -> Any:
+        """Write a copy of the pixels that carries no metadata."""
 
 
 def _inspector() -> UploadInspector:
@@ -168,7 +177,7 @@ def _locked_draft(version: ModelVersion) -> ModelVersion:
 # --- Files ----------------------------------------------------------------------------------
 
 
-def version_add_file(*, version: ModelVersion, upload: UploadedFile, actor: Account) -> ModelFile:
+def version_add_file(*, version: ModelVersion, upload: Upload, actor: Account) -> ModelFile:
     """Store a file of weights with a draft.
 
     Raises Invalid, and keeps nothing, if the file can be no model file.
@@ -198,7 +207,7 @@ def version_add_file(*, version: ModelVersion, upload: UploadedFile, actor: Acco
 
 
 def version_add_preview(
-    *, version: ModelVersion, upload: UploadedFile, prompt: str = "", actor: Account
+    *, version: ModelVersion, upload: Upload, prompt: str = "", actor: Account
 ) -> PreviewImage:
     """Store a picture with a draft, and a copy of its pixels that carries no metadata.
 
@@ -245,20 +254,17 @@ def version_remove_file(*, version: ModelVersion, code: str, actor: Account) -> 
     """Take a file or a preview off a draft."""
     require_own(actor, version.uploaded_model)
     draft = _locked_draft(version)
-    for row in [*draft.files.filter(code=code), *draft.previews.filter(code=code)]:
-        names = (
-            [row.content.name]
-            if isinstance(row, ModelFile)
-            else [
-                row.original.name,
-                row.shown.name,
-            ]
-        )
-        row.delete()
-        transaction.on_commit(lambda names=names: [default_storage.delete(name) for name in names])
+    names: list[str] = []
+    for file in draft.files.filter(code=code):
+        names.append(file.content.name or "")
+        file.delete()
+    for preview in draft.previews.filter(code=code):
+        names += [preview.original.name or "", preview.shown.name or ""]
+        preview.delete()
+    transaction.on_commit(partial(_delete, names))
 
 
-def _check_size(upload: UploadedFile, limit: int, field: str) -> None:
+def _check_size(upload: Upload, limit: int, field: str) -> None:
     if not upload.size:
         raise Invalid(f"“{_shown(upload)}” is empty.", code="empty", field=field)
     if upload.size > limit:
@@ -270,7 +276,7 @@ def _check_size(upload: UploadedFile, limit: int, field: str) -> None:
         )
 
 
-def _store(upload: UploadedFile) -> tuple[str, str]:
+def _store(upload: Upload) -> tuple[str, str]:
     """Write an upload under a random name; return that name and the SHA-256 of the bytes."""
     digest = hashlib.sha256()
     name = default_storage.save(f"quarantine/{uuid.uuid4().hex}", upload)
@@ -280,29 +286,31 @@ def _store(upload: UploadedFile) -> tuple[str, str]:
     return name, digest.hexdigest()
 
 
-class _kept_on_success:  # noqa: N801 - reads as a with-statement
-    """Deletes the named files unless the block ends well."""
-
-    def __init__(self, *names: str) -> None:
-        self.names = names
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            for name in self.names:
-                with suppress(FileNotFoundError):
-                    default_storage.delete(name)
+@contextmanager
+def _kept_on_success(*names: str) -> Iterator[None]:
+    """Delete the named files unless the block ends well."""
+    kept = False
+    try:
+        yield
+        kept = True
+    finally:
+        if not kept:
+            _delete(names)
 
 
-def _refuse(summary: Any, upload: UploadedFile, field: str) -> None:
+def _delete(names: Sequence[str]) -> None:
+    for name in names:
+        with suppress(FileNotFoundError):
+            default_storage.delete(name)
+
+
+def _refuse(summary: Any, upload: Upload, field: str) -> None:
     sentence = getattr(summary, "sentence", "")
     if sentence:
         raise Invalid(f"“{_shown(upload)}”: {sentence}", code=summary.code, field=field)
 
 
-def _shown(upload: UploadedFile) -> str:
+def _shown(upload: Upload) -> str:
     return (upload.name or "unnamed").replace("\x00", "")[:255]
 
 

@@ -78,8 +78,8 @@ def triage_sample(*, job_id: int) -> dict[str, Any]:
     }
 
 
-def _existing_path(name: str) -> str:
-    if not default_storage.exists(name):
+def _existing_path(name: str | None) -> str:
+    if not name or not default_storage.exists(name):
         raise FileNotFoundError(name)
     return default_storage.path(name)
 

@@ -126,7 +126,7 @@ VISIBILITY_AFTER: Mapping[str, Visibility] = {
 # Six months, counted as 184 days because no six months are longer (DSA Art. 20(1)).
 APPEAL_WINDOW = timedelta(days=184)
 
-_AFTER_QUARANTINE = {
+_AFTER_QUARANTINE: set[str] = {
     Visibility.PUBLISHED,
     Visibility.AGE_RESTRICTED,
     Visibility.LIMITED,
@@ -136,7 +136,7 @@ _AFTER_QUARANTINE = {
 TRANSITIONS: Mapping[type[TextChoices], Mapping[str, set[str]]] = {
     Visibility: {
         Visibility.DRAFT: {Visibility.QUARANTINED},
-        Visibility.QUARANTINED: set(_AFTER_QUARANTINE),
+        Visibility.QUARANTINED: _AFTER_QUARANTINE,
         Visibility.PUBLISHED: _AFTER_QUARANTINE - {Visibility.PUBLISHED},
         Visibility.AGE_RESTRICTED: _AFTER_QUARANTINE - {Visibility.AGE_RESTRICTED},
         Visibility.LIMITED: _AFTER_QUARANTINE - {Visibility.LIMITED},

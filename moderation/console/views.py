@@ -16,7 +16,6 @@ from moderation.models import Account, Case
 from moderation.queue import case_claim, case_release, claim_renew, queue_claim_next
 from moderation.states import HELD_CASES, Action, AppealState, CaseState
 
-
 Choice = TypeVar("Choice", Action, AppealState)
 
 

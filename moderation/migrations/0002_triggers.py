@@ -1,6 +1,8 @@
 """What the database itself refuses: a changed record, a changed decision, judging one's own."""
 
+from django.apps.registry import Apps
 from django.db import migrations
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 # name, table, timing, condition, message. `{...}` differ between the two databases.
 IMMUTABLE = [
@@ -69,7 +71,7 @@ def _guards() -> list[tuple[str, str, str, str, str]]:
     return guards
 
 
-def create(apps, schema_editor) -> None:
+def create(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Create the triggers in the dialect of the database at hand."""
     vendor = schema_editor.connection.vendor
     for name, table, verb, condition, message in _guards():
@@ -92,7 +94,7 @@ def create(apps, schema_editor) -> None:
             )
 
 
-def drop(apps, schema_editor) -> None:
+def drop(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Drop them again."""
     for name, table, _, _, _ in _guards():
         if schema_editor.connection.vendor == "sqlite":

@@ -1,17 +1,24 @@
-"""Formatting for templates: Markdown from strangers, spans of time, scores."""
+"""Formatting for templates: Markdown from strangers, spans of time, scores, the record in words."""
 
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
 
 import nh3
 from django import template
+from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
+
+from moderation.models import Event, ModelVersion
+from moderation.states import Action, Visibility
 
 register = template.Library()
 
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 _TAGS = {
-    "a", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "hr", "li", "ol", "p", "pre",
+    "a", "blockquote", "br", "code", "em", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre",
     "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
 
@@ -19,14 +26,22 @@ _TAGS = {
 @register.filter
 def markdown(text: str) -> SafeString:
     """Render Markdown with raw HTML off, then let an allow-list of tags through. No pictures."""
+    tokens = _markdown.parse(text)
+    for token in tokens:
+        if token.type in {"heading_open", "heading_close"}:
+            # The page's own headings are of the first and second level.
+            token.tag = f"h{min(int(token.tag[1]) + 2, 6)}"
     html = nh3.clean(
-        _markdown.render(text),
+        _markdown.renderer.render(tokens, _markdown.options, {}),
         tags=_TAGS,
         attributes={"a": {"href"}},
         url_schemes={"http", "https", "mailto"},
         link_rel="nofollow noopener noreferrer",
     )
     return mark_safe(html)  # noqa: S308 - cleaned on the line above
+
+
+# --- Time -----------------------------------------------------------------------------------
 
 
 @register.filter
@@ -41,9 +56,44 @@ def span(value: timedelta) -> str:
 
 
 @register.filter
-def tenth(score: float | None) -> int:
-    """Turn a score in 0..1 into one of 21 steps of a bar, for a class instead of inline style."""
-    return round((score or 0) * 20)
+def left(moment: datetime) -> str:
+    """Say how long there is until a moment, or by how much it has passed."""
+    rest = moment - timezone.now()
+    return f"{span(rest)} left" if rest > timedelta(0) else f"{span(rest)} too late"
+
+
+@register.filter
+def ago(moment: datetime) -> str:
+    """Say how long ago a moment was."""
+    return f"{span(timezone.now() - moment)} ago"
+
+
+@register.filter
+def when(moment: datetime | None) -> str:
+    """Show a moment in UTC; a script on the page turns it into the reader's own time."""
+    if moment is None:
+        return ""
+    moment = moment.astimezone(timezone.get_default_timezone())
+    return format_html(
+        '<time datetime="{}">{}</time>',
+        moment.isoformat(timespec="seconds"),
+        f"{moment.day} {moment:%B %Y, %H:%M} UTC",
+    )
+
+
+# --- Figures --------------------------------------------------------------------------------
+
+
+@register.filter
+def percent(score: float | None) -> str:
+    """Turn a score in 0..1 into a length for the bar: an attribute, so no inline style."""
+    return f"{100 * (score or 0):.1f}%"
+
+
+@register.filter
+def figure(score: float | None) -> str:
+    """Show a score or a cosine to two decimals; more would claim what nobody measured."""
+    return "" if score is None else f"{score:.2f}"
 
 
 @register.filter
@@ -53,3 +103,102 @@ def megabytes(size: int) -> str:
         if size >= step:
             return f"{size / step:.1f} {unit}"
     return f"{size} bytes"
+
+
+# --- Codes in words -------------------------------------------------------------------------
+
+_SIGNALS = {
+    "previews": "Every preview is compared with sentences that describe what is prohibited.",
+    "container": "Every file of weights is read without running anything in it.",
+    "claims": "Title, description, tags and training data named in the file are read.",
+    "text": "Title, description, tags and trigger words are read.",
+    "text-space": "The vectors of an embedding are compared with prohibited words.",
+    "lineage": "The weights are compared with models that were decided about before.",
+    "banks": "Files and pictures are compared with material that was removed before.",
+}
+
+
+@register.filter
+def checks(signals: list[str]) -> list[str]:
+    """Say in sentences what is looked at for a rule; signals are named like “container.code”."""
+    return list(
+        dict.fromkeys(
+            _SIGNALS.get(
+                signal, _SIGNALS.get(signal.split(".")[0], f"The check “{signal}” looks at it.")
+            )
+            for signal in signals
+        )
+    )
+
+
+_STANDS: Mapping[str, str] = {
+    Visibility.DRAFT: "Draft. Only you can see it.",
+    Visibility.PUBLISHED: "Published. Everybody can see and download it.",
+    Visibility.AGE_RESTRICTED: "Age-restricted. Shown only to people who say they are adults.",
+    Visibility.LIMITED: "Limited. It opens by its address and is not listed.",
+    Visibility.REMOVED: "Removed. Only you and the moderation team can see it.",
+}
+
+
+@register.filter
+def stands(version: ModelVersion) -> str:
+    """Say where a version stands, to its creator."""
+    if version.visibility == Visibility.QUARANTINED:
+        if version.triaged_at is None:
+            return "Being weighed. Nobody else can see it yet."
+        return "Waiting for a person to look at it. Nobody else can see it yet."
+    return _STANDS[version.visibility]
+
+
+_EVENTS: Mapping[str, str] = {
+    "model.created": "created the model",
+    "version.submitted": "submitted the version under the policy {policy}",
+    "version.published": "published it: everything was looked at and nothing was found",
+    "version.restored": "restored it: {to}",
+    "case.opened": "opened the case because of {source}",
+    "case.claimed": "took the case",
+    "case.released": "gave the case back",
+    "case.claim_expired": "put the case back in the queue because its time ran out",
+    "case.decided": "ended the review",
+    "case.closed": "closed the case",
+    "case.appealed": "put the case back in the queue for another person",
+    "appeal.filed": "appealed the decision",
+    "appeal.upheld": "answered the appeal: the decision stands",
+    "appeal.overturned": "answered the appeal: the decision is overturned",
+    "report.filed": "reported it",
+}
+_STAGES = {"files": "the weights", "previews": "the previews"}
+_SOURCES = {"triage": "a finding", "report": "a report"}
+
+
+@register.filter
+def in_words(event: Event) -> str:
+    """Say what an event was, without naming who did it."""
+    data: dict[str, Any] = event.data
+    if event.action == "triage.answered":
+        count = data.get("findings", 0)
+        stage = _STAGES.get(data.get("stage", ""), "the upload")
+        return f"weighed {stage}: {count} {'answer' if count == 1 else 'answers'}"
+    if event.action == "decision.made":
+        action = data.get("action", "")
+        label = str(Action(action).label) if action in Action.values else action
+        rules = ", ".join(data.get("rules", []))
+        return f"decided: {label}{' under ' + rules if rules else ''}"
+    template_ = _EVENTS.get(event.action)
+    if template_ is None:
+        return event.action.replace(".", ": ").replace("_", " ")
+    visibility = data.get("to", "")
+    return template_.format(
+        policy=data.get("policy", "in force"),
+        source=_SOURCES.get(data.get("source", ""), "something"),
+        to=str(Visibility(visibility).label).lower() if visibility in Visibility.values else "",
+    )
+
+
+# --- Evidence of a finding ------------------------------------------------------------------
+
+
+@register.filter
+def in_plain_words(key: str) -> str:
+    """Turn a machine's name into words: “tensor_count” into “Tensor count”."""
+    return key.replace("_", " ").replace(".", ": ").capitalize()

@@ -1,0 +1,52 @@
+# Two commands: `make run` starts everything, `make test` runs every test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+
+.PHONY: run test lint help clean
+.DEFAULT_GOAL := help
+
+help: ## say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
+
+run: $(VENV)/.run ## install what the main job needs, load the demo, start (PORT, WEIGHHOUSE_DATA)
+	@$(BIN)/python manage.py up
+
+test: $(VENV)/.test ## install what the tests need and run them all
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.test ## formatting, types, imports, templates, migrations
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy config moderation triage
+	$(BIN)/lint-imports
+	$(BIN)/djhtml --tabwidth 2 --check templates
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+clean: ## remove what was installed and every bit of data
+	rm -rf $(VENV) var
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Weighhouse needs Python 3.11 or newer: make run PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing what the main job needs (once) ..."
+	@$(PIP) install --constraint constraints.txt .
+	@touch $@
+
+# On a laptop the tests that need torch or a browser skip and say so; CI must run them all.
+ifeq ($(CI),true)
+EXTRAS := dev,postgres,torch
+else
+EXTRAS := dev,postgres
+endif
+
+$(VENV)/.test: $(VENV)/.run
+	@echo "Installing what the tests need (once): $(EXTRAS) ..."
+	@$(PIP) install --constraint constraints.txt ".[$(EXTRAS)]"
+	@if [ "$(CI)" = "true" ] && ! command -v chromium >/dev/null; then \
+		apt-get update -qq && apt-get install -qq -y chromium >/dev/null; fi
+	@touch $@

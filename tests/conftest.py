@@ -1,0 +1,127 @@
+"""The fixed cast, the network block, and what every test stands on.
+
+Uma uploads, Rui reports, Mo moderates, Ada hears appeals, and Nobody may not.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.conf import settings as django_settings
+from django.core.cache import cache
+from django.test import Client
+
+from moderation.models import Account, Policy
+from moderation.policy import policy_import, policy_read
+from moderation.states import Role
+from tests import factories
+
+IN_CI = os.environ.get("CI") == "true"
+SHARED_DATA = Path(
+    os.environ.get("WEIGHHOUSE_TEST_DATA", django_settings.BASE_DIR.parent / "shared" / "data")
+)
+
+
+def require(condition: bool, reason: str) -> None:
+    """Skip with a reason on a laptop; fail where everything is meant to be installed."""
+    if condition:
+        return
+    if IN_CI:
+        pytest.fail(f"CI must have this: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tasks_are_registered() -> None:
+    # Under eager mode a task name that is not registered would silently go to the broker.
+    current_app.autodiscover_tasks(force=True)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_places(settings: Any, tmp_path: Path) -> None:
+    """Give each test its own folder for files, plain static files and eager tasks."""
+    settings.MEDIA_ROOT = tmp_path / "files"
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    }
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    current_app.conf.task_always_eager = True
+    # A task that breaks breaks the test, instead of being noted in a result nobody reads.
+    current_app.conf.task_eager_propagates = True
+    cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection that leaves this machine."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if isinstance(address, tuple) and address[0] not in {"127.0.0.1", "::1", "localhost"}:
+            raise AssertionError(f"A test tried to reach {address[0]}.")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real files, or skip where there is none."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("The folder of real files (WEIGHHOUSE_TEST_DATA) is not on this machine.")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def policy(db: None) -> Policy:
+    """Put the demo policy in force."""
+    content = policy_read(django_settings.BASE_DIR / "moderation" / "policies" / "demo.yaml")
+    return policy_import(content=content, activate=True, actor=None)
+
+
+@pytest.fixture
+def uma(db: None) -> Account:
+    """Return Uma, who uploads."""
+    return factories.account("uma")
+
+
+@pytest.fixture
+def rui(db: None) -> Account:
+    """Return Rui, who reports."""
+    return factories.account("rui")
+
+
+@pytest.fixture
+def mo(db: None) -> Account:
+    """Return Mo, who moderates."""
+    return factories.account("mo", role=Role.MODERATOR)
+
+
+@pytest.fixture
+def ada(db: None) -> Account:
+    """Return Ada, who hears appeals."""
+    return factories.account("ada", role=Role.SENIOR_MODERATOR)
+
+
+@pytest.fixture
+def nobody(db: None) -> Account:
+    """Return Nobody, who may not."""
+    return factories.account("nobody")
+
+
+@pytest.fixture
+def as_() -> Iterator[Callable[[Account | None], Client]]:
+    """Return a browser in which this person is logged in."""
+
+    def browser(account: Account | None) -> Client:
+        client = Client()
+        if account is not None:
+            client.force_login(account)
+        return client
+
+    yield browser
