@@ -179,7 +179,13 @@ def own_versions(account: Account) -> QuerySet[ModelVersion]:
     return (
         ModelVersion.objects.filter(uploaded_model__creator=account)
         .select_related("uploaded_model")
-        .prefetch_related("previews", "decisions__appeal")
+        .prefetch_related(
+            "previews",
+            Prefetch(
+                "decisions",
+                queryset=Decision.objects.select_related("appeal").order_by("decided_at"),
+            ),
+        )
         .order_by("-pk")
     )
 
@@ -358,13 +364,31 @@ def case_for(account: Account, code: str) -> Case:
 
 
 @dataclass(frozen=True)
+class Concerned:
+    """What one probe found under one rule: the strongest finding, then the others."""
+
+    strongest: Finding
+    others: list[Finding]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A preview, with the strongest finding about it if there is one."""
+
+    preview: PreviewImage
+    finding: Finding | None
+
+
+@dataclass(frozen=True)
 class CaseFile:
     """Everything a moderator sees of a case."""
 
     case: Case
     version: ModelVersion
-    findings: list[Finding]
+    concerns: list[Concerned]
+    pointed_at: frozenset[str]
     clean: list[Finding]
+    previews: list[Seen]
     reports: list[Report]
     decisions: list[Decision]
     appeal: Appeal | None
@@ -383,9 +407,10 @@ def case_file(case: Case, account: Account) -> CaseFile:
     findings = list(
         version.findings.select_related("rule", "file", "preview").order_by("-score", "pk")
     )
-    order = {Concern.HOLD: 0, Concern.REVIEW: 1, Concern.NONE: 2}
     concerned = [finding for finding in findings if finding.concern != Concern.NONE]
-    concerned.sort(key=lambda finding: order[Concern(finding.concern)])
+    concerned.sort(key=lambda finding: finding.concern != Concern.HOLD)
+    reports = list(case.reports.select_related("rule", "reporter").order_by("created_at"))
+    rules_named = [finding.rule for finding in concerned] + [report.rule for report in reports]
     decisions = list(case.decisions.select_related("decided_by", "policy").order_by("decided_at"))
     policy = policy_in_force()
     made = ModelVersion.objects.filter(
@@ -394,9 +419,11 @@ def case_file(case: Case, account: Account) -> CaseFile:
     return CaseFile(
         case=case,
         version=version,
-        findings=concerned,
+        concerns=_by_rule(concerned),
+        pointed_at=frozenset(rule.slug for rule in rules_named if rule),
         clean=[finding for finding in findings if finding.concern == Concern.NONE],
-        reports=list(case.reports.select_related("rule", "reporter").order_by("created_at")),
+        previews=_seen(version, concerned),
+        reports=reports,
         decisions=decisions,
         appeal=case.appeals.select_related("answered_by", "decision").order_by("-filed_at").first(),
         events=list(version.events.select_related("actor").order_by("sequence")),
@@ -407,6 +434,22 @@ def case_file(case: Case, account: Account) -> CaseFile:
         conflict=conflict_of_interest(account, version),
         took_part=any(decision.decided_by_id == account.pk for decision in decisions),
     )
+
+
+def _by_rule(findings: list[Finding]) -> list[Concerned]:
+    grouped: dict[tuple[int | None, str, str], list[Finding]] = {}
+    for finding in findings:
+        # What could not be looked at belongs to no rule; each such failure stands alone.
+        failure = "" if finding.rule_id else finding.key
+        grouped.setdefault((finding.rule_id, finding.probe, failure), []).append(finding)
+    return [Concerned(group[0], group[1:]) for group in grouped.values()]
+
+
+def _seen(version: ModelVersion, findings: list[Finding]) -> list[Seen]:
+    strongest: dict[int | None, Finding] = {}
+    for finding in findings:
+        strongest.setdefault(finding.preview_id, finding)
+    return [Seen(preview, strongest.get(preview.pk)) for preview in version.previews.all()]
 
 
 def held_case(account: Account) -> Case | None:
