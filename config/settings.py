@@ -185,6 +185,8 @@ CELERY_BEAT_SCHEDULE = {
 # --- The flow -------------------------------------------------------------------------------
 LEASE_SECONDS = env.int("LEASE_SECONDS", default=120)
 JOB_ATTEMPTS = 3
+# How long a message may be under way before the sweeper sends another.
+RESEND_SECONDS = env.int("RESEND_SECONDS", default=30)
 CLAIM_SECONDS = env.int("CLAIM_SECONDS", default=600)
 ENCODER = env.str("ENCODER", default="demo")
 MAX_WEIGHTS_BYTES = env.int("MAX_WEIGHTS_BYTES", default=8 * 1024**3)

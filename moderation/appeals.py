@@ -9,7 +9,7 @@ from django.utils import timezone
 from moderation.audit import event_record
 from moderation.authz import Hidden, require_other_than_decider
 from moderation.cases import case_transition
-from moderation.errors import Conflict, Invalid, TooLate
+from moderation.errors import Conflict, Invalid, NotAllowed, TooLate
 from moderation.models import Account, Appeal, Case, Decision, ModelVersion
 from moderation.models.decisions import APPEAL_LENGTH
 from moderation.notices import notice_issue
@@ -101,6 +101,18 @@ def appeal_answer(*, appeal: Appeal, outcome: AppealState, answer: str, actor: A
             f"The answer is {len(answer):,} characters long; {ANSWER_LENGTH:,} are the most.",
             field="answer",
         )
+    try:
+        _answer(appeal, outcome, answer, actor)
+    except IntegrityError as error:
+        # The constraint holds even where a check before it was forgotten.
+        raise NotAllowed(
+            "Somebody who took part in this decision cannot answer the appeal.",
+            code="conflict_of_interest",
+        ) from error
+    return appeal
+
+
+def _answer(appeal: Appeal, outcome: AppealState, answer: str, actor: Account) -> None:
     with transaction.atomic():
         case = Case.objects.select_for_update(of=("self",)).get(pk=appeal.case_id)
         require_other_than_decider(actor, case)
@@ -134,7 +146,6 @@ def appeal_answer(*, appeal: Appeal, outcome: AppealState, answer: str, actor: A
             decision=appeal.decision,
             extra={"answer": answer, "answered_by": actor.pseudonym},
         )
-    return appeal
 
 
 def _restore(appeal: Appeal, actor: Account) -> None:

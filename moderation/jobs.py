@@ -20,8 +20,6 @@ from moderation.dispatch import wake_triage
 from moderation.models import ModelVersion, Policy, TriageJob
 from moderation.states import JobState
 
-# How long a message may be under way before the sweeper sends another.
-RESEND_AFTER = timedelta(seconds=30)
 # At most this many messages a sweep, oldest first: a backlog must not flood the broker.
 SWEEP_LIMIT = 200
 LEASE_LOST = "A worker took this job and did not finish it in time."
@@ -126,7 +124,7 @@ def jobs_resend() -> int:
     """Send a message for every due job that none is under way for; return how many."""
     now = timezone.now()
     due = TriageJob.objects.filter(
-        Q(woken_at__isnull=True) | Q(woken_at__lt=now - RESEND_AFTER),
+        Q(woken_at__isnull=True) | Q(woken_at__lt=now - timedelta(seconds=settings.RESEND_SECONDS)),
         state=JobState.QUEUED,
         not_before__lte=now,
     )

@@ -11,10 +11,12 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image
 
 from moderation import intake
+from moderation.decisions import decision_make
 from moderation.findings import FindingIn, findings_record
 from moderation.jobs import job_lease
-from moderation.models import Account, Case, ModelVersion
-from moderation.states import Role
+from moderation.models import Account, Case, Decision, ModelVersion
+from moderation.queue import case_claim
+from moderation.states import RESTRICTIONS, Action, Role
 
 PASSWORD = "a long pass phrase"
 
@@ -119,3 +121,19 @@ def held(creator: Account, *, rule: str = "", **texts: Any) -> Case:
     """Return the case of a version with a finding above the hold threshold."""
     version = triaged(creator, [finding(0.95, rule=rule)], **texts)
     return version.cases.get()
+
+
+def decided(
+    creator: Account, moderator: Account, *, action: Action = Action.REMOVE, **texts: Any
+) -> Decision:
+    """Return a decision that a moderator made about a held version."""
+    case = held(creator, **texts)
+    case_claim(case=case, actor=moderator)
+    return decision_make(
+        case=case,
+        action=action,
+        rules=["red-star"] if action in RESTRICTIONS else [],
+        facts="The first preview shows a red star.",
+        private_note="seen before",
+        actor=moderator,
+    )

@@ -1,0 +1,10 @@
+"""Loaded before the settings are: tests keep their data apart from a house that is running."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+DATA = tempfile.mkdtemp(prefix="weighhouse-test-")
+os.environ["WEIGHHOUSE_DATA"] = DATA
+atexit.register(shutil.rmtree, DATA, ignore_errors=True)

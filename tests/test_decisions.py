@@ -1,0 +1,221 @@
+"""Decisions through the console: who may, what is required, what follows from them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.db import IntegrityError, transaction
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from moderation.intake import report_file
+from moderation.models import Account, Case, Decision, Notice
+from moderation.states import APPEAL_WINDOW
+from tests import factories
+
+pytestmark = pytest.mark.usefixtures("policy")
+Browser = Callable[[Account | None], Client]
+
+REMOVAL = {
+    "action": "remove",
+    "rules": ["red-star"],
+    "facts": "The first preview shows a red star.",
+    "private_note": "third one this week",
+}
+
+
+@pytest.fixture
+def case(uma: Account) -> Case:
+    return factories.held(uma, rule="red-star")
+
+
+@pytest.fixture
+def at_work(as_: Browser, mo: Account, case: Case) -> Client:
+    """Return Mo's browser, with the case claimed."""
+    client = as_(mo)
+    client.post(reverse("console:claim", args=[case.code]))
+    return client
+
+
+def _decide(client: Client, case: Case, **fields: Any) -> Any:
+    return client.post(reverse("console:decide", args=[case.code]), {**REMOVAL, **fields})
+
+
+def test_a_removal_hides_the_model_and_gives_the_creator_rule_reason_and_way_back(
+    at_work: Client,
+    case: Case,
+    uma: Account,
+    as_: Browser,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        assert _decide(at_work, case).status_code == 302
+    decision = Decision.objects.get()
+    case.refresh_from_db()
+    version = case.version
+    version.refresh_from_db()
+    assert (case.state, version.visibility) == ("decided", "removed")
+    assert decision.previous_visibility == "quarantined"
+    assert decision.appeal_until == decision.decided_at + APPEAL_WINDOW
+    assert decision.automated_detection
+    notice = Notice.objects.get(kind="decision_remove")
+    assert notice.recipient == uma
+    address = reverse("creator:decision", args=[decision.code])
+    for text in (notice.text, notice.html):
+        assert "Red stars" in text
+        assert "The first preview shows a red star." in text
+        assert address in text
+        assert "third one this week" not in text
+    letter = next(letter for letter in mail.outbox if letter.subject == notice.subject)
+    assert letter.to == ["uma@example.org"]
+    page = as_(uma).get(address).content.decode()
+    assert "Red stars" in page
+    assert "third one this week" not in page
+    assert "mo@example.org" not in page
+
+
+@pytest.mark.parametrize(
+    ("action", "rule", "visibility"),
+    [
+        ("approve", "", "published"),
+        ("age_restrict", "purple-heart", "age_restricted"),
+        ("limit", "red-star", "limited"),
+        ("remove", "red-star", "removed"),
+    ],
+)
+def test_each_action_leads_to_its_visibility(
+    action: str, rule: str, visibility: str, at_work: Client, case: Case
+) -> None:
+    _decide(at_work, case, action=action, rules=[rule] if rule else [])
+    case.version.refresh_from_db()
+    assert case.version.visibility == visibility
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"facts": "   "}, "Say in words"),
+        ({"rules": []}, "at least one rule"),
+        ({"rules": ["no-such-rule"]}, "no rule"),
+        ({"action": "explode"}, "Choose one"),
+        ({"action": "age_restrict"}, "does not allow"),
+        ({"facts": "x" * 6000}, "6,000 characters"),
+    ],
+)
+def test_a_decision_without_its_reasons_is_refused_and_keeps_what_was_typed(
+    fields: dict[str, Any], words: str, at_work: Client, case: Case
+) -> None:
+    response = _decide(at_work, case, **fields)
+    assert response.status_code == 422
+    page = response.content.decode()
+    assert words in page
+    assert "third one this week" in page
+    assert not Decision.objects.exists()
+    case.refresh_from_db()
+    assert case.state == "claimed"
+
+
+def test_a_case_that_somebody_else_holds_is_not_decided(
+    as_: Browser, ada: Account, at_work: Client, case: Case
+) -> None:
+    response = _decide(as_(ada), case)
+    assert response.status_code == 409
+    page = response.content.decode()
+    assert "mo has this case" in page
+    assert "The first preview shows a red star." in page
+    assert not Decision.objects.exists()
+
+
+def test_a_case_that_nobody_holds_is_claimed_before_it_is_decided(
+    as_: Browser, mo: Account, case: Case
+) -> None:
+    assert _decide(as_(mo), case).status_code == 409
+    assert not Decision.objects.exists()
+
+
+def test_a_second_decision_on_the_same_case_is_refused_and_shows_the_first(
+    at_work: Client, case: Case
+) -> None:
+    _decide(at_work, case)
+    response = _decide(at_work, case, action="approve", rules=[])
+    assert response.status_code == 409
+    assert "mo has decided this case already" in response.content.decode()
+    assert Decision.objects.count() == 1
+
+
+def test_reporters_hear_the_outcome_and_visitors_by_mail(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    version = factories.published(uma)
+    report_file(version=version, text="A red star.", rule="red-star", actor=rui)
+    visitor = report_file(version=version, text="Me too.", email="v@example.org", actor=None)
+    case = version.cases.get()
+    client = as_(mo)
+    client.post(reverse("console:claim", args=[case.code]))
+    assert _decide(client, case).status_code == 302
+    told = Notice.objects.filter(kind="report_acted")
+    assert {(notice.recipient, notice.email) for notice in told} == {
+        (rui, "rui@example.org"),
+        (None, "v@example.org"),
+    }
+    page = as_(None).get(reverse("report-status", args=[visitor.token]))
+    assert "Action was taken" in page.content.decode()
+    decision = as_(uma).get(reverse("creator:decision", args=[Decision.objects.get().code]))
+    assert "rui" not in decision.content.decode()
+
+
+def test_a_report_that_was_not_borne_out_leaves_everything_as_it_was(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    version = factories.published(uma)
+    report_file(version=version, text="I do not like it.", actor=rui)
+    case = version.cases.get()
+    client = as_(mo)
+    client.post(reverse("console:claim", args=[case.code]))
+    _decide(client, case, action="approve", rules=[])
+    version.refresh_from_db()
+    case.refresh_from_db()
+    assert (version.visibility, case.state) == ("published", "closed")
+    assert Notice.objects.filter(kind="report_no_action", recipient=rui).exists()
+
+
+def test_the_database_refuses_a_decision_on_ones_own_model(case: Case, uma: Account) -> None:
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Decision.objects.create(**_row(case, decided_by=uma))
+
+
+def test_the_database_refuses_a_decision_by_somebody_who_reported_the_model(
+    uma: Account, mo: Account
+) -> None:
+    version = factories.published(uma)
+    report_file(version=version, text="No good.", actor=mo)
+    with pytest.raises(IntegrityError, match="reported"), transaction.atomic():
+        Decision.objects.create(**_row(version.cases.get(), decided_by=mo))
+
+
+@pytest.mark.parametrize("gap", [{"facts": ""}, {"clauses": []}, {"appeal_until": None}])
+def test_the_database_refuses_a_restriction_without_facts_rule_or_way_back(
+    gap: dict[str, Any], case: Case, mo: Account
+) -> None:
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Decision.objects.create(**_row(case, decided_by=mo, **gap))
+
+
+def _row(case: Case, **fields: Any) -> dict[str, Any]:
+    return {
+        "case": case,
+        "version": case.version,
+        "action": "remove",
+        "policy": case.version.jobs.all()[0].policy,
+        "clauses": [{"slug": "red-star"}],
+        "facts": "A red star.",
+        "creator": case.version.uploaded_model.creator,
+        "automated_detection": True,
+        "previous_visibility": "quarantined",
+        "new_visibility": "removed",
+        "appeal_until": timezone.now(),
+        "decided_at": timezone.now(),
+        **fields,
+    }

@@ -1,0 +1,172 @@
+"""Triage jobs: leased once, fenced, sent again, and dead after three attempts."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import current_app
+from celery.signals import before_task_publish
+from django.utils import timezone
+
+from moderation.findings import attempt_failed, findings_record
+from moderation.jobs import Lease, job_lease, lease_renew
+from moderation.models import Account, Case, Finding, ModelVersion, TriageJob
+from moderation.tasks import sweep
+from tests import factories
+
+pytestmark = pytest.mark.usefixtures("policy")
+
+
+@pytest.fixture
+def version(uma: Account) -> ModelVersion:
+    return factories.submitted(uma)
+
+
+@pytest.fixture
+def job(version: ModelVersion) -> TriageJob:
+    return version.jobs.get(stage="previews")
+
+
+@pytest.fixture
+def asleep() -> None:
+    """Let no worker wake up: messages go to a broker in memory that nobody reads."""
+    current_app.conf.task_always_eager = False
+
+
+@pytest.fixture
+def sent(asleep: None) -> Iterator[list[tuple[str, int]]]:
+    """Return the messages that were sent, as Celery itself announces them."""
+    messages: list[tuple[str, int]] = []
+
+    def note(sender: str, body: Any, **_: Any) -> None:
+        messages.append((sender, body[0][0]))
+
+    before_task_publish.connect(note)
+    yield messages
+    before_task_publish.disconnect(note)
+
+
+def _lease(job: TriageJob) -> Lease:
+    lease = job_lease(job_id=job.pk)
+    assert lease is not None
+    return lease
+
+
+def _expire(job: TriageJob) -> None:
+    TriageJob.objects.filter(pk=job.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+
+
+def test_a_job_is_leased_by_one_worker_only(job: TriageJob) -> None:
+    assert job_lease(job_id=job.pk) is not None
+    assert job_lease(job_id=job.pk) is None
+
+
+def test_a_second_message_for_a_finished_job_does_nothing(job: TriageJob) -> None:
+    lease = _lease(job)
+    assert findings_record(lease=lease, findings=[factories.finding()])
+    assert job_lease(job_id=job.pk) is None
+    assert not findings_record(lease=lease, findings=[factories.finding()])
+    assert Finding.objects.filter(job=job).count() == 1
+
+
+@pytest.mark.usefixtures("asleep")
+def test_finishing_with_an_old_token_changes_nothing(job: TriageJob) -> None:
+    old = _lease(job)
+    _expire(job)
+    sweep()
+    new = _lease(job)
+    assert not findings_record(lease=old, findings=[factories.finding(0.99)])
+    assert not lease_renew(old)
+    attempt_failed(lease=old, error="late")
+    job.refresh_from_db()
+    assert (job.state, job.error) == (
+        "running",
+        "A worker took this job and did not finish it in time.",
+    )
+    assert not Finding.objects.filter(job=job).exists()
+    assert findings_record(lease=new, findings=[factories.finding()])
+
+
+@pytest.mark.usefixtures("asleep")
+def test_after_three_attempts_a_job_is_dead_and_its_case_says_so(
+    version: ModelVersion, job: TriageJob
+) -> None:
+    for _ in range(3):
+        TriageJob.objects.filter(pk=job.pk).update(not_before=timezone.now())
+        attempt_failed(lease=_lease(job), error="The disk is gone.")
+    job.refresh_from_db()
+    assert (job.state, job.attempts, job.error) == ("dead", 3, "The disk is gone.")
+    assert not Case.objects.exists()
+    findings_record(lease=_lease(version.jobs.get(stage="files")), findings=[factories.finding()])
+    case = version.cases.get()
+    assert case.is_incomplete
+    version.refresh_from_db()
+    assert version.visibility == "quarantined"
+
+
+@pytest.mark.usefixtures("asleep")
+def test_a_lease_that_ran_out_three_times_kills_the_job_and_a_person_sees_it(
+    version: ModelVersion, job: TriageJob
+) -> None:
+    for _ in range(3):
+        for row in version.jobs.all():
+            _lease(row)
+            _expire(row)
+        sweep()
+    assert set(version.jobs.values_list("state", flat=True)) == {"dead"}
+    assert version.cases.get().is_incomplete
+
+
+def test_the_sweeper_sends_again_what_was_never_started_but_not_at_every_sweep(
+    version: ModelVersion,
+    sent: list[tuple[str, int]],
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    version.jobs.update(woken_at=timezone.now() - timedelta(minutes=5))
+    with django_capture_on_commit_callbacks(execute=True):
+        sweep()
+    wanted = {(f"triage.{stage}", pk) for stage, pk in version.jobs.values_list("stage", "pk")}
+    assert {message for message in sent if message[0].startswith("triage")} == wanted
+    sent.clear()
+    with django_capture_on_commit_callbacks(execute=True):
+        sweep()
+    assert [message for message in sent if message[0].startswith("triage")] == []
+
+
+def test_a_failed_attempt_waits_before_the_next(job: TriageJob) -> None:
+    attempt_failed(lease=_lease(job), error="busy")
+    assert job_lease(job_id=job.pk) is None
+    TriageJob.objects.filter(pk=job.pk).update(not_before=timezone.now())
+    assert job_lease(job_id=job.pk) is not None
+
+
+def test_a_failed_finding_is_never_a_pass(uma: Account) -> None:
+    version = factories.triaged(uma, [factories.finding(None)])
+    assert version.visibility == "quarantined"
+    assert version.cases.get().is_incomplete
+
+
+def test_a_job_that_answers_nothing_is_never_a_pass(version: ModelVersion) -> None:
+    for row in version.jobs.all():
+        assert findings_record(lease=_lease(row), findings=[])
+    version.refresh_from_db()
+    assert version.visibility == "quarantined"
+    assert version.cases.exists()
+
+
+@pytest.mark.parametrize(
+    ("score", "visibility", "cases"),
+    [
+        (0.0, "published", 0),
+        (0.49, "published", 0),
+        (0.5, "quarantined", 1),
+        (0.85, "quarantined", 1),
+    ],
+)
+def test_thresholds_decide_who_looks(
+    score: float, visibility: str, cases: int, uma: Account
+) -> None:
+    version = factories.triaged(uma, [factories.finding(score)])
+    assert version.visibility == visibility
+    assert version.cases.count() == cases
