@@ -1,0 +1,38 @@
+"use strict";
+// What a page gains with JavaScript. Without it everything still works.
+
+// Moments are written in UTC; show them in the reader's own time, with UTC at hand.
+const moments = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+function localise(root) {
+  for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
+    const moment = new Date(time.dateTime);
+    if (Number.isNaN(moment.valueOf())) continue;
+    time.title = time.textContent;
+    time.textContent = moments.format(moment);
+  }
+}
+localise(document);
+
+// A second press on a slow connection must not send a form twice.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.matches("form[data-once]")) return;
+  if ("sent" in form.dataset) event.preventDefault();
+  else form.dataset.sent = "";
+});
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});
+
+// After a refusal the reader's place is at what was refused.
+document.querySelector("[aria-invalid], .alert[role=alert]")?.focus();
+
+document.addEventListener("htmx:afterSwap", (event) => localise(event.target.parentNode ?? document));
+// A fragment that was answered from elsewhere is the log-in page: the session has ended.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { requestPath, responsePath } = event.detail.pathInfo;
+  if (responsePath && responsePath.split("?")[0] !== requestPath.split("?")[0]) {
+    event.preventDefault();
+    window.location.reload();
+  }
+});
