@@ -14,7 +14,7 @@ from triage.containers.arrays import read_array_header
 from triage.containers.errors import ContainerError, ProblemList, Severity
 from triage.containers.pickle_values import Budget, Import, PickleReport
 from triage.containers.pickles import code_in_data, read_pickle, read_pickles, window
-from triage.containers.safetensors_header import parse_header
+from triage.containers.safetensors_header import parse_header, read_header
 from triage.containers.sniff import UNOPENED, Format, sniff
 
 MAX_LISTED = 100
@@ -44,6 +44,14 @@ def check_file(path: str) -> dict[str, object]:
                 problems.add(problem)
         report["problems"] = [problem.as_dict() for problem in problems]
         return report
+
+
+def check_header(path: str) -> dict[str, object]:
+    """Read a safetensors header; return the number of tensors, or the first problem as data."""
+    try:
+        return {"tensors": len(read_header(Path(path)).tensors)}
+    except ContainerError as error:
+        return {**error.problem.as_dict()}
 
 
 def _safetensors(

@@ -23,6 +23,7 @@ MAX_HEADER_BYTES = 16_000_000
 MAX_TENSORS = 100_000
 MAX_METADATA_VALUE_BYTES = 1_000_000
 MAX_METADATA_BYTES = 4_000_000
+MAX_BRACKETS = 1_000_000  # two for each tensor, and those inside the metadata's strings
 MAX_DIMENSIONS = 64  # numpy's own limit
 
 # Element sizes in bits, as in the library's ``Dtype``.
@@ -149,9 +150,8 @@ def _parse_json(raw: bytes) -> dict[str, Any]:
         _unreadable("not_json", "The header does not begin with '{'.")
     if not raw.rstrip(b" ").endswith(b"}"):
         _unreadable("not_json", "The header does not end with '}' and spaces.")
-    # Two lists for each tensor, and brackets inside the metadata's strings. Without this, five
-    # million empty lists cost 450 MB before anything could be said about them.
-    if raw.count(b"[") > 2 * MAX_TENSORS + MAX_METADATA_BYTES:
+    # Without this, five million empty lists cost 450 MB before anything is said about them.
+    if raw.count(b"[") > MAX_BRACKETS:
         _too_many_tensors()
     objects = 0
 

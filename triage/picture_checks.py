@@ -1,0 +1,39 @@
+"""What is done to a stranger's picture inside the sandbox: measure it, and copy its pixels.
+
+Paths go in and JSON-able plain data comes out; a refusal is data too.
+"""
+
+from pathlib import Path
+
+from PIL import Image
+
+from triage.pictures import PictureError, open_picture
+
+# 85 is where WebP's artefacts stop being visible at normal viewing distance.
+_QUALITY = 85
+
+
+def measure(path: str) -> dict[str, object]:
+    """Decode every pixel once; return format, width and height, or code and sentence."""
+    try:
+        picture = open_picture(Path(path), enough=None)
+    except PictureError as error:
+        return {"code": error.code, "sentence": str(error)}
+    return {"format": picture.format.lower(), "width": picture.width, "height": picture.height}
+
+
+def copy_pixels(source: str, target: str, max_side: int) -> dict[str, object]:
+    """Write a WebP of the pixels alone, at most ``max_side`` pixels a side.
+
+    Returns format, width and height of the copy, or code and sentence.
+    """
+    try:
+        picture = open_picture(Path(source), enough=max_side)
+    except PictureError as error:
+        return {"code": error.code, "sentence": str(error)}
+    copy = picture.image
+    copy.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    # Position, camera and colour profile travel in ``info``; a new picture has none.
+    bare = Image.frombytes("RGB", copy.size, copy.tobytes())
+    bare.save(target, "WEBP", quality=_QUALITY)
+    return {"format": "webp", "width": bare.width, "height": bare.height}
