@@ -21,6 +21,7 @@ class Encoder(Protocol):
     revision: str  # changes whenever the weights or the preprocessing change
     dim: int
     logit_scale: float  # the trained inverse temperature that multiplies a cosine
+    demo: bool  # knows only the drawings of the demo; its scores mean nothing elsewhere
 
     def embed_images(self, images: Sequence[Image.Image]) -> Array:
         """Return one unit row per picture, shape ``(len(images), dim)``."""

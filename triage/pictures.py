@@ -1,0 +1,145 @@
+"""Reads a stranger's picture safely into RGB, or says why it cannot be looked at.
+
+What a picture is comes from its content, never from its name. Everything that the header tells
+is judged before a pixel is decoded.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
+MAX_PIXELS = 40_000_000
+# Encoders see a square of at most a few hundred pixels. Of a picture 50 times as long as it is
+# wide they would see a fiftieth, or all of it squashed beyond recognition.
+MAX_ASPECT = 50
+MIN_SIDE = 16  # below this there is nothing to recognise
+# The largest input of common encoders is 384 or 448 pixels; more is decoded for nothing.
+ENOUGH_PIXELS = 512
+
+# What Pillow's readers raise on broken files, named so that our own mistakes are not hidden.
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    MemoryError,
+)
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+class PictureError(Exception):
+    """A picture cannot be looked at: ``code`` for machines, ``str()`` for people."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An opened picture. ``width`` and ``height`` are those of the file as it is stored."""
+
+    image: Image.Image
+    format: str
+    width: int
+    height: int
+    animated: bool  # there are more frames than the first, which is the one in ``image``
+
+
+def read_picture(
+    path: Path, *, max_pixels: int = MAX_PIXELS, enough: int | None = ENOUGH_PIXELS
+) -> Image.Image:
+    """Return the picture in a file as upright RGB; see ``open_picture``."""
+    return open_picture(path, max_pixels=max_pixels, enough=enough).image
+
+
+def open_picture(
+    path: Path, *, max_pixels: int = MAX_PIXELS, enough: int | None = ENOUGH_PIXELS
+) -> Picture:
+    """Return the picture in a file, upright, as RGB, transparency laid over white.
+
+    Larger pictures are reduced by a whole factor as long as the shorter side keeps ``enough``
+    pixels (``None`` keeps every pixel). Of an animation the first frame is read.
+
+    Raises ``PictureError`` with one of the codes ``picture.missing``, ``picture.format``,
+    ``picture.too-many-pixels``, ``picture.too-small``, ``picture.strip``, ``picture.broken``.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            _check_size(width, height, max_pixels)
+            form, animated = image.format or "", bool(getattr(image, "is_animated", False))
+            if enough is not None:
+                # A JPEG can be decoded at half, a quarter or an eighth of its size.
+                image.draft(None, (enough, enough))
+            rgb = _rgb(ImageOps.exif_transpose(image))
+            return Picture(_reduced(rgb, enough), form, width, height, animated)
+    except FileNotFoundError as error:
+        raise PictureError("picture.missing", "The stored file of the picture is gone.") from error
+    except Image.UnidentifiedImageError as error:
+        raise PictureError(
+            "picture.format",
+            f"This is none of the pictures we read ({', '.join(FORMATS)}), or its header is "
+            "broken. Upload it again as JPEG or PNG.",
+        ) from error
+    except _BOMB as error:
+        raise _too_many(max_pixels) from error
+    except _BROKEN as error:
+        raise PictureError(
+            "picture.broken",
+            f"The picture is damaged or cut short ({type(error).__name__}: {error}). "
+            "Upload it again from the original.",
+        ) from error
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise _too_many(max_pixels)
+    if min(width, height) < MIN_SIDE:
+        raise PictureError(
+            "picture.too-small",
+            f"The picture is {width} by {height} pixels; nothing can be recognised below "
+            f"{MIN_SIDE} pixels a side. Upload a larger one.",
+        )
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise PictureError(
+            "picture.strip",
+            f"The picture is {width} by {height} pixels, a strip of which the encoder would see "
+            f"too little. Upload one at most {MAX_ASPECT} times as long as it is wide.",
+        )
+
+
+def _too_many(max_pixels: int) -> PictureError:
+    return PictureError(
+        "picture.too-many-pixels",
+        f"The picture has more than {max_pixels // 1_000_000} megapixels. Upload a smaller one.",
+    )
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # Sixteen-bit grey: Pillow's own conversion cuts off at 255 instead of scaling.
+        grey = np.asarray(image).clip(0, 65535).astype(np.uint16) >> 8
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        rgb = Image.new("RGB", layer.size, "white")
+        rgb.paste(layer, mask=layer)
+        return rgb
+    return image.convert("RGB")
+
+
+def _reduced(image: Image.Image, enough: int | None) -> Image.Image:
+    factor = 1 if enough is None else min(image.size) // enough
+    return image.reduce(factor) if factor > 1 else image

@@ -1,0 +1,137 @@
+"""Looks at the previews and scores them against the prohibited prompts of every rule."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from triage.encoders.base import Encoder, EncoderError
+from triage.pictures import Picture, PictureError, open_picture
+from triage.sample import Evidence, Finding, Outcome, Preview, Rule, Sample, Stage, Subject
+from triage.scoring import ConceptScore, RuleScore, ScoringError, concept_bank
+
+SIGNAL = "previews"
+
+
+class PreviewsProbe:
+    """One finding for each preview and each rule that looks at previews.
+
+    A preview that cannot be read, and every preview when there is no encoder, gets one finding
+    that says so. ``encoder`` is called when there is something to look at, never before.
+    """
+
+    name = "previews"
+    version = "1"
+    stage = Stage.PREVIEWS
+
+    def __init__(self, encoder: Callable[[], Encoder]) -> None:
+        self._encoder = encoder
+
+    def examine(self, sample: Sample) -> Iterable[Finding]:
+        """Yield the findings on all previews of one version, embedded in one batch."""
+        rules = {rule.slug: rule for rule in sample.policy.rules_for(SIGNAL)}
+        if not sample.previews:
+            yield self._abstained(sample, "previews.none", "There are no previews to look at.")
+            return
+        if not rules:
+            yield self._abstained(
+                sample, "previews.no-rules", "No rule of the policy is about previews."
+            )
+            return
+        pictures: list[tuple[Preview, Picture]] = []
+        for preview in sample.previews:
+            try:
+                pictures.append((preview, open_picture(preview.path)))
+            except PictureError as error:
+                yield self._failed(sample, preview, error.code, str(error))
+        if pictures:
+            yield from self._score(sample, rules, pictures)
+
+    def _score(
+        self, sample: Sample, rules: dict[str, Rule], pictures: list[tuple[Preview, Picture]]
+    ) -> Iterator[Finding]:
+        try:
+            encoder = self._encoder()
+            bank = concept_bank(sample.policy, encoder)
+            scores = bank.score(encoder.embed_images([picture.image for _, picture in pictures]))
+        except (EncoderError, ScoringError) as error:
+            code = error.code if isinstance(error, ScoringError) else "previews.no-encoder"
+            for preview, _ in pictures:
+                yield self._failed(sample, preview, code, str(error))
+            return
+        made_by = {**self._versions(sample), "encoder": f"{encoder.name} {encoder.revision}"}
+        for (preview, picture), rule_scores in zip(pictures, scores, strict=True):
+            for score in rule_scores:
+                rule = rules[score.rule]
+                yield Finding(
+                    probe=self.name,
+                    subject=Subject("preview", preview.key),
+                    outcome=Outcome.SCORED,
+                    reason=_sentence(rule, score),
+                    code="previews.scored",
+                    rule=rule.slug,
+                    score=score.probability,
+                    review=rule.review,
+                    hold=rule.hold,
+                    evidence=_evidence(score, picture, encoder),
+                    versions=made_by,
+                )
+
+    def _abstained(self, sample: Sample, code: str, reason: str) -> Finding:
+        subject = Subject("version", sample.key)
+        return Finding(
+            self.name, subject, Outcome.ABSTAINED, reason, code, versions=self._versions(sample)
+        )
+
+    def _failed(self, sample: Sample, preview: Preview, code: str, reason: str) -> Finding:
+        subject = Subject("preview", preview.key)
+        return Finding(
+            self.name, subject, Outcome.FAILED, reason, code, versions=self._versions(sample)
+        )
+
+    def _versions(self, sample: Sample) -> dict[str, str]:
+        # The same wording as in the pipeline, which adds these two to every finding.
+        policy = f"{sample.policy.name} v{sample.policy.version}"
+        return {"probe": self.version, "policy": policy}
+
+
+def _sentence(rule: Rule, score: RuleScore) -> str:
+    if score.hold_margin >= 0:
+        against = f"at or above the hold threshold of {rule.hold:.2f}"
+    elif score.review_margin >= 0:
+        against = f"at or above the review threshold of {rule.review:.2f}"
+    else:
+        against = f"below the review threshold of {rule.review:.2f}"
+    return (
+        f"Scored {score.probability:.2f} under “{rule.title}”, {against}; "
+        f"nearest prohibited prompt “{score.deciding.winner.prompt}”, "
+        f"nearest contrast “{score.deciding.runner_up.prompt}”."
+    )
+
+
+def _evidence(score: RuleScore, picture: Picture, encoder: Encoder) -> Evidence:
+    """Return all that explains the score; the cosines allow it to be worked out again."""
+    return {
+        "calibrated": score.calibrated,
+        "demo_encoder": encoder.demo,
+        "logit_scale": encoder.logit_scale,
+        "review_margin": score.review_margin,
+        "hold_margin": score.hold_margin,
+        "deciding": _concept_evidence(score.deciding),
+        "concepts": [_concept_evidence(concept) for concept in score.concepts],
+        "picture": {
+            "format": picture.format,
+            "width": picture.width,
+            "height": picture.height,
+            "animated": picture.animated,
+            "note": "Only the first frame was looked at." if picture.animated else "",
+        },
+    }
+
+
+def _concept_evidence(concept: ConceptScore) -> Evidence:
+    return {
+        "concept": concept.concept,
+        "score": concept.score,
+        "prompt": concept.winner.prompt,
+        "prompt_cosine": concept.winner.cosine,
+        "contrast": concept.runner_up.prompt,
+        "contrast_cosine": concept.runner_up.cosine,
+    }

@@ -1,0 +1,240 @@
+"""Scores pictures against the prompts of a policy.
+
+For a concept with prohibited prompts P and contrast prompts N (its own and the policy's neutral
+ones), with the encoder's trained inverse temperature t:
+
+    s = logmeanexp(t * cos(picture, P)) - logmeanexp(t * cos(picture, N))
+
+Means and not sums, so that adding a prompt does not by itself move the score. A raw cosine says
+little: cosines of CLIP lie in a narrow band that differs from concept to concept, and comparing
+with contrast prompts takes the band away (the softmax of two prompt groups, as in Q16, Schramowski
+et al. 2022). Each prompt is the renormalised mean of its templates' embeddings (Radford et al.
+2021, section 3.1.4). Pure numpy.
+"""
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triage.encoders.base import Array, Encoder
+from triage.sample import Concept, Policy, Rule
+
+SIGNAL = "previews"
+
+
+class ScoringError(Exception):
+    """The policy's prompts cannot be scored: ``code`` for machines, ``str()`` for people."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Platt's scaling of one rule: probability = sigmoid(slope * s + offset)."""
+
+    slope: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PromptMatch:
+    """A prompt and the cosine between it and the picture, -1..1."""
+
+    prompt: str
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptScore:
+    """One picture against one concept. ``score`` is s, in natural-log units (log odds)."""
+
+    concept: str
+    score: float
+    winner: PromptMatch  # the prohibited prompt nearest to the picture
+    runner_up: PromptMatch  # the contrast or neutral prompt nearest to the picture
+
+
+@dataclass(frozen=True, slots=True)
+class RuleScore:
+    """One picture against one rule.
+
+    ``probability`` is sigmoid(s) of the deciding concept, or Platt's where ``calibrated``. The
+    margins are ``probability`` minus the rule's thresholds: at or above zero it is reached.
+    """
+
+    rule: str
+    probability: float
+    calibrated: bool
+    deciding: ConceptScore
+    concepts: tuple[ConceptScore, ...]
+    review_margin: float
+    hold_margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Where the prompts of one concept lie among the bank's columns."""
+
+    rule: Rule
+    concept: Concept
+    prohibited: tuple[int, ...]
+    contrast: tuple[int, ...]
+
+
+class ConceptBank:
+    """The prompts of one policy, embedded once by one encoder.
+
+    Raises ``ScoringError`` for a rule without concepts, and for a concept without prohibited
+    prompts or without anything to contrast them with; ``EncoderError`` if the encoder fails.
+    """
+
+    def __init__(self, policy: Policy, encoder: Encoder) -> None:
+        self.policy = policy
+        self.logit_scale = encoder.logit_scale
+        columns: dict[str, int] = {}
+        self._rows: list[_Row] = []
+        for rule in policy.rules_for(SIGNAL):
+            if not rule.concepts:
+                raise ScoringError(
+                    "scoring.no-concepts",
+                    f"The rule “{rule.slug}” asks for previews to be looked at but has no "
+                    "concepts. Give it one with prohibited prompts, or take the signal away.",
+                )
+            for concept in rule.concepts:
+                contrast = (*concept.contrast, *policy.neutral)
+                _check_prompts(rule, concept, contrast)
+                prompts = (*concept.prohibited, *contrast)
+                numbers = [columns.setdefault(prompt, len(columns)) for prompt in prompts]
+                split = len(concept.prohibited)
+                self._rows.append(
+                    _Row(rule, concept, tuple(numbers[:split]), tuple(numbers[split:]))
+                )
+        self._prompts = list(columns)
+        self._embeddings = embed_prompts(encoder, self._prompts, policy.templates)
+
+    def score(
+        self, images: Array, calibrations: Mapping[str, Calibration] | None = None
+    ) -> list[tuple[RuleScore, ...]]:
+        """Return for each picture one score per rule that looks at previews.
+
+        ``images`` are unit rows of shape (pictures, dim); ``calibrations`` are keyed by the
+        slug of the rule. A rule that combines its concepts by "any" takes the largest of their
+        scores, by "all" the smallest.
+        """
+        cosines = (images @ self._embeddings.T).clip(-1.0, 1.0).astype(np.float64)
+        return [self._score_one(row, calibrations or {}) for row in cosines]
+
+    def _score_one(
+        self, cosines: NDArray[np.float64], calibrations: Mapping[str, Calibration]
+    ) -> tuple[RuleScore, ...]:
+        by_rule: dict[str, tuple[Rule, list[ConceptScore]]] = {}
+        for row in self._rows:
+            prohibited, contrast = cosines[list(row.prohibited)], cosines[list(row.contrast)]
+            score = log_mean_exp(self.logit_scale * prohibited) - log_mean_exp(
+                self.logit_scale * contrast
+            )
+            found = ConceptScore(
+                row.concept.slug,
+                score,
+                self._best(row.prohibited, prohibited),
+                self._best(row.contrast, contrast),
+            )
+            by_rule.setdefault(row.rule.slug, (row.rule, []))[1].append(found)
+        return tuple(
+            _rule_score(rule, concepts, calibrations.get(slug))
+            for slug, (rule, concepts) in by_rule.items()
+        )
+
+    def _best(self, numbers: Sequence[int], cosines: NDArray[np.float64]) -> PromptMatch:
+        place = int(cosines.argmax())
+        return PromptMatch(self._prompts[numbers[place]], float(cosines[place]))
+
+
+def embed_prompts(encoder: Encoder, prompts: Sequence[str], templates: Sequence[str]) -> Array:
+    """Return one unit row per prompt: the mean over the templates, renormalised.
+
+    Each template holds ``{}`` once. Shape ``(len(prompts), dim)``.
+    """
+    if not prompts:
+        return np.zeros((0, encoder.dim), np.float32)
+    # Not str.format: a prompt or template is somebody's text, and braces in it mean nothing.
+    texts = [template.replace("{}", prompt) for prompt in prompts for template in templates]
+    rows = encoder.embed_texts(texts).reshape(len(prompts), len(templates), encoder.dim)
+    means = rows.mean(axis=1)
+    unit: Array = (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
+    return unit
+
+
+def log_mean_exp(values: NDArray[np.float64]) -> float:
+    """Return log(mean(exp(values))) of one dimension, without overflow."""
+    largest = values.max()
+    return float(largest + np.log(np.mean(np.exp(values - largest))))
+
+
+def policy_digest(policy: Policy) -> str:
+    """Return a SHA-256 over everything in a policy; it changes when any of it changes."""
+    return hashlib.sha256(json.dumps(asdict(policy), sort_keys=True).encode()).hexdigest()
+
+
+_KEPT_BANKS = 8  # one in use, a few drafts that somebody is trying out
+_banks: OrderedDict[tuple[str, str], ConceptBank] = OrderedDict()
+_lock = Lock()
+
+
+def concept_bank(policy: Policy, encoder: Encoder) -> ConceptBank:
+    """Return the bank of a policy, embedding its prompts only the first time."""
+    key = (policy_digest(policy), encoder.revision)
+    with _lock:
+        if key not in _banks:
+            _banks[key] = ConceptBank(policy, encoder)
+            while len(_banks) > _KEPT_BANKS:
+                _banks.popitem(last=False)
+        _banks.move_to_end(key)
+        return _banks[key]
+
+
+def _check_prompts(rule: Rule, concept: Concept, contrast: tuple[str, ...]) -> None:
+    if not concept.prohibited:
+        raise ScoringError(
+            "scoring.no-prohibited",
+            f"The concept “{concept.slug}” of the rule “{rule.slug}” has no prohibited prompts. "
+            "Write at least one sentence that describes what is not allowed.",
+        )
+    if not contrast:
+        raise ScoringError(
+            "scoring.no-contrast",
+            f"The concept “{concept.slug}” of the rule “{rule.slug}” has neither contrast prompts "
+            "nor neutral ones. Write at least one sentence about something harmless that looks "
+            "similar; a score only says which of the two a picture is nearer to.",
+        )
+
+
+def _rule_score(
+    rule: Rule, concepts: list[ConceptScore], calibration: Calibration | None
+) -> RuleScore:
+    choose = max if rule.combine == "any" else min
+    deciding = choose(concepts, key=lambda concept: concept.score)
+    scaling = calibration or Calibration()
+    probability = _sigmoid(scaling.slope * deciding.score + scaling.offset)
+    return RuleScore(
+        rule=rule.slug,
+        probability=probability,
+        calibrated=calibration is not None,
+        deciding=deciding,
+        concepts=tuple(concepts),
+        review_margin=probability - rule.review,
+        hold_margin=probability - rule.hold,
+    )
+
+
+def _sigmoid(value: float) -> float:
+    # By tanh, which overflows nowhere.
+    return float(0.5 * (1.0 + np.tanh(0.5 * value)))
