@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 
-from moderation.models import Event, Finding, ModelVersion
+from moderation.models import Event, ModelVersion
 from moderation.states import Action, Visibility
 
 register = template.Library()
@@ -193,47 +193,3 @@ def in_words(event: Event) -> str:
         source=_SOURCES.get(data.get("source", ""), "something"),
         to=str(Visibility(visibility).label).lower() if visibility in Visibility.values else "",
     )
-
-
-# --- Evidence of a finding ------------------------------------------------------------------
-
-
-@register.filter
-def in_plain_words(key: str) -> str:
-    """Turn a machine's name into words: “tensor_count” into “Tensor count”."""
-    return key.replace("_", " ").replace(".", ": ").capitalize()
-
-
-@register.filter
-def explained(finding: Finding) -> list[tuple[str, list[str]]]:
-    """Return the evidence of a finding as labels, each with lines of text.
-
-    Whatever a probe wrote is shown; a probe that this page has never heard of is shown too.
-    """
-    return [
-        (in_plain_words(str(key)), lines)
-        for key, value in finding.evidence.items()
-        if (lines := _lines(value))
-    ]
-
-
-def _lines(value: Any) -> list[str]:
-    if value is None or value == "":
-        return []
-    if isinstance(value, Mapping):
-        return [f"{in_plain_words(str(key))}: {_line(inner)}" for key, inner in value.items()]
-    if isinstance(value, list | tuple):
-        return [_line(inner) for inner in value]
-    return [_line(value)]
-
-
-def _line(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_line(inner)}" for key, inner in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_line(inner) for inner in value)
-    return str(value)
