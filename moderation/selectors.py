@@ -183,7 +183,7 @@ def own_versions(account: Account) -> QuerySet[ModelVersion]:
             "previews",
             Prefetch(
                 "decisions",
-                queryset=Decision.objects.select_related("appeal").order_by("decided_at"),
+                queryset=Decision.objects.select_related("appeal").order_by("-decided_at"),
             ),
         )
         .order_by("-pk")
