@@ -41,10 +41,14 @@ def notice_issue(
     if account is None and not email:
         return None
     context = {
-        "site": settings.SITE_URL,
-        "title": version.uploaded_model.title,
-        "version": version,
+        "site": settings.SITE_URL.rstrip("/"),
+        # On one line, so that a title cannot pass for a paragraph of ours.
+        "title": " ".join(version.uploaded_model.title.split()),
+        "number": version.number,
+        "version_code": version.code,
+        "visibility": version.visibility,
         "decision_code": decision.code if decision else "",
+        "clauses": decision.clauses if decision else [],
         "report_token": report.token if report else "",
         "report_code": report.code if report else "",
         "name": account.username if account else "",
