@@ -38,6 +38,9 @@ MAX_DISGUISE = 64
 # How many different words are remembered; a text of all different words would fill memory.
 REMEMBERED_WORDS = 50_000
 
+# A term between words padded with invisible characters can span a whole text.
+_LONGEST_EXCERPT = 280
+
 # What is left of a word without its digits has to be a word still.
 MIN_BARE = 3
 
@@ -85,7 +88,7 @@ _BOXED = {
     first + offset: chr(ord("a") + offset) for first in _BOXED_ALPHABETS for offset in range(26)
 }
 _DROP_INVISIBLE = dict.fromkeys(map(ord, _INVISIBLE))
-_LATIN_ACCENTS = re.compile("(?<=[a-z])[\u0300-\u036f]+")
+_LATIN_ACCENTS = re.compile("(?<=[A-Za-z])[\u0300-\u036f]+")
 
 _LETTER = (
     rf"(?:[^\W_{_UNSPACED}]"
@@ -100,7 +103,7 @@ _WORD = re.compile(
     rf"|(?:{_LETTER}{{1,2}}['’])?{_LETTER}++(?:['’]{_LETTER}{{1,2}}(?!{_LETTER}))?)"
 )
 _APOSTROPHE = re.compile("['’]")
-_POSSESSIVE = re.compile("['’]s$")
+_POSSESSIVE = re.compile("['’][sS]$")
 
 _WITH_SYMBOLS = re.compile(rf"(?:[A-Za-z0-9@$!]|{_LETTER})++")
 _SYMBOL_LETTERS = str.maketrans({"@": "a", "$": "s", "!": "1"})
@@ -124,58 +127,54 @@ _LATIN_EXTENSIONS = (*range(0xC0, 0x2B0), *range(0x1D00, 0x1F00), *range(0x2C60,
 def _look_alikes() -> dict[str, str]:
     """Map each non-ASCII look-alike to its Latin letter, or to "1" where it reads as i or l.
 
-    Source: Unicode Technical Standard 39, as shipped by ``confusable_homoglyphs``, whose table
-    runs both ways and keeps case apart; upper-case pairs (Cyrillic EN with H) come second.
+    Source: Unicode Technical Standard 39, as shipped by ``confusable_homoglyphs``. Case counts:
+    a capital Cyrillic EN looks like an H, a small one like nothing Latin.
     """
-
-    def latin(character: str) -> str:
-        for other in confusables.confusables_data.get(character, ()):
-            spelled = unicodedata.normalize("NFKD", str(other["c"])).translate(_DROP_INVISIBLE)
-            base = "".join(c for c in spelled if not unicodedata.combining(c))
-            if len(base) == 1 and base.isascii() and base.isalpha():
-                return "1" if base in "lI" else base.lower()
-        return ""
-
     table: dict[str, str] = {}
     # Small capitals and letters with strokes and hooks, which the standard's table leaves out.
     for point in _LATIN_EXTENSIONS:
         named = _LATIN_LETTER.match(unicodedata.name(chr(point), ""))
         if named:
-            table[chr(point).casefold()] = named[1].lower()
-    for character in confusables.confusables_data:
+            table[chr(point)] = named[1].lower()
+    for character, others in confusables.confusables_data.items():
         if len(character) != 1 or character.isascii():
             continue
-        neighbours = (str(other["c"]).upper() for other in confusables.confusables_data[character])
-        candidates = (character, character.upper(), *neighbours)
-        found = next(filter(None, map(latin, candidates)), "")
-        if found:
-            table[character.casefold()] = found
+        for other in others:
+            spelled = unicodedata.normalize("NFKD", str(other["c"])).translate(_DROP_INVISIBLE)
+            base = "".join(c for c in spelled if not unicodedata.combining(c))
+            if len(base) == 1 and base.isascii() and base.isalpha():
+                table[character] = "1" if base in "lI" else base.lower()
+                break
     return table
 
 
 _LOOK_ALIKES = _look_alikes()
 
 
-def _plain(raw: str) -> str:
-    """Return a word as written: NFKC, lower case, nothing invisible, no Latin accents."""
-    visible = raw.translate(_DROP_INVISIBLE).translate(_BOXED)
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", visible).casefold())
-    if not folded.isascii():
-        stripped = _LATIN_ACCENTS.sub("", unicodedata.normalize("NFD", folded))
-        folded = unicodedata.normalize("NFC", stripped)
-    return _APOSTROPHE.sub("", _POSSESSIVE.sub("", folded))
+def _visible(raw: str) -> str:
+    """Return a word as it looks: NFKC, nothing invisible, no Latin accents, no apostrophes."""
+    word = unicodedata.normalize("NFKC", raw.translate(_DROP_INVISIBLE).translate(_BOXED))
+    if not word.isascii():
+        stripped = _LATIN_ACCENTS.sub("", unicodedata.normalize("NFD", word))
+        word = unicodedata.normalize("NFC", stripped)
+    return _APOSTROPHE.sub("", _POSSESSIVE.sub("", word))
 
 
-def _disguises(plain: str, raw: str) -> Iterator[str]:
+def _latin_letter(character: str) -> str:
+    if character.isascii():
+        return character.lower()
+    return _LOOK_ALIKES.get(character, character)
+
+
+def _disguises(visible: str) -> Iterator[str]:
     """Yield the Latin readings of a word with look-alikes or digits in it."""
-    if len(plain) > MAX_DISGUISE:
+    if len(visible) > MAX_DISGUISE:
         return
-    word = "".join(c if c.isascii() else _LOOK_ALIKES.get(c, c) for c in plain)
-    if len(raw) == len(plain) and not raw.isupper():
+    word = visible
+    if not visible.isupper():
         # A capital I within a word can stand in for l ("chiId").
-        word = word[:1] + "".join(
-            "1" if old == "I" else new for old, new in zip(raw[1:], word[1:], strict=True)
-        )
+        word = visible[:1] + visible[1:].replace("I", "1")
+    word = "".join(map(_latin_letter, word))
     letters = sum(map(str.isalpha, word))
     # One letter with digits is a size, a version or a dimension: 3d, v10, 4k.
     if letters < 2 or len(word) > 2 * letters:
@@ -203,11 +202,13 @@ def _forms(raw: str) -> tuple[str, ...]:
 def _read(raw: str) -> tuple[str, ...]:
     if raw.isascii() and raw.isalpha() and "I" not in raw[1:]:
         return (raw.lower(),)
-    plain = _plain(raw)
-    if not plain:
+    visible = _visible(raw)
+    if not visible:
         return ()
+    # NFKC once more, since folding the case can take letters apart.
+    plain = unicodedata.normalize("NFKC", visible.casefold())
     forms = {plain: None}
-    forms.update(dict.fromkeys(_disguises(plain, raw)))
+    forms.update(dict.fromkeys(_disguises(visible)))
     bare = plain.strip("0123456789")
     if bare != plain and len(bare) >= MIN_BARE:
         forms[bare] = None
@@ -286,13 +287,17 @@ def _disguised_spans(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def excerpt(text: str, start: int, end: int, around: int = 40) -> str:
-    """Return the original words at a span with up to ``around`` characters on either side.
-
-    Characters that no database or terminal should be fed (NUL, control characters, halves of
-    surrogate pairs) are shown as U+FFFD.
-    """
+    """Return the original words at a span with up to ``around`` characters on either side."""
     left, right = max(0, start - around), min(len(text), max(end, start) + around)
-    cut = text[left : min(right, left + 4 * around + 120)]
-    spaced = " ".join(cut.split())
-    shown = "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") else c for c in spaced)
-    return f"{'…' if left else ''}{shown}{'…' if right < len(text) else ''}"
+    right = min(right, left + _LONGEST_EXCERPT)
+    return f"{'…' if left else ''}{shown(text[left:right])}{'…' if right < len(text) else ''}"
+
+
+def shown(text: str) -> str:
+    """Return a text as it may be stored and shown: one line, no control characters.
+
+    NUL, control characters and halves of surrogate pairs, which databases and terminals should
+    not be fed, become U+FFFD.
+    """
+    line = " ".join(text.split())
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") else c for c in line)

@@ -85,11 +85,12 @@ _RANGE = re.compile(r"([0-9]{1,4})\.\.([0-9]{1,4})(\w*)")
 class Matcher:
     """Finds many terms at once. Raises ``TermError`` for a term that is not well written."""
 
-    def __init__(self, terms: Iterable[str]) -> None:
+    def __init__(self, terms: Iterable[str] = ()) -> None:
         self._root = _Node()
+        self._known: set[str] = set()
         self._started: dict[tuple[str, ...], bool] = {}
-        for term in dict.fromkeys(terms):
-            self._add(term)
+        for term in terms:
+            self.add(term)
 
     def find(self, folded: Folded) -> Iterator[Match]:
         """Yield every match in the order of the text; terms may overlap.
@@ -137,7 +138,10 @@ class Matcher:
                     seen.add((id(step[0]), step[1]))
                     reached.append(step)
 
-    def _add(self, term: str) -> None:
+    def add(self, term: str) -> None:
+        """Add a term; one that is there already changes nothing. Raises ``TermError``."""
+        if term in self._known:
+            return
         node, count = self._root, 0
         for token in term.split():
             ranged = _RANGE.fullmatch(token)
@@ -168,6 +172,8 @@ class Matcher:
                 f"The term “{term}” has {count} words; at most {MAX_TERM_WORDS} are allowed."
             )
         node.terms.append(term)
+        self._known.add(term)
+        self._started.clear()
 
     def _number(self, node: _Node, term: str, ranged: re.Match[str]) -> _Node:
         low, high, suffix = int(ranged[1]), int(ranged[2]), ranged[3].casefold()
