@@ -60,11 +60,8 @@ class UploadInspector(Protocol):
     def inspect_weights(self, path: Path) -> Any:
         """Say what kind of model file this is."""
 
-    def inspect_preview(self, path: Path) -> Any:
-        """Say how large the picture is."""
-
     def reencode_preview(self, source: Path, target: Path) -> Any:
-        """Write a copy of the pixels that carries no metadata."""
+        """Write a copy of the pixels that carries no metadata, and say how large it is."""
 
 
 def _inspector() -> UploadInspector:
@@ -218,14 +215,10 @@ def version_add_preview(
     stored, sha256 = _store(upload)
     shown = f"{stored}.webp"
     with _kept_on_success(stored, shown):
-        source = Path(default_storage.path(stored))
-        summary = _inspector().inspect_preview(source)
-        _refuse(summary, upload, "preview")
-        _refuse(
-            _inspector().reencode_preview(source, Path(default_storage.path(shown))),
-            upload,
-            "preview",
+        summary = _inspector().reencode_preview(
+            Path(default_storage.path(stored)), Path(default_storage.path(shown))
         )
+        _refuse(summary, upload, "preview")
         with transaction.atomic():
             draft = _locked_draft(version)
             if draft.previews.count() >= settings.MAX_PREVIEWS:

@@ -277,8 +277,7 @@ class Row:
     """One line of the queue: the case, and in words why it stands where it does."""
 
     case: Case
-    concerns: tuple[str, ...]
-    is_hold: bool
+    concerns: tuple[tuple[str, Concern], ...]
     why: str
     used: int
     left: timedelta
@@ -315,39 +314,62 @@ def queue_rows(*, state: str = "", rule: str = "", limit: int = 50) -> list[Row]
 def _row(case: Case) -> Row:
     findings: list[Finding] = getattr(case.version, "concerned", [])
     reports = list(case.reports.all())
-    titles = [finding.rule.title for finding in findings if finding.rule]
-    titles += [report.rule.title for report in reports if report.rule]
-    is_hold = any(finding.concern == Concern.HOLD for finding in findings)
     length = (case.due_at - case.opened_at).total_seconds()
     left = case.due_at - timezone.now()
     used = round(100 * (1 - left.total_seconds() / length)) if length > 0 else 100
     bars = [bar for bar in (90, 75, 50) if used >= bar]
     return Row(
         case=case,
-        concerns=tuple(dict.fromkeys(titles)) or ("Not everything could be seen",),
-        is_hold=is_hold,
-        why=_why(case, findings, reports, is_hold),
+        concerns=_titles(findings, reports, case.is_incomplete),
+        why=_why(case, findings, reports),
         used=max(0, min(used, 100)),
         left=left,
         bar=f"used-{bars[0]}" if bars else "",
     )
 
 
-def _why(case: Case, findings: list[Finding], reports: list[Report], is_hold: bool) -> str:
+def _titles(
+    findings: list[Finding], reports: list[Report], is_incomplete: bool
+) -> tuple[tuple[str, Concern], ...]:
+    """Return what the case is about, each with its gravest concern, the gravest first."""
+    titles: dict[str, Concern] = {}
+    for concern in (Concern.HOLD, Concern.REVIEW):
+        for finding in findings:
+            if finding.rule and finding.concern == concern:
+                titles.setdefault(finding.rule.title, concern)
+    for report in reports:
+        titles.setdefault(report.rule.title if report.rule else "A report", Concern.REVIEW)
+    if is_incomplete or not titles:
+        titles.setdefault("Not everything could be seen", Concern.REVIEW)
+    return tuple(titles.items())
+
+
+def _why(case: Case, findings: list[Finding], reports: list[Report]) -> str:
     parts = []
     if case.state in {CaseState.APPEALED, CaseState.HEARING}:
         parts.append("the creator appeals")
-    if is_hold:
-        parts.append("a finding passed its hold threshold")
-    elif any(finding.concern == Concern.REVIEW and finding.rule for finding in findings):
-        parts.append("a finding passed its review threshold")
+    scored = [finding for finding in findings if finding.score is not None]
+    if scored:
+        parts.append(_scored(max(scored, key=lambda finding: finding.concern == Concern.HOLD)))
     if case.is_incomplete:
         parts.append("something could not be looked at")
     if reports:
         people = "1 person" if len(reports) == 1 else f"{len(reports)} people"
         parts.append(f"{people} reported it")
-    text = ", ".join(parts) or "it waits for a person"
+    text = ", and ".join(parts) or "it waits for a person"
     return f"Here because {text}."
+
+
+def _scored(finding: Finding) -> str:
+    if finding.preview:
+        subject = f"preview {finding.preview.position + 1}"
+    else:
+        subject = "a file" if finding.file_id else "the page"
+    if finding.concern == Concern.HOLD:
+        return f"{subject} scored {finding.score:.2f}, with hold from {finding.hold:.2f}"
+    if finding.review is None:
+        return f"{subject} scored {finding.score:.2f}"
+    return f"{subject} scored {finding.score:.2f}, with review from {finding.review:.2f}"
 
 
 def case_for(account: Account, code: str) -> Case:

@@ -13,7 +13,8 @@ import pytest
 from celery import current_app
 from django.conf import settings as django_settings
 from django.core.cache import cache
-from django.test import Client
+from django.db import connection
+from django.test import Client, TransactionTestCase
 
 from moderation.models import Account, Policy
 from moderation.policy import policy_import, policy_read
@@ -54,6 +55,40 @@ def _quiet_places(settings: Any, tmp_path: Path) -> None:
     # A task that breaks breaks the test, instead of being noted in a result nobody reads.
     current_app.conf.task_eager_propagates = True
     cache.clear()
+
+
+@pytest.fixture
+def asleep() -> None:
+    """Let no worker wake up: messages go to a broker in memory that nobody reads."""
+    current_app.conf.task_always_eager = False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_can_be_emptied(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Lift the triggers while a test with real transactions is tidied up, and put them back.
+
+    SQLite empties tables row by row, which the append-only record refuses; PostgreSQL truncates.
+    """
+    if connection.vendor != "sqlite":
+        yield
+        return
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+        triggers = cursor.fetchall()
+    tidy_up = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
+
+    def lifted(self: TransactionTestCase) -> None:
+        with connection.cursor() as cursor:
+            for name, _ in triggers:
+                cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
+        tidy_up(self)
+        with connection.cursor() as cursor:
+            for _, sql in triggers:
+                cursor.execute(sql)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lifted)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,9 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 DATA = tempfile.mkdtemp(prefix="weighhouse-test-")
+Path(DATA, "static").mkdir()
 os.environ["WEIGHHOUSE_DATA"] = DATA
 atexit.register(shutil.rmtree, DATA, ignore_errors=True)

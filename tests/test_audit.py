@@ -12,7 +12,7 @@ from moderation.audit import event_record
 from moderation.models import Account, Event
 from tests import factories
 
-pytestmark = pytest.mark.usefixtures("policy")
+pytestmark = pytest.mark.usefixtures("policy", "asleep")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from celery import current_app
 from celery.signals import before_task_publish
 from django.utils import timezone
 
@@ -26,12 +25,6 @@ def version(uma: Account) -> ModelVersion:
 @pytest.fixture
 def job(version: ModelVersion) -> TriageJob:
     return version.jobs.get(stage="previews")
-
-
-@pytest.fixture
-def asleep() -> None:
-    """Let no worker wake up: messages go to a broker in memory that nobody reads."""
-    current_app.conf.task_always_eager = False
 
 
 @pytest.fixture

@@ -120,6 +120,7 @@ def test_the_console_is_closed_to_creators_and_visitors(
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("asleep")
 def test_of_two_hundred_concurrent_claims_on_one_case_exactly_one_wins(
     uma: Account, as_: Browser
 ) -> None:

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET, require_POST
 from moderation import selectors
 from moderation.appeals import appeal_answer
 from moderation.decisions import decision_make
-from moderation.errors import Invalid, Refusal
+from moderation.errors import Conflict, Invalid, Refusal
 from moderation.models import Account, Case
 from moderation.queue import case_claim, case_release, claim_renew, queue_claim_next
 from moderation.states import HELD_CASES, Action, AppealState, CaseState
@@ -142,7 +142,7 @@ def answer(request: HttpRequest, code: str) -> HttpResponse:
     appeal = found.appeals.filter(state=AppealState.OPEN).first()
     try:
         if appeal is None:
-            raise Invalid("There is no open appeal on this case.", code="no_appeal")
+            raise Conflict("This case has no appeal that waits for an answer.", code="no_appeal")
         appeal_answer(
             appeal=appeal,
             outcome=_choice(AppealState, request.POST.get("outcome", ""), "outcome"),

@@ -91,7 +91,10 @@ class ModelFile(models.Model):
 
 
 class PreviewImage(models.Model):
-    """A picture the creator shows. ``original`` is weighed; ``shown`` is a copy of its pixels."""
+    """A picture the creator shows.
+
+    ``original`` is weighed; ``shown`` is a copy of its pixels, whose width and height are kept.
+    """
 
     code = models.CharField(max_length=10, unique=True, default=new_code, editable=False)
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="previews")

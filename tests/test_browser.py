@@ -1,0 +1,175 @@
+"""A real browser plays creator, reporter, moderator and second moderator."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moderation.models import Account, Decision, ModelVersion
+from tests import factories
+from tests.conftest import require
+from tests.test_flow import drawing
+
+CHROMIUM = next(
+    (
+        path
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (path := shutil.which(name))
+    ),
+    None,
+)
+# A machine without background traffic: the browser looks up nothing that the test did not ask for.
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("policy")]
+Page = Any
+
+
+@pytest.fixture
+def open_page(live_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Page]]:
+    """Return a way to open a fresh browser window; fails on any script error or CSP violation."""
+    require(CHROMIUM is not None, "No Chromium is installed.")
+    playwright = pytest.importorskip("playwright.sync_api")
+    # The driver keeps an event loop in this thread; the database is used between its calls.
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    complaints: list[str] = []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+
+        def fresh() -> Page:
+            page = browser.new_context(base_url=live_server.url).new_page()
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.on(
+                "console",
+                lambda message: (
+                    complaints.append(message.text)
+                    if "Content Security Policy" in message.text
+                    else None
+                ),
+            )
+            page.set_default_timeout(20_000)
+            return page
+
+        yield fresh
+        browser.close()
+    assert complaints == []
+
+
+def _log_in(page: Page, name: str) -> Page:
+    page.goto("/log-in/")
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(factories.PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(lambda url: "log-in" not in url)
+    return page
+
+
+def _save(folder: Path, name: str, content: bytes) -> str:
+    path = folder / name
+    path.write_bytes(content)
+    return os.fspath(path)
+
+
+def test_creator_reporter_moderator_and_second_moderator_play_the_whole_flow(
+    open_page: Callable[[], Page], tmp_path: Path, rui: Account, mo: Account, ada: Account
+) -> None:
+    weights = _save(tmp_path, "meadow.safetensors", factories.safetensors_bytes())
+    picture = _save(tmp_path, "meadow.png", drawing(("green", "circle")).read())
+
+    creator = open_page()
+    creator.goto("/sign-up/")
+    creator.get_by_label("Name").fill("zoe")
+    creator.get_by_label("E-mail address").fill("zoe@example.org")
+    creator.get_by_label("Password").fill("four plain words here")
+    creator.get_by_role("button", name="Sign up").click()
+    creator.goto("/studio/new/")
+    creator.get_by_label("Title").fill("Meadow")
+    creator.get_by_label("Description").fill("Green *circles*.")
+    creator.get_by_role("button", name="Save and go on").click()
+    creator.get_by_label("Add weights").set_input_files(weights)
+    creator.get_by_role("button", name="Add", exact=True).first.click()
+    creator.get_by_text("meadow.safetensors").wait_for()
+    creator.get_by_label("Add previews").set_input_files(picture)
+    creator.get_by_role("button", name="Add", exact=True).last.click()
+    creator.get_by_text("meadow.png").wait_for()
+    creator.get_by_role("button", name="Submit").click()
+    creator.get_by_text("Published").first.wait_for()
+    version = ModelVersion.objects.get()
+    assert version.visibility == "published"
+
+    reporter = _log_in(open_page(), "rui")
+    reporter.goto("/")
+    reporter.get_by_role("link", name="Meadow").first.click()
+    reporter.get_by_role("link", name="Report").first.click()
+    reporter.locator("input[name=rule][value=red-star]").check()
+    reporter.get_by_label("What did you see?").fill("There is a red star in the corner.")
+    reporter.get_by_role("button", name="Send the report").click()
+    reporter.get_by_text("Being looked at").first.wait_for()
+    receipt = reporter.url
+
+    moderator = _log_in(open_page(), "mo")
+    moderator.goto("/console/")
+    moderator.get_by_role("button", name="Take the next case").click()
+    moderator.get_by_text("There is a red star in the corner.").first.wait_for()
+    moderator.locator("input[name=action][value=remove]").check()
+    moderator.locator("input[name=rules][value=red-star]").check()
+    moderator.get_by_label("What you saw").fill("A red star in the corner.")
+    moderator.get_by_role("button", name="Submit", exact=True).click()
+    moderator.wait_for_url("**/console/")
+    version.refresh_from_db()
+    assert version.visibility == "removed"
+
+    reporter.goto(receipt)
+    reporter.get_by_text("Action was taken").first.wait_for()
+    visitor = open_page()
+    assert visitor.goto(f"/models/{version.code}/").status == 404
+
+    creator.goto("/studio/notices/")
+    creator.goto(f"/studio/decisions/{Decision.objects.get().code}/")
+    creator.get_by_text("A red star in the corner.").first.wait_for()
+    creator.get_by_label("Why should the decision be changed?").fill("That is a flower.")
+    creator.get_by_role("button", name="Appeal").click()
+    creator.get_by_text("That is a flower.").first.wait_for()
+
+    moderator.goto(f"/console/cases/{version.cases.get().code}/")
+    moderator.get_by_text("another moderator").first.wait_for()
+    assert moderator.get_by_role("button", name="Take this appeal").count() == 0
+
+    second = _log_in(open_page(), "ada")
+    second.goto("/console/")
+    second.get_by_role("button", name="Take the next case").click()
+    second.get_by_text("That is a flower.").first.wait_for()
+    second.locator("input[name=outcome][value=overturned]").check()
+    second.get_by_label("Your reasons").fill("It is a flower indeed.")
+    second.get_by_role("button", name="Answer").click()
+    second.wait_for_url("**/console/")
+
+    assert visitor.goto(f"/models/{version.code}/").status == 200
+    creator.reload()
+    creator.get_by_text("It is a flower indeed.").first.wait_for()
+
+
+def test_a_model_is_submitted_reported_and_decided_without_javascript(
+    live_server: Any, open_page: Callable[[], Page], uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    page = (
+        open_page()
+        .context.browser.new_context(base_url=live_server.url, java_script_enabled=False)
+        .new_page()
+    )
+    _log_in(page, "mo")
+    page.goto(f"/console/cases/{case.code}/")
+    page.get_by_role("button", name="Take this case").click()
+    page.locator("input[name=action][value=approve]").check()
+    page.get_by_label("What you saw").fill("Nothing that a rule is about.")
+    page.get_by_role("button", name="Submit", exact=True).click()
+    page.wait_for_url("**/console/")
+    case.version.refresh_from_db()
+    assert case.version.visibility == "published"

@@ -1,0 +1,107 @@
+"""The house as a newcomer starts it: one process, on a folder of its own, stopped by Ctrl-C."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from django.conf import settings
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def _start(folder: Path, port: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "up"],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, "WEIGHHOUSE_DATA": str(folder), "PORT": port},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _page(port: str, process: subprocess.Popen[str], *, seconds: float = 120) -> str:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("The page did not answer.")
+
+
+def _stop(process: subprocess.Popen[str]) -> str:
+    """Press Ctrl-C, as a terminal does: the whole foreground group gets the signal."""
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=40)
+    assert process.returncode == 0, output
+    return output
+
+
+def _left_over(folder: Path) -> list[str]:
+    """Return what still runs on this folder, as far as the platform tells."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if str(folder).encode() in entry.read_bytes():
+                found.append((entry.parent / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
+def test_the_house_starts_weighs_stops_and_starts_again_on_the_same_data(tmp_path: Path) -> None:
+    folder, port = tmp_path / "data", _free_port()
+    house = _start(folder, port)
+    try:
+        first = _page(port, house)
+        assert "Meadow shapes" in first
+        assert "demo" in first.lower()
+        deadline = time.monotonic() + 60
+        while "Blue hour" not in _page(port, house):
+            assert time.monotonic() < deadline, "the worker never weighed the fresh upload"
+            time.sleep(0.5)
+        output = _stop(house)
+        assert f"http://127.0.0.1:{port}/" in output
+        assert "weighhouse" in output
+        assert not _left_over(folder)
+
+        house = _start(folder, port)
+        assert "Meadow shapes" in _page(port, house)
+        assert "0 uploads loaded" in _stop(house)
+    finally:
+        if house.poll() is None:
+            os.killpg(house.pid, signal.SIGKILL)
+            house.communicate()
+
+
+def test_a_port_in_use_is_said_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "manage.py", "up"],
+            cwd=settings.BASE_DIR,
+            env={**os.environ, "WEIGHHOUSE_DATA": str(tmp_path), "PORT": port},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"Port {port} cannot be used" in done.stderr
+    assert "PORT=8001" in done.stderr
+    assert not (tmp_path / "weighhouse.sqlite3").exists()
