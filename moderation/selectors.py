@@ -8,6 +8,7 @@ from django.core.files.storage import default_storage
 from django.db.models import Count, Prefetch, Q, QuerySet
 from django.http import Http404
 from django.utils import timezone
+from django.utils.text import get_text_list
 
 from moderation.authz import Hidden, conflict_of_interest, require_own, require_sight
 from moderation.errors import NotAllowed
@@ -356,7 +357,7 @@ def _why(case: Case, findings: list[Finding], reports: list[Report]) -> str:
     if reports:
         people = "1 person" if len(reports) == 1 else f"{len(reports)} people"
         parts.append(f"{people} reported it")
-    text = ", and ".join(parts) or "it waits for a person"
+    text = get_text_list(parts, "and") or "it waits for a person"
     return f"Here because {text}."
 
 
@@ -365,11 +366,11 @@ def _scored(finding: Finding) -> str:
         subject = f"preview {finding.preview.position + 1}"
     else:
         subject = "a file" if finding.file_id else "the page"
-    if finding.concern == Concern.HOLD:
-        return f"{subject} scored {finding.score:.2f}, with hold from {finding.hold:.2f}"
-    if finding.review is None:
-        return f"{subject} scored {finding.score:.2f}"
-    return f"{subject} scored {finding.score:.2f}, with review from {finding.review:.2f}"
+    if finding.concern == Concern.HOLD and finding.hold is not None:
+        return f"{subject} scored {finding.score:.2f} (hold from {finding.hold:.2f})"
+    if finding.review is not None:
+        return f"{subject} scored {finding.score:.2f} (review from {finding.review:.2f})"
+    return f"{subject} scored {finding.score:.2f}"
 
 
 def case_for(account: Account, code: str) -> Case:
