@@ -131,7 +131,12 @@ def explain_merge(model: Path, parts: Sequence[Path]) -> Explanation:
     gives 0.6 and 0.4. Raises what ``compare`` raises, and ``WeightsError`` when the model
     changes nothing or the files are of different kinds.
     """
-    everything = [read(path) for path in (model, *parts)]
+    return explain_weights(read(model), [(path.name, read(path)) for path in parts])
+
+
+def explain_weights(model: Weights, parts: Sequence[tuple[str, Weights]]) -> Explanation:
+    """Explain a merge of files that have been read, named for people; see ``explain_merge``."""
+    everything = [model, *(weights for _, weights in parts)]
     kinds = {weights.kind for weights in everything}
     if len(kinds) > 1:
         raise WeightsError(
@@ -146,8 +151,8 @@ def explain_merge(model: Path, parts: Sequence[Path]) -> Explanation:
     )
     merge = merges.explain(products)
     shares = ", ".join(
-        f"{coefficient:.3f} of {path.name}"
-        for coefficient, path in zip(merge.coefficients, parts, strict=True)
+        f"{coefficient:.3f} of {name}"
+        for coefficient, (name, _) in zip(merge.coefficients, parts, strict=True)
     )
     reason = f"The model is {shares}; {merge.unexplained:.2%} of its energy is in none of them."
     remarks = [remark for weights in everything for remark in weights.remarks()]

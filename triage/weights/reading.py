@@ -40,6 +40,13 @@ class Weights:
         """Whether using the file changes nothing."""
         return self.adapter is not None and inner(self.adapter, self.adapter) == 0.0
 
+    @property
+    def layer_count(self) -> int:
+        """How many layers or matrices can be compared."""
+        if self.adapter is not None:
+            return len(self.adapter.layers)
+        return len(checkpoints.common_names(self.tensors))
+
     def sketch(self) -> sketches.Sketch:
         """Return the file's 2,048 numbers for finding relatives."""
         if self.adapter is not None:

@@ -66,7 +66,10 @@ def pack(values: Sketch) -> bytes:
 
 
 def unpack(data: bytes) -> Sketch:
-    """Read a stored sketch. Raises ``ValueError`` for another length."""
+    """Read a stored sketch as a unit vector, or zeros. Raises ``ValueError`` for another length."""
     if len(data) != 2 * SIZE:
         raise ValueError(f"A stored sketch has {2 * SIZE} bytes, not {len(data)}.")
-    return np.frombuffer(data, dtype="<f2").astype(np.float32)
+    values = np.frombuffer(data, dtype="<f2").astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("A stored sketch holds values that are not numbers.")
+    return unit(values)
