@@ -35,6 +35,7 @@ from moderation.states import (
     CaseState,
     Concern,
     JobState,
+    Outcome,
     Visibility,
 )
 
@@ -396,10 +397,11 @@ class Concerned:
 
 @dataclass(frozen=True)
 class Seen:
-    """A preview, with the strongest finding about it if there is one."""
+    """A preview, with the strongest finding about it; and whether any probe could look at it."""
 
     preview: PreviewImage
     finding: Finding | None
+    was_looked_at: bool
 
 
 @dataclass(frozen=True)
@@ -445,7 +447,7 @@ def case_file(case: Case, account: Account) -> CaseFile:
         concerns=_by_rule(concerned),
         pointed_at=frozenset(rule.slug for rule in rules_named if rule),
         clean=[finding for finding in findings if finding.concern == Concern.NONE],
-        previews=_seen(version, concerned),
+        previews=_seen(version, findings, concerned),
         reports=reports,
         decisions=decisions,
         appeal=case.appeals.select_related("answered_by", "decision").order_by("-filed_at").first(),
@@ -468,11 +470,15 @@ def _by_rule(findings: list[Finding]) -> list[Concerned]:
     return [Concerned(group[0], group[1:]) for group in grouped.values()]
 
 
-def _seen(version: ModelVersion, findings: list[Finding]) -> list[Seen]:
+def _seen(version: ModelVersion, findings: list[Finding], concerned: list[Finding]) -> list[Seen]:
     strongest: dict[int | None, Finding] = {}
-    for finding in findings:
+    for finding in concerned:
         strongest.setdefault(finding.preview_id, finding)
-    return [Seen(preview, strongest.get(preview.pk)) for preview in version.previews.all()]
+    looked_at = {finding.preview_id for finding in findings if finding.outcome == Outcome.SCORED}
+    return [
+        Seen(preview, strongest.get(preview.pk), preview.pk in looked_at)
+        for preview in version.previews.all()
+    ]
 
 
 def held_case(account: Account) -> Case | None:
