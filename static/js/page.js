@@ -2,13 +2,15 @@
 // What a page gains with JavaScript. Without it everything still works.
 
 // Moments are written in UTC; show them in the reader's own time, with UTC at hand.
-const moments = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 function localise(root) {
   for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
     const moment = new Date(time.dateTime);
     if (Number.isNaN(moment.valueOf())) continue;
     time.title = time.textContent;
-    time.textContent = moments.format(moment);
+    const isToday = day.format(moment) === day.format(new Date());
+    time.textContent = `${isToday ? "today" : day.format(moment)}, ${clock.format(moment)}`;
   }
 }
 localise(document);
