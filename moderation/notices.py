@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import F
 from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.text import wrap
 
 from moderation.dispatch import wake_notice
 from moderation.models import Account, Decision, ModelVersion, Notice, Report
@@ -22,6 +23,8 @@ from moderation.states import NoticeState
 ATTEMPTS = 5
 RESEND_AFTER = timedelta(seconds=60)
 SWEEP_LIMIT = 200
+# RFC 5322, 2.1.1 asks for at most 78 characters a line; 72 leaves room for marks of quotation.
+LINE_LENGTH = 72
 
 
 def notice_issue(
@@ -54,16 +57,19 @@ def notice_issue(
         "name": account.username if account else "",
         **(extra or {}),
     }
+    address = account.email if account else email
     notice = Notice.objects.create(
         kind=kind,
         recipient=account,
-        email=account.email if account else email,
+        email=address,
         version=version,
         decision=decision,
         report=report,
         subject=" ".join(render_to_string(f"notices/{kind}/subject.txt", context).split())[:250],
         text=render_to_string(f"notices/{kind}/body.txt", context),
         html=render_to_string(f"notices/{kind}/body.html", context),
+        state=NoticeState.QUEUED if address else NoticeState.DEAD,
+        error="" if address else "The account has no e-mail address; it reads this on its page.",
         # A message is sent now; the sweeper looks again after a while.
         not_before=timezone.now() + RESEND_AFTER,
     )
@@ -91,7 +97,7 @@ def notice_send(*, notice_id: int) -> bool:
         )
     message = EmailMultiAlternatives(
         subject=notice.subject,
-        body=notice.text,
+        body=wrap(notice.text, LINE_LENGTH),
         from_email=settings.DEFAULT_FROM_EMAIL,
         to=[notice.email],
         headers={"Message-ID": f"<{notice.code}@weighhouse>"},
@@ -99,7 +105,8 @@ def notice_send(*, notice_id: int) -> bool:
     message.attach_alternative(notice.html, "text/html")
     try:
         message.send()
-    except (SMTPException, OSError) as error:
+    except (SMTPException, OSError, UnicodeError) as error:
+        # UnicodeError: Django accepts some addresses whose domain cannot be written in IDNA.
         dead = notice.attempts + 1 >= ATTEMPTS
         Notice.objects.filter(pk=notice.pk).update(
             error=str(error)[:2000], state=NoticeState.DEAD if dead else NoticeState.QUEUED
@@ -112,9 +119,16 @@ def notice_send(*, notice_id: int) -> bool:
 
 
 def notices_resend() -> int:
-    """Wake a worker for every notice whose e-mail is overdue; return how many."""
+    """Wake a worker for every notice whose e-mail is overdue; return how many.
+
+    Gives up those whose last attempt ended without a word, so that they block nobody's way.
+    """
     now = timezone.now()
     overdue = Notice.objects.filter(state=NoticeState.QUEUED, not_before__lt=now)
+    overdue.filter(attempts__gte=ATTEMPTS).update(
+        state=NoticeState.DEAD,
+        error="The worker was lost during the last attempt; it may or may not have been sent.",
+    )
     woken = 0
     for notice_id in overdue.order_by("not_before").values_list("pk", flat=True)[:SWEEP_LIMIT]:
         wake_notice(notice_id=notice_id)
