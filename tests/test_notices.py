@@ -1,0 +1,345 @@
+"""Notices: every kind is complete, says what it must, and names nobody who is not to be named."""
+
+import ast
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.mail import EmailMultiAlternatives
+from django.test import Client
+from django.urls import reverse
+
+from moderation.appeals import appeal_answer, appeal_file
+from moderation.decisions import decision_make
+from moderation.intake import model_create, report_file
+from moderation.models import Account, Decision, ModelVersion, Notice
+from moderation.notices import notice_issue, notice_send
+from moderation.queue import case_claim
+from moderation.states import RESTRICTIONS, Action, AppealState, ReportState, Role
+from tests import factories
+
+Browser = Callable[[Account | None], Client]
+
+FOLDER: Path = django_settings.BASE_DIR / "templates" / "notices"
+KINDS = sorted(path.name for path in FOLDER.iterdir() if path.is_dir())
+# What the services put behind the beginning of a kind.
+ENDINGS: dict[str, Sequence[str]] = {
+    "decision_": Action.values,
+    "report_": [ReportState.ACTED, ReportState.NO_ACTION],
+    "appeal_": [AppealState.UPHELD, AppealState.OVERTURNED],
+}
+ELSEWHERE = "https://digital-strategy.ec.europa.eu/"
+
+TITLE = "Ink wash"
+FACTS = "Two previews show a scarlet star.\n\nThe third is clean."
+NOTE = "Private-note-81: third upload of this kind this week."
+REPORT = "Report-text-47: my neighbour showed me this one."
+VISITOR = "witness@visitors.example.org"
+APPEAL = "Appeal-text-12: it is orange."
+ANSWER = "The answer in own words: it is red in both."
+
+
+@pytest.fixture
+def cast(uma: Account) -> dict[str, Account]:
+    """Return people whose names stand in no sentence of ours."""
+    return {
+        "creator": uma,
+        "reporter": factories.account("reporterella"),
+        "moderator": factories.account("moderatrix", role=Role.MODERATOR),
+        "senior": factories.account("hearingson", role=Role.SENIOR_MODERATOR),
+    }
+
+
+@pytest.fixture
+def story(policy: None, cast: dict[str, Account]) -> list[Notice]:
+    """Live through everything that issues a notice; return the notices."""
+    version = factories.published(cast["creator"], title=TITLE)
+    _reported(version, cast)
+    _decided(version, Action.APPROVE, [], cast)
+    _reported(version, cast)
+    _decided(version, Action.AGE_RESTRICT, ["purple-heart"], cast)
+    _reported(version, cast)
+    limited = _decided(version, Action.LIMIT, ["red-star"], cast)
+    _appealed(limited, AppealState.UPHELD, cast)
+    _reported(version, cast)
+    removed = _decided(version, Action.REMOVE, ["red-star", "yellow-ring"], cast)
+    _appealed(removed, AppealState.OVERTURNED, cast)
+    factories.held(cast["creator"], title=TITLE)
+    return list(Notice.objects.order_by("pk"))
+
+
+def _reported(version: ModelVersion, cast: dict[str, Account]) -> None:
+    version.refresh_from_db()
+    report_file(version=version, text=REPORT, actor=cast["reporter"])
+    report_file(version=version, text=REPORT, email=VISITOR, actor=None)
+
+
+def _decided(
+    version: ModelVersion, action: Action, rules: Sequence[str], cast: dict[str, Account]
+) -> Decision:
+    case = version.cases.get(state="queued")
+    case_claim(case=case, actor=cast["moderator"])
+    return decision_make(
+        case=case,
+        action=action,
+        rules=rules,
+        facts=FACTS,
+        private_note=NOTE,
+        actor=cast["moderator"],
+    )
+
+
+def _appealed(decision: Decision, outcome: AppealState, cast: dict[str, Account]) -> None:
+    appeal = appeal_file(decision=decision, text=APPEAL, actor=cast["creator"])
+    case_claim(case=appeal.case, actor=cast["senior"])
+    appeal_answer(appeal=appeal, outcome=outcome, answer=ANSWER, actor=cast["senior"])
+
+
+# --- The templates --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_a_subject_a_text_and_a_html_page(kind: str) -> None:
+    names = sorted(path.name for path in (FOLDER / kind).iterdir())
+    assert names == ["body.html", "body.txt", "subject.txt"]
+    assert '{% extends "notices/' in (FOLDER / kind / "body.txt").read_text()
+    assert '{% extends "notices/' in (FOLDER / kind / "body.html").read_text()
+
+
+def test_every_kind_issued_in_code_has_a_folder_and_every_folder_is_issued() -> None:
+    assert _issued_in_code() == set(KINDS)
+
+
+def _issued_in_code() -> set[str]:
+    kinds: set[str] = set()
+    for path in (django_settings.BASE_DIR / "moderation").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("notice_issue"):
+                kinds |= _kinds_of(next(word.value for word in node.keywords if word.arg == "kind"))
+    return kinds
+
+
+def _kinds_of(kind: ast.expr) -> set[str]:
+    if isinstance(kind, ast.JoinedStr):
+        beginning = ast.literal_eval(kind.values[0])
+        return {f"{beginning}{ending}" for ending in ENDINGS[beginning]}
+    return {ast.literal_eval(kind)}
+
+
+# --- What they say --------------------------------------------------------------------------
+
+
+def test_the_services_issue_every_kind_and_none_is_empty_or_unfinished(
+    story: list[Notice],
+) -> None:
+    assert {notice.kind for notice in story} == set(KINDS)
+    for notice in story:
+        assert TITLE in notice.subject
+        assert len(notice.subject.splitlines()) == 1
+        for body in (notice.text, notice.html):
+            assert TITLE in body
+            assert not re.search(r"\{\{|\{%|None|Action\.|”, version \D", body), body
+        assert "\n\n\n" not in notice.text
+        assert "&" not in notice.text
+
+
+def test_no_notice_names_a_reporter_a_moderator_or_a_private_note(
+    story: list[Notice], cast: dict[str, Account]
+) -> None:
+    team = [cast["moderator"], cast["senior"]]
+    for notice in story:
+        people = team if notice.recipient == cast["reporter"] else [*team, cast["reporter"]]
+        private = [NOTE, REPORT, VISITOR, "Private-note", "Report-text", "witness"]
+        private += [word for person in people for word in (person.username, person.email)]
+        for sent in (notice.subject, notice.text, notice.html):
+            assert not [word for word in private if word in sent], notice.kind
+
+
+def test_reporters_do_not_read_what_is_only_for_the_creator(
+    story: list[Notice], cast: dict[str, Account]
+) -> None:
+    told = [notice for notice in story if notice.recipient != cast["creator"]]
+    assert {notice.kind for notice in told} == {kind for kind in KINDS if kind[:6] == "report"}
+    for notice in told:
+        for sent in (notice.text, notice.html):
+            for word in ("scarlet star", "Appeal-text", "own words", "uma", "/decisions/"):
+                assert word not in sent
+
+
+@pytest.mark.parametrize("action", RESTRICTIONS)
+def test_a_restriction_says_everything_that_a_statement_of_reasons_must_hold(
+    action: Action, story: list[Notice], cast: dict[str, Account]
+) -> None:
+    """Regulation (EU) 2022/2065, Article 17(3): (a) to (f)."""
+    notice = Notice.objects.get(kind=f"decision_{action}")
+    decision = notice.decision
+    assert decision is not None
+    assert decision.appeal_until is not None
+    until = decision.appeal_until
+    said = [
+        "in every country and has no end date",
+        "Two previews show a scarlet star.",
+        "The third is clean.",
+        "not found by an automated check; a person looked at it and decided",
+        f"Moderator {cast['moderator'].pk}",
+        "our policy (demo v1)",
+        f"{until.day} {until:%B %Y, %H:%M} UTC",
+        django_settings.SITE_URL + reverse("creator:decision", args=[decision.code]),
+        "costs nothing",
+        "different person",
+        "out-of-court dispute settlement body",
+        "to a court",
+        *(clause[part] for clause in decision.clauses for part in ("title", "text", "advice")),
+    ]
+    assert decision.clauses
+    for body in (notice.text, notice.html):
+        assert [words for words in said if words not in body] == []
+
+
+def test_a_restriction_that_began_with_a_finding_says_that_a_machine_pointed_to_it(
+    policy: None, uma: Account, mo: Account
+) -> None:
+    notice = factories.decided(uma, mo).notices.get()
+    for body in (notice.text, notice.html):
+        assert "An automated check pointed to it; a person looked at it and decided." in body
+
+
+@pytest.mark.parametrize(
+    ("visibility", "sentence"),
+    [
+        ("published", "Everybody can see and download it."),
+        ("age_restricted", "As before, it is shown only to people who say that they are adults."),
+        ("limited", "As before, it can be opened by its address, but it is not listed"),
+    ],
+)
+def test_an_approval_says_who_can_see_the_model_now(
+    visibility: str, sentence: str, policy: None, cast: dict[str, Account]
+) -> None:
+    version = factories.published(cast["creator"])
+    ModelVersion.objects.filter(pk=version.pk).update(visibility=visibility)
+    _reported(version, cast)
+    notice = _decided(version, Action.APPROVE, [], cast).notices.get()
+    assert sentence in notice.text
+    assert sentence in notice.html
+
+
+def test_the_reporter_is_told_what_was_done_and_under_which_rule(story: list[Notice]) -> None:
+    acted = Notice.objects.filter(kind="report_acted", recipient__isnull=False).order_by("pk")
+    done = [
+        "It is now shown only to people who say that they are adults.",
+        "It is no longer listed or recommended",
+        "It was removed and can no longer be seen",
+    ]
+    rules = ["Purple hearts are for adults.", "Models made to draw red stars", "yellow ring"]
+    for notice, what, rule in zip(acted, done, rules, strict=True):
+        for body in (notice.text, notice.html):
+            assert what in body
+            assert rule in body
+
+
+def test_the_answer_to_an_appeal_is_given_in_the_moderators_own_words(
+    story: list[Notice], cast: dict[str, Account]
+) -> None:
+    for kind in ("appeal_upheld", "appeal_overturned"):
+        notice = Notice.objects.get(kind=kind)
+        for body in (notice.text, notice.html):
+            assert ANSWER in body
+            assert f"Moderator {cast['senior'].pk}, who took no part in" in body
+    for notice in Notice.objects.filter(kind__in=["appeal_received", "appeal_upheld"]):
+        for body in (notice.text, notice.html):
+            assert "Models made to draw red stars" in body
+
+
+# --- Where they lead, and what they load ----------------------------------------------------
+
+
+def test_every_link_opens_for_the_person_who_was_told(story: list[Notice], as_: Browser) -> None:
+    for notice in story:
+        links = re.findall(r"https?://[^\s\"<]+", notice.text)
+        assert set(links) == set(re.findall(r"href=\"([^\"]+)\"", notice.html)), notice.kind
+        ours = [link for link in links if not link.startswith(ELSEWHERE)]
+        assert ours
+        client = as_(notice.recipient)
+        for link in ours:
+            path = link.removeprefix(django_settings.SITE_URL)
+            assert path.startswith("/"), link
+            assert client.get(path).status_code == 200, (notice.kind, path)
+
+
+def test_a_visitor_is_led_to_the_private_page_and_to_no_account(story: list[Notice]) -> None:
+    told = Notice.objects.filter(recipient__isnull=True)
+    assert {notice.email for notice in told} == {VISITOR}
+    for notice in told:
+        assert notice.report is not None
+        for body in (notice.text, notice.html):
+            assert reverse("report-status", args=[notice.report.token]) in body
+            assert "/studio/" not in body
+
+
+def test_the_html_page_loads_nothing_runs_nothing_and_has_a_dark_scheme(
+    story: list[Notice],
+) -> None:
+    for notice in story:
+        page = notice.html.lower()
+        assert not re.search(r"<(img|script|link|iframe|object|embed|form|svg|video)\b", page)
+        assert not re.search(r"\burl\(|@import|\bon[a-z]+=|javascript:|\bsrc=", page)
+        assert "@media (prefers-color-scheme: dark)" in page
+        assert '<meta name="color-scheme" content="light dark">' in page
+
+
+def test_a_site_address_with_a_slash_at_its_end_makes_no_double_slash(
+    uma: Account, settings: Any
+) -> None:
+    settings.SITE_URL = "https://models.example.org/"
+    notice = _issued(uma)
+    assert "https://models.example.org/models/" in notice.text
+
+
+def test_the_lines_of_the_text_are_short_and_its_links_whole(
+    story: list[Notice], mailoutbox: list[EmailMultiAlternatives]
+) -> None:
+    for notice in story:
+        assert notice_send(notice_id=notice.pk)
+        body = str(mailoutbox[-1].body)
+        assert all(len(line) <= 72 or line.startswith("http") for line in body.splitlines())
+        assert set(re.findall(r"http\S+", body)) == set(re.findall(r"http\S+", notice.text))
+
+
+# --- Text of strangers ----------------------------------------------------------------------
+
+
+def _issued(creator: Account, *, title: str = TITLE) -> Notice:
+    version = model_create(title=title, actor=creator)
+    notice = notice_issue(kind="published", version=version, account=creator)
+    assert notice is not None
+    return notice
+
+
+def test_html_in_a_title_is_escaped_in_the_page_and_literal_in_subject_and_text(
+    uma: Account,
+) -> None:
+    title = "<script>alert(1)</script> & <b>ink</b>"
+    notice = _issued(uma, title=title)
+    assert title in notice.subject
+    assert title in notice.text
+    assert "<script" not in notice.html
+    assert "<b>ink" not in notice.html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &lt;b&gt;ink&lt;/b&gt;" in notice.html
+
+
+def test_html_in_a_moderators_words_is_escaped_in_the_page_and_literal_in_the_text(
+    policy: None, cast: dict[str, Account]
+) -> None:
+    case = factories.held(cast["creator"])
+    case_claim(case=case, actor=cast["moderator"])
+    facts = "The description says <img src=//evil.example/x> & more."
+    decision = decision_make(
+        case=case, action=Action.REMOVE, rules=["red-star"], facts=facts, actor=cast["moderator"]
+    )
+    notice = decision.notices.get()
+    assert facts in notice.text
+    assert "<img" not in notice.html
+    assert "says &lt;img src=//evil.example/x&gt; &amp; more." in notice.html
