@@ -1,6 +1,5 @@
 """The perceptual hash of pictures, against published hashes and real edits of one picture."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,6 @@ from triage.perceptual import (
     pack,
     pdq,
     pdq_dihedral,
-)
-
-DATA = Path(
-    os.environ.get("WEIGHHOUSE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared/data")
-)
-real_pictures = pytest.mark.skipif(
-    not (DATA / "pdq").is_dir(), reason=f"needs the real pictures in {DATA / 'pdq'}"
 )
 
 # Hashes that the method's authors publish in the tests of their own implementation. Two
@@ -45,18 +37,16 @@ def drawing(seed: int, width: int = 300, height: int = 200) -> Image.Image:
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
 
 
-@real_pictures
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_hashes_agree_with_the_published_ones(name: str) -> None:
-    with Image.open(DATA / "pdq" / f"{name}.jpg") as image:
+def test_hashes_agree_with_the_published_ones(shared_data: Path, name: str) -> None:
+    with Image.open(shared_data / "pdq" / f"{name}.jpg") as image:
         ours = pdq(image)
     assert distance(ours.hash, bytes.fromhex(PUBLISHED[name])) <= 10
     assert ours.quality >= 80
 
 
-@real_pictures
-def test_every_photometric_edit_matches_the_original() -> None:
-    edits = sorted((DATA / "pdq").glob("bridge-mods_*"))
+def test_every_photometric_edit_matches_the_original(shared_data: Path) -> None:
+    edits = sorted((shared_data / "pdq").glob("bridge-mods_*"))
     hashes = []
     for path in edits:
         with Image.open(path) as image:
@@ -65,9 +55,8 @@ def test_every_photometric_edit_matches_the_original() -> None:
     assert max(distance(hashes[0], other) for other in hashes) <= 16
 
 
-@real_pictures
-def test_flips_and_rotations_match_only_through_the_eight_hashes() -> None:
-    paths = sorted((DATA / "pdq").glob("dih_*"))
+def test_flips_and_rotations_match_only_through_the_eight_hashes(shared_data: Path) -> None:
+    paths = sorted((shared_data / "pdq").glob("dih_*"))
     with Image.open(paths[0]) as original:
         eight = [variant.hash for variant in pdq_dihedral(original)]
     for path in paths[1:]:
@@ -77,10 +66,9 @@ def test_flips_and_rotations_match_only_through_the_eight_hashes() -> None:
         assert min(distance(variant, turned) for variant in eight) <= 10
 
 
-@pytest.mark.skipif(not (DATA / "photos").is_dir(), reason=f"needs photographs in {DATA}")
-def test_no_photograph_matches_another_in_any_orientation() -> None:
+def test_no_photograph_matches_another_in_any_orientation(shared_data: Path) -> None:
     hashes = []
-    for path in sorted((DATA / "photos").iterdir()):
+    for path in sorted((shared_data / "photos").iterdir()):
         with Image.open(path) as image:
             hashes.append([variant.hash for variant in pdq_dihedral(image)])
     assert len(hashes) > 50

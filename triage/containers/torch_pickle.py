@@ -17,7 +17,7 @@ from triage.containers.pickle_opcodes import OPAQUE, read_opcodes
 
 # Far above anything seen: a full checkpoint of 2,500 tensors takes 100,000 instructions.
 _MOST_INSTRUCTIONS: Final = 5_000_000
-_MOST_VALUES: Final = 1_000_000
+_MOST_VALUES: Final = 250_000
 _DEEPEST: Final = 32
 _MOST_DIMENSIONS: Final = 64  # numpy's own limit
 _LIMIT: Final = 2**63
