@@ -98,7 +98,7 @@ ALLOWED_CALLS = frozenset(
     + [
         (module, name)
         for module in ("builtins", "__builtin__")
-        for name in ("complex", "frozenset", "set", "slice")
+        for name in ("bytearray", "bytes", "complex", "frozenset", "set", "slice")
     ]
 )
 ALLOWED = ALLOWED_VALUES | ALLOWED_CALLS

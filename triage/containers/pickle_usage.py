@@ -55,6 +55,9 @@ def arguments_are_usual(function: Import, arguments: tuple[object, ...]) -> bool
     if function.key == DEFAULT_DICT:
         factory = arguments[0] if arguments else None
         return factory is None or (isinstance(factory, Import) and factory.key in ALLOWED_VALUES)
+    if function.name in ("bytes", "bytearray"):
+        # Protocols before 3 write bytes as an encoded string; a number would reserve memory.
+        return not any(isinstance(argument, int) for argument in arguments[:1])
     return True
 
 

@@ -1,7 +1,6 @@
 """Pickles, read and never loaded: alone in a file, several in a row, or torch's old layout."""
 
 import io
-import re
 from typing import BinaryIO
 
 from triage.containers.errors import Problem, Severity
@@ -12,7 +11,6 @@ from triage.containers.pickle_values import Budget, PickleReport, Sequence, Tabl
 # torch/serialization.py, ``MAGIC_NUMBER`` and ``PROTOCOL_VERSION`` of the layout before 1.6.
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _TORCH_PROTOCOL = 1001
-_PLAIN_NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 
 class Window(io.RawIOBase):
@@ -151,7 +149,7 @@ def _is_little_endian(value: object) -> object:
 def code_in_data(stream: BinaryIO, budget: Budget) -> list[Problem]:
     """Look whether bytes that should be plain data would import something if loaded as pickle.
 
-    Data may begin like a pickle by chance, so only imports with proper names count, and a
+    Data may begin like a pickle by chance, so only imports with printable names count, and a
     stream that goes on like a pickle until the budget is spent.
     """
     first = stream.read(1)
@@ -160,7 +158,7 @@ def code_in_data(stream: BinaryIO, budget: Budget) -> list[Problem]:
         return []
     report = read_pickle(stream, budget)
     named = any(
-        _PLAIN_NAME.fullmatch(item.module) and _PLAIN_NAME.fullmatch(item.name)
+        item.module and item.name and item.module.isprintable() and item.name.isprintable()
         for item in report.imports
     )
     if not named and budget.opcodes >= 0:

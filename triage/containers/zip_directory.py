@@ -9,7 +9,7 @@ wherever it can, so that code behind a trick is still found. Source: PKWARE APPN
 
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -77,7 +77,9 @@ def read_directory(file: BinaryIO) -> tuple[list[Entry], ProblemList]:
     size = os.fstat(file.fileno()).st_size
     problems = ProblemList()
     directory_begin, directory_size, count, shift = _find_directory(file, size, problems)
-    central = _read_central(file, directory_begin, directory_size, count, shift, problems)
+    central = _read_central(file, directory_begin, directory_size, count, problems)
+    if shift:
+        central = [_settled(file, item, shift) for item in central]
     entries = _read_locals(file, central, directory_begin, problems)
     _check_names(central, problems)
     for item in central:
@@ -164,7 +166,7 @@ def _find_directory(file: BinaryIO, size: int, problems: ProblemList) -> tuple[i
 
 
 def _read_central(
-    file: BinaryIO, begin: int, length: int, count: int, shift: int, problems: ProblemList
+    file: BinaryIO, begin: int, length: int, count: int, problems: ProblemList
 ) -> list[_Central]:
     file.seek(begin)
     raw = file.read(length)
@@ -186,15 +188,23 @@ def _read_central(
         extra = raw[extra_at : extra_at + extra_length]
         size, compressed, header = _with_zip64(extra, name, (size, compressed, header), problems)
         entries.append(
-            _Central(
-                raw_name, name, flags, method, crc, compressed, size, header + shift, external >> 16
-            )
+            _Central(raw_name, name, flags, method, crc, compressed, size, header, external >> 16)
         )
         if len(entries) > MAX_ENTRIES:
             break
     if position != len(raw) or len(entries) != count:
         problems.note("zip.contradiction", "The zip directory does not hold the entries it counts.")
     return entries
+
+
+def _settled(file: BinaryIO, item: _Central, shift: int) -> _Central:
+    """Put an entry of a shifted archive where its header is: some readers shift, some do not."""
+    for header in (item.header + shift, item.header):
+        if header >= 0:
+            file.seek(header)
+            if file.read(4) == b"PK\x03\x04":
+                return replace(item, header=header)
+    return item
 
 
 def _decode(raw: bytes, flags: int, problems: ProblemList) -> str:
