@@ -15,7 +15,7 @@ from django.utils import timezone
 from moderation.audit import event_record
 from moderation.cases import case_open, case_weigh
 from moderation.jobs import Lease, job_fail, job_finish
-from moderation.models import Case, Finding, ModelVersion, TriageJob
+from moderation.models import Case, Finding, ModelVersion, TriageJob, WeightSketch
 from moderation.notices import notice_issue
 from moderation.states import Concern, JobState, Outcome, Visibility
 
@@ -38,8 +38,19 @@ class FindingIn:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What is kept about a file so that later uploads can be compared with it."""
+
+    file: str
+    sketch: bytes
+    data_sha256: str = ""
+
+
 @transaction.atomic
-def findings_record(*, lease: Lease, findings: Sequence[FindingIn]) -> bool:
+def findings_record(
+    *, lease: Lease, findings: Sequence[FindingIn], facts: Sequence[FileFacts] = ()
+) -> bool:
     """Finish a job with its findings, each stored exactly once.
 
     Returns False, and stores nothing, if the lease was lost: then somebody else hands them in.
@@ -71,6 +82,11 @@ def findings_record(*, lease: Lease, findings: Sequence[FindingIn]) -> bool:
         )
         for given in findings
     )
+    for known in facts:
+        WeightSketch.objects.update_or_create(
+            file=files[known.file],
+            defaults={"sketch": known.sketch, "data_sha256": known.data_sha256},
+        )
     event_record(
         action="triage.answered",
         actor=None,

@@ -35,6 +35,20 @@ class ConceptFile(_Strict):
     contrast: list[Sentence] = []
 
 
+class TermGroupFile(_Strict):
+    """Words that stand for one idea."""
+
+    name: str
+    terms: list[str] = Field(min_length=1)
+
+
+class ConditionFile(_Strict):
+    """Ideas that have to occur together, if need be within so many words of each other."""
+
+    groups: list[TermGroupFile] = Field(min_length=1)
+    within: Annotated[int, Field(ge=1)] | None = None
+
+
 class RuleFile(_Strict):
     """One clause as written in a policy file."""
 
@@ -55,6 +69,7 @@ class RuleFile(_Strict):
     keyword: str = ""
     concepts: list[ConceptFile] = []
     terms: list[Annotated[str, Field(max_length=200)]] = []
+    conditions: list[ConditionFile] = []
 
     @model_validator(mode="after")
     def _ordered(self) -> "RuleFile":
@@ -156,6 +171,7 @@ def _store(content: PolicyFile, digest: str) -> Policy:
             permitted_examples=written.permitted,
             prohibited_examples=written.prohibited,
             signals=written.signals,
+            conditions=[condition.model_dump() for condition in written.conditions],
             combine=written.combine,
             review=written.review,
             hold=written.hold,

@@ -1,5 +1,6 @@
 """All reads: what the pages and the workers see. Access is checked here, not in views."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,23 +16,29 @@ from moderation.errors import NotAllowed
 from moderation.models import (
     Account,
     Appeal,
+    BankEntry,
     Case,
+    Consent,
     Decision,
     Event,
     Finding,
     ModelVersion,
     Notice,
+    Person,
     Policy,
     PreviewImage,
     Prompt,
     Report,
     Rule,
     TriageJob,
+    WeightSketch,
 )
 from moderation.states import (
     HELD_CASES,
     LISTED,
+    REACHABLE,
     WAITING_CASES,
+    Action,
     CaseState,
     Concern,
     JobState,
@@ -47,7 +54,9 @@ def triage_sample(*, job_id: int) -> dict[str, Any]:
 
     Raises FileNotFoundError if a stored file is gone.
     """
-    job = TriageJob.objects.select_related("version__uploaded_model", "policy").get(pk=job_id)
+    job = TriageJob.objects.select_related("version__uploaded_model__creator", "policy").get(
+        pk=job_id
+    )
     version, page = job.version, job.version.uploaded_model
     return {
         "key": version.code,
@@ -70,14 +79,97 @@ def triage_sample(*, job_id: int) -> dict[str, Any]:
             {
                 "key": row.code,
                 "name": row.name,
-                "path": _existing_path(row.original.name),
+                # The copy that people see, and that was read in the sandbox at the door.
+                "path": _existing_path(row.shown.name),
                 "sha256": row.sha256,
                 "prompt": row.prompt,
             }
             for row in version.previews.all()
         ],
+        "creator": page.creator.username,
+        "people": _people(page.creator),
         "policy": _policy_data(job.policy),
     }
+
+
+def _people(creator: Account) -> list[dict[str, Any]]:
+    """Return the people list, each with the consents they gave to this creator."""
+    consents = Consent.objects.filter(creator=creator)
+    people = Person.objects.prefetch_related(Prefetch("consents", queryset=consents))
+    return [
+        {
+            "name": person.name,
+            "aliases": person.aliases,
+            "consents": [
+                {
+                    "creator": creator.username,
+                    "rules": consent.rules,
+                    "until": consent.until,
+                    "withdrawn": consent.withdrawn_at is not None,
+                }
+                for consent in person.consents.all()
+            ],
+        }
+        for person in people.order_by("name")
+    ]
+
+
+@dataclass(frozen=True)
+class KnownStamp:
+    """Changes whenever what uploads are compared with has changed."""
+
+    sketches: int
+    entries: int
+    removed: int
+    visible: int
+
+
+def known_stamp() -> KnownStamp:
+    """Return the stamp, from four counts."""
+    visible = WeightSketch.objects.filter(file__version__visibility__in=REACHABLE)
+    removed = WeightSketch.objects.filter(file__version__visibility=Visibility.REMOVED)
+    return KnownStamp(
+        sketches=WeightSketch.objects.count(),
+        entries=BankEntry.objects.count(),
+        removed=removed.count(),
+        visible=visible.count(),
+    )
+
+
+def known_models() -> Iterator[dict[str, Any]]:
+    """Yield the removed and published files of weights that lineage compares with."""
+    rows = WeightSketch.objects.filter(
+        file__version__visibility__in=REACHABLE | {Visibility.REMOVED}
+    ).select_related("file__version__uploaded_model__creator")
+    under: dict[int, str] = {
+        decision.version_id: decision.clauses[0]["slug"]
+        for decision in Decision.objects.filter(action=Action.REMOVE).order_by("decided_at")
+    }
+    for row in rows.iterator(2000):
+        version = row.file.version
+        removed = version.visibility == Visibility.REMOVED
+        yield {
+            "key": row.file.code,
+            "version": version.code,
+            "title": str(version),
+            "creator": version.uploaded_model.creator.username,
+            "state": "removed" if removed else "published",
+            "sketch": bytes(row.sketch),
+            "rule": under.get(version.pk, "") if removed else "",
+            "path": default_storage.path(row.file.content.name or ""),
+            "digests": (row.file.sha256, row.data_sha256),
+        }
+
+
+def known_entries() -> Iterator[dict[str, str]]:
+    """Yield the entries of every bank."""
+    for entry in BankEntry.objects.select_related("bank").iterator(2000):
+        yield {
+            "kind": entry.kind,
+            "value": entry.value,
+            "bank": entry.bank.name,
+            "rule": entry.bank.rule,
+        }
 
 
 def _existing_path(name: str | None) -> str:
@@ -101,6 +193,7 @@ def _policy_data(policy: Policy) -> dict[str, Any]:
                 "signals": rule.signals,
                 "combine": rule.combine,
                 "terms": [term.text for term in rule.terms.all()],
+                "conditions": rule.conditions,
                 "concepts": _concepts(rule),
             }
             for rule in policy.rules.prefetch_related("prompts", "terms")

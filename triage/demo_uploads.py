@@ -229,9 +229,9 @@ def weights_of(upload: DemoUpload) -> tuple[str, bytes]:
     """Return name and bytes of an upload's file of weights: small, random and harmless."""
     name = upload.title.split(",")[0].lower().replace(" ", "-")
     if upload.weights == "pickle":
-        # Says “print this” to whatever would load it. Nothing here ever does: the reader sees
+        # Asks whatever would load it for its folder. Nothing here ever does: the reader sees
         # an import that no weights need, which is all that it takes.
-        return f"{name}.ckpt", b"\x80\x02c__builtin__\nprint\nX\x05\x00\x00\x00hello\x85R."
+        return f"{name}.ckpt", b"\x80\x02cos\ngetcwd\n)R."
     content = _safetensors(upload)
     if upload.weights == "appended":
         content += b"PK\x03\x04 something that is not weights"

@@ -1,22 +1,33 @@
 """The probes, in the order they run, and the isolation of their failures."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from triage import encoders
+from triage.known import Known
+from triage.probes.banks import FileBanksProbe, PreviewBanksProbe
+from triage.probes.claims import ClaimsProbe
 from triage.probes.container import ContainerProbe
+from triage.probes.lineage import LineageProbe
 from triage.probes.previews import PreviewsProbe
 from triage.sample import Finding, Outcome, Probe, Sample, Stage, Subject
 
 logger = logging.getLogger(__name__)
 
 
-def probes(*, encoder: str) -> tuple[Probe, ...]:
-    """Return every probe; ``encoder`` is the setting that chooses one."""
+def probes(*, encoder: str, known: Callable[[], Known]) -> tuple[Probe, ...]:
+    """Return every probe.
+
+    ``encoder`` is the setting that chooses one; ``known`` returns what uploads are compared with.
+    """
     return (
         ContainerProbe(),
+        ClaimsProbe(),
+        FileBanksProbe(known),
+        LineageProbe(known, creator=lambda sample: sample.creator),
         PreviewsProbe(lambda: encoders.load(encoder)),
+        PreviewBanksProbe(known),
     )
 
 

@@ -155,6 +155,7 @@ class Sample:
 
     key: str
     policy: Policy
+    creator: str = ""
     title: str = ""
     description: str = ""
     base_model: str = ""

@@ -1,5 +1,7 @@
 """The tasks of triage: lease a job, run the probes on plain data, hand the findings in."""
 
+from base64 import b64decode
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -7,19 +9,24 @@ from typing import Any
 from celery import shared_task
 from django.conf import settings
 
-from moderation.findings import FindingIn, attempt_failed, findings_record
+from moderation.findings import FileFacts, FindingIn, attempt_failed, findings_record
 from moderation.jobs import job_lease, lease_kept
 from moderation.selectors import triage_sample
 from triage import pipeline
+from triage.known_index import KnownIndex
 from triage.sample import (
     Concept,
+    Consent,
     Finding,
+    Person,
     Policy,
     Preview,
     Probe,
     Rule,
     Sample,
     Stage,
+    TermCondition,
+    TermGroup,
     WeightFile,
 )
 
@@ -38,7 +45,8 @@ def previews(job_id: int) -> None:
 
 @cache
 def _probes() -> tuple[Probe, ...]:
-    return pipeline.probes(encoder=settings.ENCODER)
+    index = KnownIndex()
+    return pipeline.probes(encoder=settings.ENCODER, known=index.current)
 
 
 def _work(job_id: int, stage: Stage) -> None:
@@ -52,25 +60,23 @@ def _work(job_id: int, stage: Stage) -> None:
             attempt_failed(lease=lease, error=f"A stored file is missing: {error}")
             return
         found = pipeline.run(sample, stage=stage, among=_probes())
-    findings_record(lease=lease, findings=[finding_in(finding) for finding in found])
+    findings_record(
+        lease=lease,
+        findings=[finding_in(finding) for finding in found],
+        facts=file_facts(found),
+    )
 
 
 def sample_from(data: dict[str, Any]) -> Sample:
     """Turn the plain data of the domain into a ``Sample``."""
     policy = data["policy"]
-    rules = tuple(
-        Rule(
-            **{**rule, "signals": tuple(rule["signals"]), "terms": tuple(rule["terms"])}
-            | {"concepts": tuple(Concept(**concept) for concept in rule["concepts"])}
-        )
-        for rule in policy["rules"]
-    )
     return Sample(
         key=data["key"],
+        creator=data["creator"],
         policy=Policy(
             name=policy["name"],
             version=policy["version"],
-            rules=rules,
+            rules=tuple(_rule(rule) for rule in policy["rules"]),
             neutral=tuple(policy["neutral"]),
             templates=tuple(policy["templates"]),
         ),
@@ -81,7 +87,51 @@ def sample_from(data: dict[str, Any]) -> Sample:
         trigger_words=tuple(data["trigger_words"]),
         files=tuple(WeightFile(**{**row, "path": Path(row["path"])}) for row in data["files"]),
         previews=tuple(Preview(**{**row, "path": Path(row["path"])}) for row in data["previews"]),
+        people=tuple(_person(person) for person in data["people"]),
     )
+
+
+def _rule(data: dict[str, Any]) -> Rule:
+    conditions = tuple(
+        TermCondition(
+            groups=tuple(
+                TermGroup(group["name"], tuple(group["terms"])) for group in condition["groups"]
+            ),
+            within=condition["within"],
+        )
+        for condition in data["conditions"]
+    )
+    return Rule(
+        **data
+        | {
+            "signals": tuple(data["signals"]),
+            "terms": tuple(data["terms"]),
+            "conditions": conditions,
+            "concepts": tuple(Concept(**concept) for concept in data["concepts"]),
+        }
+    )
+
+
+def _person(data: dict[str, Any]) -> Person:
+    consents = (
+        Consent(**consent | {"rules": tuple(consent["rules"])}) for consent in data["consents"]
+    )
+    return Person(data["name"], tuple(data["aliases"]), tuple(consents))
+
+
+def file_facts(findings: Iterable[Finding]) -> list[FileFacts]:
+    """Gather what is to be kept about each file, apart from the findings on it."""
+    facts: dict[str, dict[str, str]] = {}
+    for finding in findings:
+        if finding.subject.kind == "file":
+            for name in ("sketch", "data_sha256"):
+                if finding.evidence.get(name):
+                    facts.setdefault(finding.subject.key, {})[name] = str(finding.evidence[name])
+    return [
+        FileFacts(key, b64decode(known["sketch"]), known.get("data_sha256", ""))
+        for key, known in facts.items()
+        if "sketch" in known
+    ]
 
 
 def finding_in(finding: Finding) -> FindingIn:
@@ -97,6 +147,6 @@ def finding_in(finding: Finding) -> FindingIn:
         score=finding.score,
         review=finding.review,
         hold=finding.hold,
-        evidence=finding.evidence,
+        evidence={name: fact for name, fact in finding.evidence.items() if name != "sketch"},
         versions=finding.versions,
     )

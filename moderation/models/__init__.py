@@ -4,19 +4,24 @@ from moderation.models.accounts import Account
 from moderation.models.cases import Case, Finding, Report, TriageJob
 from moderation.models.catalog import ModelFile, ModelVersion, PreviewImage, UploadedModel
 from moderation.models.decisions import Appeal, Decision
+from moderation.models.known import Bank, BankEntry, Consent, Person, WeightSketch
 from moderation.models.policy import Policy, Prompt, Rule, Term
 from moderation.models.record import Event, Notice
 
 __all__ = [
     "Account",
     "Appeal",
+    "Bank",
+    "BankEntry",
     "Case",
+    "Consent",
     "Decision",
     "Event",
     "Finding",
     "ModelFile",
     "ModelVersion",
     "Notice",
+    "Person",
     "Policy",
     "PreviewImage",
     "Prompt",
@@ -25,4 +30,5 @@ __all__ = [
     "Term",
     "TriageJob",
     "UploadedModel",
+    "WeightSketch",
 ]

@@ -50,6 +50,8 @@ class Rule(models.Model):
     prohibited_examples = models.JSONField(default=list)
     advice = models.TextField(help_text="What a creator can change so that the rule is kept.")
     signals = models.JSONField(default=list)
+    # Terms that mean harm together: [{"within": 6, "groups": [{"name": …, "terms": […]}]}].
+    conditions = models.JSONField(default=list)
     combine = models.CharField(max_length=3, choices=Combine.choices, default=Combine.ANY)
     review = models.FloatField()
     hold = models.FloatField()
