@@ -9,7 +9,6 @@ SHA-256 of every other file.
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,14 +19,12 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from triage.encoders.base import Array, EncoderError
+from triage.encoders.preprocessing import PREPROCESSING_VERSION, Preprocessing
 
+# The name of the second output of the visual model, where there is one.
+PATCHES = "patch_embeddings"
 REQUIRED = ("visual/model.onnx", "textual/model.onnx", "tokenizer.json", "preprocess_cfg.json")
-# Part of every revision: raise it when the arithmetic of ``_Preprocessing`` changes.
-PREPROCESSING_VERSION = 1
-_INTERPOLATIONS = {
-    "bicubic": Image.Resampling.BICUBIC,
-    "bilinear": Image.Resampling.BILINEAR,
-}
+_PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _RUNTIME_ERRORS = (
     ort_state.EPFail,
     ort_state.Fail,
@@ -45,36 +42,6 @@ _RUNTIME_ERRORS = (
 _Value = TypeVar("_Value")
 
 
-@dataclass(frozen=True, slots=True)
-class _Preprocessing:
-    """open_clip's evaluation transform, in Pillow and numpy."""
-
-    size: int
-    mean: Array
-    std: Array
-    interpolation: Image.Resampling
-    resize_mode: str
-
-    def __call__(self, image: Image.Image) -> Array:
-        """Return pixels of shape (3, size, size)."""
-        image = image.convert("RGB")
-        if self.resize_mode == "squash":
-            image = image.resize((self.size, self.size), self.interpolation)
-        else:
-            image = self._centre(image)
-        pixels = np.asarray(image, dtype=np.float32) / np.float32(255)
-        scaled: Array = ((pixels - self.mean) / self.std).transpose(2, 0, 1)
-        return scaled
-
-    def _centre(self, image: Image.Image) -> Image.Image:
-        """Resize the shorter side and crop the centre, rounding as torchvision does."""
-        short = min(image.size)
-        width, height = (self.size * side // short for side in image.size)
-        image = image.resize((width, height), self.interpolation)
-        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
-        return image.crop((left, top, left + self.size, top + self.size))
-
-
 class OnnxEncoder:
     """An encoder from a folder. Threads may share it. Make one with ``OnnxEncoder.load``."""
 
@@ -86,7 +53,7 @@ class OnnxEncoder:
         dim: int,
         logit_scale: float,
         demo: bool,
-        preprocessing: _Preprocessing,
+        preprocessing: Preprocessing,
         tokenizer: Tokenizer,
         visual: ort.InferenceSession,
         textual: ort.InferenceSession,
@@ -106,14 +73,17 @@ class OnnxEncoder:
         cls,
         folder: Path,
         *,
-        providers: Sequence[str] = ("CPUExecutionProvider",),
+        providers: Sequence[str] | None = None,
         threads: int | None = None,
     ) -> "OnnxEncoder":
         """Return the encoder in ``folder`` after checking every file against its SHA-256.
 
-        ``providers`` are ONNX Runtime's execution providers, best first; ``threads`` is how many
-        one call may use (all cores if left out). Raises ``EncoderError``.
+        ``providers`` are ONNX Runtime's execution providers, best first (if left out: CUDA where
+        this build has it, then the CPU); ``threads`` is how many one call may use (all cores if
+        left out). Raises ``EncoderError``.
         """
+        if providers is None:
+            providers = [name for name in _PREFERRED if name in ort.get_available_providers()]
         config = _read_json(folder, "config.json")
         sums = _checked_sums(folder, config)
         missing = [name for name in providers if name not in ort.get_available_providers()]
@@ -144,9 +114,44 @@ class OnnxEncoder:
 
     def embed_images(self, images: Sequence[Image.Image]) -> Array:
         """Return one unit row per picture, shape ``(len(images), dim)``; see ``Encoder``."""
-        if not images:
+        return self.embed_prepared([self.prepare(image) for image in images])
+
+    def prepare(self, image: Image.Image) -> Array:
+        """Return what ``embed_prepared`` takes of one picture, shape (3, size, size).
+
+        Apart from the running, so that many threads can prepare for one that runs.
+        """
+        return self._preprocessing(image)
+
+    def embed_prepared(self, prepared: Sequence[Array]) -> Array:
+        """Return one unit row per prepared picture; see ``embed_images``."""
+        if not prepared:
             return np.zeros((0, self.dim), np.float32)
-        return self._run(self._visual, np.stack([self._preprocessing(image) for image in images]))
+        return self._run(self._visual, np.stack(prepared))
+
+    def embed_patches(self, image: Image.Image) -> Array:
+        """Return one unit row per patch of a picture, shape (rows, columns, dim).
+
+        They lie in the space of texts (MaskCLIP) and say where a concept is; see
+        ``triage.explain``. Raises ``EncoderError`` if the folder was exported without them.
+        """
+        outputs = [output.name for output in self._visual.get_outputs()]
+        if PATCHES not in outputs:
+            raise EncoderError(
+                f"The encoder {self.name} cannot say where in a picture something is: it has no "
+                "patches. Vision transformers exported with “manage.py encoder export” have them."
+            )
+        try:
+            (patches,) = self._visual.run(
+                [PATCHES], {self._visual.get_inputs()[0].name: self.prepare(image)[None]}
+            )
+        except _RUNTIME_ERRORS as error:
+            raise EncoderError(f"The patches of {self.name} could not be run: {error}") from error
+        return _unit(patches[0])
+
+    def seen(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Return the part of a picture that is looked at: left, top, right, bottom in pixels."""
+        return self._preprocessing.seen(width, height)
 
     def embed_texts(self, texts: Sequence[str]) -> Array:
         """Return one unit row per text, shape ``(len(texts), dim)``; longer texts are cut."""
@@ -159,7 +164,9 @@ class OnnxEncoder:
     def _run(self, session: ort.InferenceSession, batch: np.ndarray[Any, Any]) -> Array:
         try:
             (rows,) = session.run(
-                [session.get_outputs()[0].name], {session.get_inputs()[0].name: batch}
+                [session.get_outputs()[0].name],
+                {session.get_inputs()[0].name: batch},
+                _only_what_is_asked(),
             )
         except _RUNTIME_ERRORS as error:
             raise EncoderError(
@@ -182,6 +189,18 @@ class OnnxEncoder:
             self.embed_texts(["a"])
         except EncoderError as error:
             raise EncoderError(f"The encoder folder {folder} does not work: {error}") from error
+
+
+def _only_what_is_asked() -> ort.RunOptions:
+    """Return options by which the patches cost nothing where only the embedding is asked for."""
+    options = ort.RunOptions()
+    options.only_execute_path_to_fetches = True
+    return options
+
+
+def _unit(rows: Array) -> Array:
+    unit: Array = (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 def _read_json(folder: Path, name: str) -> Mapping[str, Any]:
@@ -238,20 +257,9 @@ def _checked_sums(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
     return sums
 
 
-def _preprocessing(folder: Path) -> _Preprocessing:
-    settings = _read_json(folder, "preprocess_cfg.json")
+def _preprocessing(folder: Path) -> Preprocessing:
     try:
-        sizes = np.atleast_1d(settings["size"]).tolist()
-        mode = settings.get("resize_mode", "shortest")
-        if len(set(sizes)) != 1 or mode not in ("shortest", "squash"):
-            raise ValueError(f"size {settings['size']} with resize_mode {mode!r}")
-        return _Preprocessing(
-            size=int(sizes[0]),
-            mean=np.array(settings["mean"], np.float32).reshape(3),
-            std=np.array(settings["std"], np.float32).reshape(3),
-            interpolation=_INTERPOLATIONS[settings.get("interpolation", "bicubic")],
-            resize_mode=mode,
-        )
+        return Preprocessing.from_settings(_read_json(folder, "preprocess_cfg.json"))
     except (KeyError, TypeError, ValueError) as error:
         raise EncoderError(
             f"{folder / 'preprocess_cfg.json'} asks for something this encoder cannot do "
