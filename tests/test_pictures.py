@@ -5,6 +5,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def halves(width: int = 64, height: int = 48) -> Image.Image:
     return image
 
 
-def encoded(image: Image.Image, form: str, **options: object) -> bytes:
+def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
     stream = io.BytesIO()
     image.save(stream, form, **options)
     return stream.getvalue()
@@ -43,7 +44,7 @@ def code_of(path: Path, **options: int) -> str:
     return refusal.value.code
 
 
-def near(pixel: object, colour: tuple[int, int, int], by: int = 25) -> bool:
+def near(pixel: Any, colour: tuple[int, int, int], by: int = 25) -> bool:
     return bool(np.abs(np.subtract(pixel, colour)).max() <= by)
 
 

@@ -31,14 +31,14 @@ class WordEncoder:
     def embed_texts(self, texts: Sequence[str]) -> Array:
         self.asked += texts
         rows = np.array([[*(word in text for word in self.words), 0.001] for text in texts])
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return np.float32(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
     def embed_images(self, images: Sequence[Image.Image]) -> Array:
         raise AssertionError("not needed here")
 
     def picture(self, **parts: float) -> Array:
         row = np.array([[*(parts.get(word, 0.0) for word in self.words), 0.0]])
-        return (row / np.linalg.norm(row)).astype(np.float32)
+        return np.float32(row / np.linalg.norm(row))
 
 
 GUN = Concept("gun", ("a gun",), ("a toy",))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 MAX_PIXELS = 40_000_000
@@ -87,7 +87,7 @@ def open_picture(
             return Picture(_reduced(rgb, enough), form, width, height, animated)
     except FileNotFoundError as error:
         raise PictureError("picture.missing", "The stored file of the picture is gone.") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise PictureError(
             "picture.format",
             f"This is none of the pictures we read ({', '.join(FORMATS)}), or its header is "

@@ -14,7 +14,9 @@ _lock = Lock()
 def load(spec: str) -> Encoder:
     """Return the encoder that a setting names, loaded once for the whole process.
 
-    ``"demo"`` is the encoder that ships with the code, ``"onnx:FOLDER"`` an encoder folder.
+    ``"demo"`` is the encoder that ships with the code, ``"onnx:FOLDER"`` an encoder folder, and
+    ``"open_clip:MODEL:TAG_OR_FILE"`` a model that torch runs. All threads of the process share
+    it, and their pictures go through it in common batches.
     Raises ``EncoderError`` if the setting is unknown or the folder unusable.
     """
     with _lock:
@@ -25,14 +27,29 @@ def load(spec: str) -> Encoder:
 
 def _load(spec: str) -> Encoder:
     # Imported here so that probes, which need only the protocol, do not load ONNX Runtime.
+    from triage.encoders.batching import BatchingEncoder
     from triage.encoders.onnx import OnnxEncoder
 
     kind, _, rest = spec.partition(":")
     if spec == "demo":
-        return OnnxEncoder.load(DEMO_FOLDER)
+        return BatchingEncoder(OnnxEncoder.load(DEMO_FOLDER))
     if kind == "onnx" and rest:
-        return OnnxEncoder.load(Path(rest))
+        return BatchingEncoder(OnnxEncoder.load(Path(rest)))
+    architecture, _, pretrained = rest.partition(":")
+    if kind == "open_clip" and architecture and pretrained:
+        return BatchingEncoder(_open_clip(architecture, pretrained))
     raise EncoderError(
-        f"There is no encoder “{spec}”. Set it to “demo”, or to “onnx:” and the path of an "
-        "encoder folder."
+        f"There is no encoder “{spec}”. Set it to “demo”, to “onnx:” and the path of an "
+        "encoder folder, or to “open_clip:MODEL:TAG_OR_FILE”."
     )
+
+
+def _open_clip(architecture: str, pretrained: str) -> Encoder:
+    try:
+        from triage.encoders.open_clip import OpenClipEncoder
+    except ImportError as error:
+        raise EncoderError(
+            f"The encoder “open_clip:{architecture}:{pretrained}” needs torch, which is not "
+            f"installed ({error}). Install the extra “torch”, or use an encoder folder."
+        ) from error
+    return OpenClipEncoder.load(architecture, pretrained)
