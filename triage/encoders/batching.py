@@ -104,6 +104,11 @@ class BatchingEncoder:
         box: tuple[int, int, int, int] = seen(width, height) if seen else (0, 0, width, height)
         return box
 
+    @property
+    def waiting(self) -> int:
+        """How many prepared pictures wait for a batch just now."""
+        return self._waiting.qsize()
+
     def close(self) -> None:
         """End the thread after the batch it is at; whatever still waits fails."""
         with self._lock:
