@@ -108,6 +108,14 @@ def test_a_picture_of_one_colour_has_no_quality() -> None:
     assert pdq(Image.new("RGB", (600, 300), "red")).quality < MINIMUM_QUALITY
 
 
+@pytest.mark.parametrize(("level", "quality"), [(255, 71), (128, 35), (2, 0)])
+def test_quality_counts_steps_of_brightness_in_hundredths(level: int, quality: int) -> None:
+    # 64 by 64 pixels are not blurred: 64 steps of level / 255, in whole hundredths, over 90.
+    half = np.zeros((64, 64), dtype=np.uint8)
+    half[:, 32:] = level
+    assert pdq(Image.fromarray(half)).quality == quality
+
+
 def test_a_picture_too_small_to_hash_has_quality_zero() -> None:
     tiny = pdq(Image.new("RGB", (4, 900)))
     assert (tiny.hash, tiny.quality) == (bytes(32), 0)

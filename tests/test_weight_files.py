@@ -214,3 +214,5 @@ def test_the_nearest_known_models_come_first_and_of_each_state(tmp_path: Path) -
 def test_a_stored_sketch_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="4096 bytes"):
         sketches.unpack(b"short")
+    with pytest.raises(ValueError, match="no numbers"):
+        sketches.unpack(np.full(2048, np.nan, dtype=np.float16).tobytes())

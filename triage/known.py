@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triage import perceptual
-from triage.weights.sketches import SIZE, Sketch, unpack
+from triage.weights.sketches import SIZE, Sketch, unpack, unpack_all
 
 EntryKind = Literal["sha256", "data_sha256", "pdq"]
 
@@ -114,9 +114,8 @@ class KnownCollection:
         self._rows = np.empty((len(self._models), SIZE), dtype=np.int8)
         self._scales = np.empty(len(self._models), dtype=np.float32)
         for begin in range(0, len(self._models), _ROWS):
-            values = np.stack(
-                [unpack(model.sketch) for model in self._models[begin : begin + _ROWS]]
-            )
+            block = self._models[begin : begin + _ROWS]
+            values = unpack_all([model.sketch for model in block])
             scales = np.abs(values).max(axis=1, keepdims=True) / 127
             scales[scales == 0.0] = 1.0
             self._rows[begin : begin + _ROWS] = np.rint(values / scales)

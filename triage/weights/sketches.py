@@ -11,6 +11,7 @@ ignore, could otherwise hide all others.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -66,10 +67,19 @@ def pack(values: Sketch) -> bytes:
 
 
 def unpack(data: bytes) -> Sketch:
-    """Read a stored sketch as a unit vector, or zeros. Raises ``ValueError`` for another length."""
-    if len(data) != 2 * SIZE:
-        raise ValueError(f"A stored sketch has {2 * SIZE} bytes, not {len(data)}.")
-    values = np.frombuffer(data, dtype="<f2").astype(np.float64)
+    """Read a stored sketch as a unit vector, or zeros. Raises ``ValueError`` as ``unpack_all``."""
+    return unit(unpack_all([data])[0].astype(np.float64))
+
+
+def unpack_all(stored: Sequence[bytes]) -> NDArray[np.float32]:
+    """Read N stored sketches, shape ``(N, 2048)``, of length one but for rounding.
+
+    Raises ``ValueError`` when one has another length or holds what is no number.
+    """
+    for data in stored:
+        if len(data) != 2 * SIZE:
+            raise ValueError(f"A stored sketch has {2 * SIZE} bytes, not {len(data)}.")
+    values = np.frombuffer(b"".join(stored), dtype="<f2").astype(np.float32)
     if not np.isfinite(values).all():
-        raise ValueError("A stored sketch holds values that are not numbers.")
-    return unit(values)
+        raise ValueError("A stored sketch holds values that are no numbers.")
+    return values.reshape(-1, SIZE)
