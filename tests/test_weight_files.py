@@ -78,6 +78,19 @@ def test_a_few_planted_layers_in_a_full_model_are_refused(tmp_path: Path) -> Non
     assert refusal(save(tmp_path / "a.safetensors", model)) == "weights.mixed"
 
 
+def test_an_embedding_padded_with_something_else_is_refused(tmp_path: Path) -> None:
+    tensors: Tensors = {"emb_params": np.ones((2, 768), dtype=np.float32)}
+    assert read(save(tmp_path / "a.safetensors", tensors)).kind is Kind.EMBEDDING
+    tensors["padding"] = np.ones((500, 500), dtype=np.float32)
+    assert refusal(save(tmp_path / "b.safetensors", tensors)) == "weights.mixed"
+
+
+def test_the_two_text_encoders_of_sdxl_make_one_embedding(tmp_path: Path) -> None:
+    small, large = np.ones((2, 768), dtype=np.float32), np.ones((2, 1280), dtype=np.float32)
+    weights = read(save(tmp_path / "a.safetensors", {"clip_l": small, "clip_g": large}))
+    assert (weights.kind, weights.family, weights.layer_count) == (Kind.EMBEDDING, Family.SDXL, 2)
+
+
 def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
     assert refusal(save(tmp_path / "a.safetensors", {})) == "weights.empty"
 

@@ -4,6 +4,7 @@ Every update of a layer is kept as ``scale · up @ down`` and never multiplied o
 brings the other ways of writing an update to this one. An embedding of n vectors V is ``I V``.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +21,8 @@ from triage.weights.tensors import Array, Shape, Tensors
 _MOST_VECTORS: Final = 77
 # Widths of the text encoders' token embeddings: CLIP ViT-L, OpenCLIP ViT-H, OpenCLIP ViT-bigG.
 _EMBEDDING_WIDTHS: Final = (768, 1024, 1280)
+# How the web UI's two formats and SDXL's trainers name them; diffusers takes any token as name.
+_EMBEDDING_NAME: Final = re.compile(r"emb_params|clip_[lg]|string_to_param\..*")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +50,9 @@ class Adapter:
 
 
 def is_embedding(shapes: Mapping[str, Shape]) -> bool:
-    """Tell whether these tensors are learned tokens and nothing else."""
+    """Tell whether these tensors are learned tokens, by their names or by their shapes alone."""
+    if any(_EMBEDDING_NAME.fullmatch(name) for name in shapes):
+        return True
     return 0 < len(shapes) <= _MOST_VECTORS and all(map(_is_vectors, shapes.values()))
 
 
@@ -59,9 +64,16 @@ def is_adapter(shapes: Mapping[str, Shape]) -> bool:
 def read_embedding(tensors: Tensors) -> Adapter:
     """Read learned tokens, one layer for each width of text encoder, whatever they are called.
 
-    Raises ``WeightsError`` for more vectors than a text encoder takes or values that are not
-    finite, ``ContainerError`` for damage.
+    Raises ``WeightsError`` when there is something else in the file, more vectors than a text
+    encoder takes, or a value that is not finite; ``ContainerError`` for damage.
     """
+    others = [name for name, shape in tensors.shapes.items() if not _is_vectors(shape)]
+    if others:
+        raise WeightsError(
+            "weights.mixed",
+            f"The file holds an embedding and {len(others)} tensors that are none, such as"
+            f" {others[0]!r}; please publish them as separate files.",
+        )
     rows: dict[int, list[Matrix]] = {}
     for name, array in tensors.read(sorted(tensors.shapes)):
         vectors = _finite(name, array)
