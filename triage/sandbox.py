@@ -120,16 +120,16 @@ def _talk(child: subprocess.Popen[bytes], request: bytes, deadline: float) -> tu
                 return bytes(answer), True
             if selector.select(left):
                 part = os.read(child.stdout.fileno(), 1 << 16)
-                if not part:
-                    break
                 answer += part
+                if not part or part.endswith(b"\n"):
+                    break
     return bytes(answer), False
 
 
 def _end(child: subprocess.Popen[bytes]) -> int:
     """Kill the child and whatever it started, and return its exit status.
 
-    A child that closed its end by dying is dead already and keeps the status it died with.
+    A child that died without an answer keeps the status it died with.
     """
     try:
         # Its number cannot be another process's yet: nobody has waited for it.

@@ -25,8 +25,10 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
     def reply(message: dict[str, object]) -> None:
+        # JSON holds no line break of its own, so one tells the parent that this is all.
+        line = json.dumps(message).encode() + b"\n"
         with os.fdopen(answer_to, "wb") as stream:
-            stream.write(json.dumps(message).encode())
+            stream.write(line)
 
     def report(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None

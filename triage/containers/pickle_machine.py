@@ -43,7 +43,7 @@ def follow(opcodes: Iterator[Opcode], report: PickleReport, budget: Budget) -> N
     """Follow one pickle to its STOP or its first break, noting everything in ``report``."""
     machine = _Machine(report)
     try:
-        for opcode in opcodes:
+        for name, argument, _ in opcodes:
             budget.opcodes -= 1
             if budget.opcodes < 0:
                 raise BrokenPickleError(
@@ -51,7 +51,7 @@ def follow(opcodes: Iterator[Opcode], report: PickleReport, budget: Budget) -> N
                     " the rest was not read.",
                     "pickle.too_long",
                 )
-            machine.step(opcode)
+            machine.step(name, argument)
     except ContainerError as error:
         report.problems.add(error.problem)
 
@@ -63,26 +63,25 @@ class _Machine:
         self.marks: list[list[object]] = []
         self.memo: dict[int, object] = {}
 
-    def step(self, opcode: Opcode) -> None:
+    def step(self, name: str, argument: object) -> None:
         """Do what one instruction does; raise ``BrokenPickleError`` where it cannot be done."""
-        name = opcode.name
         if name in _CONSTANTS:
             self.stack.append(_CONSTANTS[name])
         elif name in _LITERALS:
-            self.stack.append(opcode.argument)
+            self.stack.append(argument)
         elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
-            self.put(opcode.argument)
+            self.put(argument)
         elif name in ("BINGET", "LONG_BINGET", "GET"):
-            self.get(opcode.argument)
+            self.get(argument)
         elif name == "PROTO":
-            if not isinstance(opcode.argument, int) or opcode.argument > 5:
+            if not isinstance(argument, int) or argument > 5:
                 raise BrokenPickleError("The pickle has a protocol that Python does not know.")
         elif name != "FRAME":
             handler = _HANDLERS.get(name)
             if handler is not None:
                 handler(self)
             elif name in ("GLOBAL", "INST"):
-                self.global_or_instance(name, opcode.argument)
+                self.global_or_instance(name, argument)
             else:
                 self.unusual(name)
 

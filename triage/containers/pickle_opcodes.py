@@ -7,8 +7,8 @@ error wherever the stream stops making sense.
 
 import codecs
 import pickletools
-from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 from triage.containers.errors import ContainerError, Severity
 
@@ -26,12 +26,10 @@ class Opaque:
 OPAQUE = Opaque()
 
 
-class Opcode(NamedTuple):
-    """One instruction. ``argument`` is ``OPAQUE`` where it was not worth keeping."""
-
-    name: str
-    argument: object
-    position: int
+# One instruction: its name, its argument (``OPAQUE`` where it was not worth keeping), and where it
+# begins. A plain tuple, because a checkpoint has a hundred thousand of them.
+Opcode = tuple[str, object, int]
+Reader = Callable[[BinaryIO], object]
 
 
 class BrokenPickleError(ContainerError):
@@ -41,7 +39,6 @@ class BrokenPickleError(ContainerError):
         super().__init__(code, sentence, Severity.UNVOUCHED)
 
 
-_TABLE = {ord(info.code): info for info in pickletools.opcodes}
 _LENGTH_BYTES = {
     pickletools.TAKEN_FROM_ARGUMENT1: 1,
     pickletools.TAKEN_FROM_ARGUMENT4: 4,
@@ -53,65 +50,11 @@ _OLD_TEXT = {"SHORT_BINSTRING", "BINSTRING"}
 _NUMBERS = {"LONG1", "LONG4"}
 
 
-def is_opcode(byte: int) -> bool:
-    """Tell whether a pickle may hold this byte where an instruction begins."""
-    return byte in _TABLE
-
-
-def read_opcodes(stream: BinaryIO) -> Iterator[Opcode]:
-    """Yield opcodes up to and with STOP from a seekable stream that stands at a pickle.
-
-    Raises ``BrokenPickleError`` at the first byte that cannot be read.
-    """
-    frame_end: int | None = None
-    while True:
-        position = stream.tell()
-        if frame_end is not None and position >= frame_end:
-            if position > frame_end:
-                raise BrokenPickleError(
-                    f"An instruction at byte {position} crosses its frame's end."
-                )
-            frame_end = None
-        code = stream.read(1)
-        if not code:
-            raise BrokenPickleError("The pickle ends without a STOP instruction.")
-        info = _TABLE.get(code[0])
-        if info is None:
-            raise BrokenPickleError(f"Byte {code[0]:#04x} at {position} is no pickle instruction.")
-        argument = None if info.arg is None else _argument(stream, info)
-        if info.name == "FRAME" and isinstance(argument, int):
-            if frame_end is not None:
-                raise BrokenPickleError(f"A frame begins inside another one at byte {position}.")
-            frame_end = stream.tell() + argument
-            if frame_end > _end(stream):
-                raise BrokenPickleError(f"The frame at byte {position} is longer than the pickle.")
-        yield Opcode(info.name, argument, position)
-        if info.name == "STOP":
-            if frame_end is not None and stream.tell() != frame_end:
-                raise BrokenPickleError("The pickle stops before the end of its frame.")
-            return
-
-
 def _end(stream: BinaryIO) -> int:
     position = stream.tell()
     end = stream.seek(0, 2)
     stream.seek(position)
     return end
-
-
-def _argument(stream: BinaryIO, info: pickletools.OpcodeInfo) -> object:
-    assert info.arg is not None  # noqa: S101  (for the type checker; the caller has looked)
-    length = info.arg.n
-    if length == pickletools.UP_TO_NEWLINE:
-        if info.name in ("GLOBAL", "INST"):
-            return _utf8(_line(stream)), _utf8(_line(stream))
-        return _line_value(info.name, _line(stream))
-    if length in _LENGTH_BYTES:
-        return _counted_value(stream, info.name, _LENGTH_BYTES[length], length)
-    raw = _exactly(stream, length)
-    if info.arg.name == "float8":
-        return OPAQUE
-    return int.from_bytes(raw, "little", signed=info.arg.name == "int4")
 
 
 def _exactly(stream: BinaryIO, length: int) -> bytes:
@@ -195,3 +138,62 @@ def _old_text(raw: bytes) -> object:
         return raw.decode("ascii")
     except UnicodeDecodeError:
         return OPAQUE
+
+
+def _reader(info: pickletools.OpcodeInfo) -> Reader | None:
+    """Return the function that reads this instruction's argument, or ``None`` if it has none."""
+    if info.arg is None:
+        return None
+    name, length = info.name, info.arg.n
+    if name in ("GLOBAL", "INST"):
+        return lambda stream: (_utf8(_line(stream)), _utf8(_line(stream)))
+    if length == pickletools.UP_TO_NEWLINE:
+        return lambda stream: _line_value(name, _line(stream))
+    if length in _LENGTH_BYTES:
+        return lambda stream: _counted_value(stream, name, _LENGTH_BYTES[length], length)
+    if info.arg.name == "float8":
+        return lambda stream: OPAQUE if _exactly(stream, length) else None
+    signed = info.arg.name == "int4"
+    return lambda stream: int.from_bytes(_exactly(stream, length), "little", signed=signed)
+
+
+_TABLE = {ord(info.code): (info.name, _reader(info)) for info in pickletools.opcodes}
+
+
+def is_opcode(byte: int) -> bool:
+    """Tell whether a pickle may hold this byte where an instruction begins."""
+    return byte in _TABLE
+
+
+def read_opcodes(stream: BinaryIO) -> Iterator[Opcode]:
+    """Yield opcodes up to and with STOP from a seekable stream that stands at a pickle.
+
+    Raises ``BrokenPickleError`` at the first byte that cannot be read.
+    """
+    frame_end: int | None = None
+    while True:
+        position = stream.tell()
+        if frame_end is not None and position >= frame_end:
+            if position > frame_end:
+                raise BrokenPickleError(
+                    f"An instruction before byte {position} crosses its frame's end."
+                )
+            frame_end = None
+        code = stream.read(1)
+        if not code:
+            raise BrokenPickleError("The pickle ends without a STOP instruction.")
+        if code[0] not in _TABLE:
+            raise BrokenPickleError(f"Byte {code[0]:#04x} at {position} is no pickle instruction.")
+        name, read_argument = _TABLE[code[0]]
+        argument = None if read_argument is None else read_argument(stream)
+        if name == "FRAME" and isinstance(argument, int):
+            if frame_end is not None:
+                raise BrokenPickleError(f"A frame begins inside another one at byte {position}.")
+            frame_end = stream.tell() + argument
+            if frame_end > _end(stream):
+                raise BrokenPickleError(f"The frame at byte {position} is longer than the pickle.")
+        yield name, argument, position
+        if name == "STOP":
+            if frame_end is not None and stream.tell() != frame_end:
+                raise BrokenPickleError("The pickle stops before the end of its frame.")
+            return

@@ -23,7 +23,9 @@ MAX_HEADER_BYTES = 16_000_000
 MAX_TENSORS = 100_000
 MAX_METADATA_VALUE_BYTES = 1_000_000
 MAX_METADATA_BYTES = 4_000_000
-MAX_BRACKETS = 1_000_000  # two for each tensor, and those inside the metadata's strings
+# Two lists and some seven commas for each tensor, and as many again inside the metadata's strings.
+MAX_BRACKETS = 1_000_000
+MAX_COMMAS = 2_000_000
 MAX_DIMENSIONS = 64  # numpy's own limit
 
 # Element sizes in bits, as in the library's ``Dtype``.
@@ -150,8 +152,9 @@ def _parse_json(raw: bytes) -> dict[str, Any]:
         _unreadable("not_json", "The header does not begin with '{'.")
     if not raw.rstrip(b" ").endswith(b"}"):
         _unreadable("not_json", "The header does not end with '}' and spaces.")
-    # Without this, five million empty lists cost 450 MB before anything is said about them.
-    if raw.count(b"[") > MAX_BRACKETS:
+    # Without this, five million empty lists cost 450 MB before anything is said about them, and
+    # as many numbers two seconds.
+    if raw.count(b"[") > MAX_BRACKETS or raw.count(b",") > MAX_COMMAS:
         _too_many_tensors()
     objects = 0
 
