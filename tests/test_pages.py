@@ -557,15 +557,27 @@ def test_a_case_shows_score_thresholds_and_the_prompts_that_met(
                 "contrast": "a red circle",
                 "contrast_cosine": 0.2331,
             },
+            "relatives": [
+                {
+                    "version": "abc",
+                    "title": "Old",
+                    "state": "removed",
+                    "relation": "same",
+                    "cosine": 1.0,
+                    "share": None,
+                }
+            ],
             "something_new": {"a": [1, 2]},
         },
     )
     page = read(as_(mo), f"/console/cases/{case.code}/")
     assert page.all("rect", **{"class": "part", "width": "95.0%"})
+    assert page.all("a", href="/models/abc/")
     for words in (
         "“a red star”, cosine 0.281",
         "“a red circle”, cosine 0.233",
         "has not been fitted",
+        "“Old”, removed: same, cosine 1.000",
         "Something new A: 1, 2",
         "Hold 0.95",
     ):
@@ -574,7 +586,19 @@ def test_a_case_shows_score_thresholds_and_the_prompts_that_met(
 
 @pytest.mark.parametrize(
     "odd",
-    [{}, {"deciding": 7}, {"matches": "x"}, {"people": [None]}, {"folders": {}}, {"picture": []}],
+    [
+        {},
+        {"deciding": 7},
+        {"readings": [[]]},
+        {"matches": "x"},
+        {"people": [None]},
+        {"folders": {"name": None}},
+        {"picture": []},
+        {"relatives": [{"version": "no such thing", "cosine": "x", "share": True}]},
+        {"problems": ["a", {"sentence": None}]},
+        {"imports": {"a": None}},
+        {"other": [[1, {"b": [None]}]]},
+    ],
 )
 def test_evidence_of_an_unexpected_shape_is_shown_or_skipped_but_never_a_fault(
     as_: Browser, uma: Account, mo: Account, odd: dict[str, Any]

@@ -6,23 +6,29 @@ as they are, so that nothing is lost when a probe learns something new.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django import template
+from django.urls import NoReverseMatch, reverse
 
 from moderation.models import Finding
 
 register = template.Library()
 
-Lines = list[str]
+
+class Line(NamedTuple):
+    """One line of evidence, and where the thing itself is to be seen."""
+
+    text: str
+    href: str = ""
 
 
 @dataclass(frozen=True)
 class Explained:
     """Labels with their lines: what a moderator reads, and what stands behind it."""
 
-    first: list[tuple[str, Lines]]
-    rest: list[tuple[str, Lines]]
+    first: list[tuple[str, list[Line]]]
+    rest: list[tuple[str, list[Line]]]
 
 
 @register.filter
@@ -40,11 +46,11 @@ def explained(finding: Finding) -> Explained:
         for key, label, say in _KNOWN
         if key in evidence and (lines := say(evidence[key]))
     ]
-    known = {key for key, _, _ in _KNOWN}
+    said = {key for key, _, _ in _KNOWN} | _FOR_MACHINES
     rest = [
         (in_plain_words(key), lines)
         for key, value in evidence.items()
-        if key not in known and (lines := _lines(value))
+        if key not in said and (lines := _plainly(value))
     ]
     return Explained(first, rest)
 
@@ -52,67 +58,96 @@ def explained(finding: Finding) -> Explained:
 # --- What is known --------------------------------------------------------------------------
 
 
-def _nearest(prompt: str) -> Callable[[Any], Lines]:
-    """Return what says one side of the comparison that decided a picture's score."""
+def _nearest(prompt: str) -> Callable[[Any], list[Line]]:
+    """Return what says one side of the comparison that decided a score."""
 
-    def say(deciding: Any) -> Lines:
-        text, cosine = _of(deciding, prompt), _of(deciding, f"{prompt}_cosine")
+    def say(deciding: Any) -> list[Line]:
+        # Of several readings the first is the strongest.
+        first: Any = next(iter(_each(deciding)), None)
+        text, cosine = _of(first, prompt), _of(first, f"{prompt}_cosine")
         if not text:
             return []
-        return [f"“{text}”, cosine {cosine:.3f}" if isinstance(cosine, float) else f"“{text}”"]
+        return [Line(f"“{text}”, cosine {cosine:.3f}" if _is_number(cosine) else f"“{text}”")]
 
     return say
 
 
-def _calibrated(value: Any) -> Lines:
+def _calibrated(value: Any) -> list[Line]:
     if value is False:
-        return ["No. The score has not been fitted to moderators’ verdicts yet."]
-    return ["Yes, to moderators’ verdicts."] if value is True else _lines(value)
+        return [Line("No. The score has not been fitted to moderators’ verdicts yet.")]
+    return [Line("Yes, to moderators’ verdicts.")] if value is True else _plainly(value)
 
 
-def _matches(value: Any) -> Lines:
-    return [_match(each) for each in _each(value)]
+def _matches(value: Any) -> list[Line]:
+    return [Line(_match(hit)) for hit in _each(value)]
 
 
 def _match(hit: Any) -> str:
-    if not isinstance(hit, Mapping):
-        return _line(hit)
+    if not isinstance(hit, Mapping) or "excerpt" not in hit:
+        return _in_line(hit)
     count = hit.get("count")
     often = f", {count} times" if isinstance(count, int) and count > 1 else ""
     denied = ", denied" if hit.get("denied") else ""
-    field = in_plain_words(str(hit.get("field", "text")))
-    return f"{field}: “{hit.get('excerpt', '')}”{often}{denied}"
+    return f"{in_plain_words(str(hit.get('field', 'text')))}: “{hit['excerpt']}”{often}{denied}"
 
 
-def _combinations(value: Any) -> Lines:
+def _combinations(value: Any) -> list[Line]:
     return [
-        " and ".join(f"{_of(hit, 'group')}: {_match(hit)}" for hit in _each(_of(one, "groups")))
+        Line(
+            " and ".join(f"{_of(hit, 'group')}: {_match(hit)}" for hit in _each(_of(one, "groups")))
+        )
         for one in _each(value)
     ]
 
 
-def _people(value: Any) -> Lines:
+def _people(value: Any) -> list[Line]:
     return [
-        f"{_of(person, 'name')}, "
-        + ("consent holds" if _of(person, "consent_holds") else "no consent on record")
+        Line(
+            f"{_of(person, 'name')}, "
+            + ("consent holds" if _of(person, "consent_holds") else "no consent that holds")
+        )
         for person in _each(value)
     ]
 
 
-def _folders(value: Any) -> Lines:
+def _folders(value: Any) -> list[Line]:
     return [
-        f"“{_of(folder, 'name')}”"
-        + (f", {_of(folder, 'images')} pictures" if _of(folder, "images") else "")
-        + (", for regularisation" if _of(folder, "regularisation") else "")
+        Line(
+            f"“{_of(folder, 'name')}”"
+            + (f", {_of(folder, 'images')} pictures" if _of(folder, "images") else "")
+            + (", for regularisation" if _of(folder, "regularisation") else "")
+        )
         for folder in _each(value)
     ]
 
 
-def _picture(value: Any) -> Lines:
+def _relatives(value: Any) -> list[Line]:
+    """Say each relative of a file of weights, as a link to its page."""
+    lines = []
+    for relative in _each(value):
+        cosine, share = _of(relative, "cosine"), _of(relative, "share")
+        text = f"“{_of(relative, 'title')}”, {_of(relative, 'state')}: {_of(relative, 'relation')}"
+        text += f", cosine {cosine:.3f}" if _is_number(cosine) else ""
+        text += f", share in the merge {share:.2f}" if _is_number(share) else ""
+        try:
+            href = reverse("model", args=[_of(relative, "version")])
+        except NoReverseMatch:
+            href = ""
+        lines.append(Line(text, href))
+    return lines
+
+
+def _problems(value: Any) -> list[Line]:
+    """Say what is wrong with a file. One alone is said by the finding's reason already."""
+    problems = _each(value)
+    return [] if len(problems) < 2 else [Line(str(_of(one, "sentence") or one)) for one in problems]
+
+
+def _picture(value: Any) -> list[Line]:
     if not isinstance(value, Mapping):
-        return _lines(value)
+        return _plainly(value)
     line = f"{value.get('format', '')}, {value.get('width', '?')} × {value.get('height', '?')}"
-    return [f"{line}. {value['note']}" if value.get("note") else line]
+    return [Line(f"{line}. {value['note']}" if value.get("note") else line)]
 
 
 def _of(value: Any, key: str) -> Any:
@@ -123,41 +158,55 @@ def _each(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value] if value else []
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 # --- What is not known ----------------------------------------------------------------------
 
 
-def _lines(value: Any) -> Lines:
+def _plainly(value: Any) -> list[Line]:
     if value is None or value in ("", [], {}):
         return []
     if isinstance(value, Mapping):
-        return [f"{in_plain_words(str(key))}: {_line(inner)}" for key, inner in value.items()]
-    if isinstance(value, list | tuple):
-        return [_line(inner) for inner in value]
-    return [_line(value)]
+        return [
+            Line(f"{in_plain_words(str(key))}: {_in_line(inner)}") for key, inner in value.items()
+        ]
+    return [Line(_in_line(inner)) for inner in _each(value) or [value]]
 
 
-def _line(value: Any) -> str:
+def _in_line(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return "none"
     if isinstance(value, float):
         return f"{value:.3f}"
     if isinstance(value, Mapping):
+        pairs = value.items()
         return ", ".join(
-            f"{in_plain_words(str(key)).lower()} {_line(inner)}" for key, inner in value.items()
+            f"{in_plain_words(str(key)).lower()} {_in_line(one)}" for key, one in pairs
         )
-    if isinstance(value, list | tuple):
-        return ", ".join(_line(inner) for inner in value)
+    if isinstance(value, list):
+        return ", ".join(_in_line(inner) for inner in value)
     return str(value)
 
 
-_KNOWN: tuple[tuple[str, str, Callable[[Any], Lines]], ...] = (
+_KNOWN: tuple[tuple[str, str, Callable[[Any], list[Line]]], ...] = (
     ("deciding", "Nearest prohibited", _nearest("prompt")),
     ("deciding", "Nearest contrast", _nearest("contrast")),
+    ("readings", "Nearest prohibited", _nearest("prompt")),
+    ("readings", "Nearest contrast", _nearest("contrast")),
     ("calibrated", "Calibrated", _calibrated),
+    ("relatives", "Relatives", _relatives),
     ("people", "People list", _people),
-    ("matches", "Found in", _matches),
+    ("matches", "Matches", _matches),
     ("combinations", "Together", _combinations),
     ("folders", "Training folders", _folders),
+    ("problems", "Problems", _problems),
+    ("imports", "Imports", _plainly),
     ("picture", "Picture", _picture),
-    ("notes", "Note", _lines),
+    ("notes", "Note", _plainly),
 )
+# A sketch of the weights in base64: nothing a person could read.
+_FOR_MACHINES = frozenset({"sketch"})

@@ -109,26 +109,20 @@ def megabytes(size: int) -> str:
 
 _SIGNALS = {
     "previews": "Every preview is compared with sentences that describe what is prohibited.",
-    "container": "Every file of weights is read without running anything in it.",
-    "claims": "Title, description, tags and training data named in the file are read.",
-    "text": "Title, description, tags and trigger words are read.",
-    "text-space": "The vectors of an embedding are compared with prohibited words.",
-    "lineage": "The weights are compared with models that were decided about before.",
-    "banks": "Files and pictures are compared with material that was removed before.",
+    "container.code": "Every file is read, without running it, for code that would run.",
+    "container.damaged": "Every file is read, without running it, for damage and hidden parts.",
+    "claims": "What the page and the files say of themselves is searched for words.",
+    "claims.likeness": "What the page and the files say is searched for the names of people.",
+    "text_space": "The words of an embedding are compared with prohibited sentences.",
+    "lineage.copy": "The weights are compared with the weights of published models.",
+    "lineage.removed": "The weights are compared with the weights of removed models.",
 }
 
 
 @register.filter
 def checks(signals: list[str]) -> list[str]:
-    """Say in sentences what is looked at for a rule; signals are named like “container.code”."""
-    return list(
-        dict.fromkeys(
-            _SIGNALS.get(
-                signal, _SIGNALS.get(signal.split(".")[0], f"The check “{signal}” looks at it.")
-            )
-            for signal in signals
-        )
-    )
+    """Say in sentences what is looked at for a rule."""
+    return [_SIGNALS.get(signal, f"The check “{signal}” looks at it.") for signal in signals]
 
 
 _STANDS: Mapping[str, str] = {
