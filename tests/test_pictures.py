@@ -106,23 +106,23 @@ def png_that_claims(width: int, height: int) -> bytes:
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [6325, 9600, 14_000, 60_000])  # 40, 92, 196 and 3,600 megapixels
 def test_too_many_pixels_are_refused_from_the_header(side: int, tmp_path: Path) -> None:
-    assert code_of(saved(tmp_path, png_that_claims(side, side))) == "picture.too-many-pixels"
+    assert code_of(saved(tmp_path, png_that_claims(side, side))) == "picture.too_many_pixels"
 
 
 @pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
 def test_a_warning_that_was_made_an_error_is_the_same_refusal(tmp_path: Path) -> None:
-    assert code_of(saved(tmp_path, png_that_claims(9600, 9600))) == "picture.too-many-pixels"
+    assert code_of(saved(tmp_path, png_that_claims(9600, 9600))) == "picture.too_many_pixels"
 
 
 def test_the_limit_of_pixels_is_the_callers(tmp_path: Path) -> None:
     path = saved(tmp_path, encoded(halves(), "PNG"))
-    assert code_of(path, max_pixels=64 * 48 - 1) == "picture.too-many-pixels"
+    assert code_of(path, max_pixels=64 * 48 - 1) == "picture.too_many_pixels"
     assert read_picture(path, max_pixels=64 * 48).size == (64, 48)
 
 
 @pytest.mark.parametrize(
     ("size", "code"),
-    [((900, 16), "picture.strip"), ((16, 900), "picture.strip"), ((15, 400), "picture.too-small")],
+    [((900, 16), "picture.strip"), ((16, 900), "picture.strip"), ((15, 400), "picture.too_small")],
 )
 def test_strips_and_specks_are_refused(size: tuple[int, int], code: str, tmp_path: Path) -> None:
     assert code_of(saved(tmp_path, encoded(Image.new("RGB", size), "PNG"))) == code

@@ -129,8 +129,8 @@ def test_without_an_encoder_every_preview_fails_and_none_passes(tmp_path: Path) 
     previews = (drawing(tmp_path, "one", ("red", "star")), drawing(tmp_path, "two"))
     found = list(PreviewsProbe(unavailable).examine(Sample("v", POLICY, previews=previews)))
     assert [(f.subject.key, f.outcome, f.code) for f in found] == [
-        ("one", Outcome.FAILED, "previews.no-encoder"),
-        ("two", Outcome.FAILED, "previews.no-encoder"),
+        ("one", Outcome.FAILED, "previews.no_encoder"),
+        ("two", Outcome.FAILED, "previews.no_encoder"),
     ]
     assert "folder is gone" in found[0].reason
 
@@ -138,7 +138,7 @@ def test_without_an_encoder_every_preview_fails_and_none_passes(tmp_path: Path) 
 def test_prompts_that_cannot_be_scored_fail_every_preview_with_the_reason(tmp_path: Path) -> None:
     lonely = replace(POLICY, rules=(replace(RED, concepts=()),))
     (finding,) = examine(drawing(tmp_path, "one", ("red", "star")), policy=lonely)
-    assert (finding.outcome, finding.code) == (Outcome.FAILED, "scoring.no-concepts")
+    assert (finding.outcome, finding.code) == (Outcome.FAILED, "scoring.no_concepts")
 
 
 def test_a_version_without_previews_is_abstained_on() -> None:
@@ -151,7 +151,7 @@ def test_a_policy_without_rules_on_previews_is_abstained_on(tmp_path: Path) -> N
     (finding,) = examine(
         drawing(tmp_path, "one", ("red", "star")), policy=replace(POLICY, rules=(CODE,))
     )
-    assert (finding.outcome, finding.code) == (Outcome.ABSTAINED, "previews.no-rules")
+    assert (finding.outcome, finding.code) == (Outcome.ABSTAINED, "previews.no_rules")
 
 
 def test_with_nothing_to_look_at_the_encoder_is_not_asked_for() -> None:

@@ -31,14 +31,16 @@ class WordEncoder:
     def embed_texts(self, texts: Sequence[str]) -> Array:
         self.asked += texts
         rows = np.array([[*(word in text for word in self.words), 0.001] for text in texts])
-        return np.float32(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+        unit: Array = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return unit
 
     def embed_images(self, images: Sequence[Image.Image]) -> Array:
         raise AssertionError("not needed here")
 
     def picture(self, **parts: float) -> Array:
         row = np.array([[*(parts.get(word, 0.0) for word in self.words), 0.0]])
-        return np.float32(row / np.linalg.norm(row))
+        unit: Array = (row / np.linalg.norm(row)).astype(np.float32)
+        return unit
 
 
 GUN = Concept("gun", ("a gun",), ("a toy",))
@@ -131,7 +133,7 @@ def test_a_concept_with_nothing_to_contrast_with_is_refused_in_a_sentence() -> N
     lonely = replace(with_concepts(replace(GUN, contrast=())), neutral=())
     with pytest.raises(ScoringError, match="neither contrast prompts nor neutral") as refusal:
         ConceptBank(lonely, WordEncoder())
-    assert refusal.value.code == "scoring.no-contrast"
+    assert refusal.value.code == "scoring.no_contrast"
 
 
 def test_neutral_prompts_alone_are_enough_of_a_contrast() -> None:
@@ -142,8 +144,8 @@ def test_neutral_prompts_alone_are_enough_of_a_contrast() -> None:
 @pytest.mark.parametrize(
     ("policy", "code"),
     [
-        (with_concepts(), "scoring.no-concepts"),
-        (with_concepts(replace(GUN, prohibited=())), "scoring.no-prohibited"),
+        (with_concepts(), "scoring.no_concepts"),
+        (with_concepts(replace(GUN, prohibited=())), "scoring.no_prohibited"),
     ],
 )
 def test_a_rule_that_cannot_be_scored_is_refused(policy: Policy, code: str) -> None:

@@ -73,7 +73,7 @@ def open_picture(
     pixels (``None`` keeps every pixel). Of an animation the first frame is read.
 
     Raises ``PictureError`` with one of the codes ``picture.missing``, ``picture.format``,
-    ``picture.too-many-pixels``, ``picture.too-small``, ``picture.strip``, ``picture.broken``.
+    ``picture.too_many_pixels``, ``picture.too_small``, ``picture.strip``, ``picture.broken``.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -108,7 +108,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise _too_many(max_pixels)
     if min(width, height) < MIN_SIDE:
         raise PictureError(
-            "picture.too-small",
+            "picture.too_small",
             f"The picture is {width} by {height} pixels; nothing can be recognised below "
             f"{MIN_SIDE} pixels a side. Upload a larger one.",
         )
@@ -122,7 +122,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 def _too_many(max_pixels: int) -> PictureError:
     return PictureError(
-        "picture.too-many-pixels",
+        "picture.too_many_pixels",
         f"The picture has more than {max_pixels // 1_000_000} megapixels. Upload a smaller one.",
     )
 

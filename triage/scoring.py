@@ -104,7 +104,7 @@ class ConceptBank:
         for rule in policy.rules_for(SIGNAL):
             if not rule.concepts:
                 raise ScoringError(
-                    "scoring.no-concepts",
+                    "scoring.no_concepts",
                     f"The rule “{rule.slug}” asks for previews to be looked at but has no "
                     "concepts. Give it one with prohibited prompts, or take the signal away.",
                 )
@@ -204,13 +204,13 @@ def concept_bank(policy: Policy, encoder: Encoder) -> ConceptBank:
 def _check_prompts(rule: Rule, concept: Concept, contrast: tuple[str, ...]) -> None:
     if not concept.prohibited:
         raise ScoringError(
-            "scoring.no-prohibited",
+            "scoring.no_prohibited",
             f"The concept “{concept.slug}” of the rule “{rule.slug}” has no prohibited prompts. "
             "Write at least one sentence that describes what is not allowed.",
         )
     if not contrast:
         raise ScoringError(
-            "scoring.no-contrast",
+            "scoring.no_contrast",
             f"The concept “{concept.slug}” of the rule “{rule.slug}” has neither contrast prompts "
             "nor neutral ones. Write at least one sentence about something harmless that looks "
             "similar; a score only says which of the two a picture is nearer to.",

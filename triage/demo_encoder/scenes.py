@@ -119,16 +119,16 @@ def compose(
         background = str(random.choice([name for name in BACKGROUNDS if name not in taken]))
     if pattern is None:
         pattern = str(random.choice(PATTERNS, p=[0.4, 0.2, 0.2, 0.2]))
-    largest = {0: 0.36, 1: 0.36, 2: 0.24, 3: 0.21, 4: 0.19, 5: 0.18}[len(kinds)]
+    largest = {0: 0.36, 1: 0.36, 2: 0.25, 3: 0.22, 4: 0.2, 5: 0.185}[len(kinds)]
     things: list[Thing] = []
     while len(things) < len(kinds):
         things = []
         for colour, shape in kinds:
-            radius = float(random.uniform(0.72, 1.0)) * largest
+            radius = float(random.uniform(0.75, 1.0)) * largest
             for _ in range(30):
                 x, y = (float(random.uniform(radius, 1 - radius)) for _ in "xy")
                 if all(math.hypot(x - o.x, y - o.y) > radius + o.radius for o in things):
-                    angle = float(random.uniform(-0.25, 0.25))  # radians: about 14 degrees
+                    angle = float(random.uniform(-0.2, 0.2))  # radians: about 11 degrees
                     things.append(Thing(colour, shape, x, y, radius, angle))
                     break
     return Scene(background, pattern, tuple(things), int(random.integers(2**32)))
@@ -217,7 +217,7 @@ def _jitter(colour: tuple[int, int, int], random: np.random.Generator) -> tuple[
 def _accent(ground: tuple[int, int, int]) -> tuple[int, int, int]:
     """Return the colour of the pattern's lines: the ground, darker or (if dark) lighter."""
     red, green, blue = (
-        round(part * 0.72) if sum(ground) > 240 else round(part + (255 - part) * 0.32)
+        round(part * 0.62) if sum(ground) > 240 else round(part + (255 - part) * 0.36)
         for part in ground
     )
     return red, green, blue
@@ -230,7 +230,7 @@ def _draw_pattern(
     scale: int,
     random: np.random.Generator,
 ) -> None:
-    step = scale / int(random.integers(5, 9))
+    step = scale / int(random.integers(4, 8))
     offset = float(random.uniform(0, step))
     starts = (np.arange(-step, scale + step, step) - offset).tolist()
     if pattern == "striped":
@@ -241,7 +241,7 @@ def _draw_pattern(
             line = ends if upright else tuple((y, x) for x, y in ends)
             pencil.line(line, fill=colour, width=round(step * 0.42))
     elif pattern == "dotted":
-        radius = step * 0.24
+        radius = step * 0.27
         for x in starts:
             for y in starts:
                 pencil.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)

@@ -36,6 +36,7 @@ TEXT = {"context_length": CONTEXT_LENGTH, "width": 64, "heads": 2, "layers": 2}
 PICTURES = 128  # in one batch
 CAPTIONS = 3  # of each picture
 STEPS = 4000
+LEARNING_RATE = 3e-3
 UNKNOWN_WORDS = 0.02  # share of words hidden, so that an unknown word does not upset a prompt
 MEAN = STD = 0.5
 
@@ -101,7 +102,7 @@ def train(model: CLIP, batches: Batches, steps: int) -> float:
         betas=(0.9, 0.98),  # CLIP's own
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=3e-3, total_steps=max(steps, 2), pct_start=0.1
+        optimizer, max_lr=LEARNING_RATE, total_steps=max(steps, 2), pct_start=0.1
     )
     losses: list[float] = []
     model.train()

@@ -32,7 +32,7 @@ class PreviewsProbe:
             return
         if not rules:
             yield self._abstained(
-                sample, "previews.no-rules", "No rule of the policy is about previews."
+                sample, "previews.no_rules", "No rule of the policy is about previews."
             )
             return
         pictures: list[tuple[Preview, Picture]] = []
@@ -52,7 +52,7 @@ class PreviewsProbe:
             bank = concept_bank(sample.policy, encoder)
             scores = bank.score(encoder.embed_images([picture.image for _, picture in pictures]))
         except (EncoderError, ScoringError) as error:
-            code = error.code if isinstance(error, ScoringError) else "previews.no-encoder"
+            code = error.code if isinstance(error, ScoringError) else "previews.no_encoder"
             for preview, _ in pictures:
                 yield self._failed(sample, preview, code, str(error))
             return
