@@ -135,7 +135,7 @@ def test_creator_reporter_moderator_and_second_moderator_play_the_whole_flow(
     creator.get_by_text("A red star in the corner.").first.wait_for()
     creator.get_by_label("Why should the decision be changed?").fill("That is a flower.")
     creator.get_by_role("button", name="Appeal").click()
-    creator.get_by_text("That is a flower.").first.wait_for()
+    creator.get_by_text("Your appeal is with us").first.wait_for()
 
     moderator.goto(f"/console/cases/{version.cases.get().code}/")
     moderator.get_by_text("another moderator").first.wait_for()
@@ -155,7 +155,8 @@ def test_creator_reporter_moderator_and_second_moderator_play_the_whole_flow(
     creator.get_by_text("It is a flower indeed.").first.wait_for()
 
 
-def test_a_model_is_submitted_reported_and_decided_without_javascript(
+@pytest.mark.usefixtures("asleep")
+def test_a_case_is_claimed_and_decided_without_javascript(
     live_server: Any, open_page: Callable[[], Page], uma: Account, mo: Account
 ) -> None:
     case = factories.held(uma, rule="red-star")

@@ -13,7 +13,7 @@ PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 
 def test_every_setting_is_documented_and_every_documented_setting_exists() -> None:
     source = (ROOT / "config" / "settings.py").read_text()
-    read = set(re.findall(r"env\.\w+\(\s*\"([A-Z_]+)\"", source))
+    read = set(re.findall(r"env\.\w+\(\s*[\"']([A-Z_]+)[\"']", source))
     table = (ROOT / "docs" / "settings.md").read_text()
     documented = set(re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE))
     assert read == documented

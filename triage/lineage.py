@@ -5,12 +5,18 @@ text, JSON-able data comes out, and what is wrong with a file is part of the ans
 """
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from triage.compare import Relation, compare_weights, explain_weights
+from triage.compare import (
+    Relation,
+    compare,
+    compare_weights,
+    explain_merge,
+    explain_weights,
+)
 from triage.containers.errors import ContainerError
 from triage.weights import sketches
 from triage.weights.errors import WeightsError
@@ -49,6 +55,16 @@ def compare_with(path: str, others: Mapping[str, str]) -> Answer:
         return answer
 
     return _answer(compare_all)
+
+
+def compare_files(a: str, b: str) -> Answer:
+    """Compare two files; a file that cannot be read or compared gives an error as above."""
+    return _answer(lambda: compare(Path(a), Path(b)).as_dict())
+
+
+def explain_file(model: str, parts: Sequence[str]) -> Answer:
+    """Say what a merge is made of; a file that cannot be read gives an error as above."""
+    return _answer(lambda: explain_merge(Path(model), [Path(part) for part in parts]).as_dict())
 
 
 def _description(weights: Weights) -> Answer:

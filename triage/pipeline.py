@@ -22,12 +22,19 @@ def probes(*, encoder: str, known: Callable[[], Known]) -> tuple[Probe, ...]:
     ``encoder`` is the setting that chooses one; ``known`` returns what uploads are compared with.
     """
     return (
-        ContainerProbe(),
-        ClaimsProbe(),
+        *probes_of_files(encoder=encoder),
         FileBanksProbe(known),
         LineageProbe(known, creator=lambda sample: sample.creator),
-        PreviewsProbe(lambda: encoders.load(encoder)),
         PreviewBanksProbe(known),
+    )
+
+
+def probes_of_files(*, encoder: str) -> tuple[Probe, ...]:
+    """Return the probes that need nothing but the upload and the policy."""
+    return (
+        ContainerProbe(),
+        ClaimsProbe(),
+        PreviewsProbe(lambda: encoders.load(encoder)),
     )
 
 

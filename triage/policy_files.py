@@ -1,0 +1,40 @@
+"""A policy file as probes see it, without a database."""
+
+from pathlib import Path
+
+from moderation.policy import policy_read
+from triage.sample import Concept, Policy, Rule, TermCondition, TermGroup
+
+
+def read_policy(path: Path) -> Policy:
+    """Read and check a policy file. Raises ``moderation.errors.Invalid`` with what is wrong."""
+    content = policy_read(path)
+    return Policy(
+        name=content.name,
+        version=content.version,
+        neutral=tuple(content.neutral),
+        templates=tuple(content.templates),
+        rules=tuple(
+            Rule(
+                slug=rule.slug,
+                title=rule.title,
+                review=rule.review,
+                hold=rule.hold,
+                signals=tuple(rule.signals),
+                concepts=tuple(
+                    Concept(concept.slug, tuple(concept.prohibited), tuple(concept.contrast))
+                    for concept in rule.concepts
+                ),
+                combine=rule.combine,
+                terms=tuple(rule.terms),
+                conditions=tuple(
+                    TermCondition(
+                        tuple(TermGroup(group.name, tuple(group.terms)) for group in one.groups),
+                        one.within,
+                    )
+                    for one in rule.conditions
+                ),
+            )
+            for rule in content.rules
+        ),
+    )
