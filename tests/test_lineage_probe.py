@@ -47,12 +47,16 @@ def known(
 
 
 def examine(
-    path: Path, models: Sequence[KnownModel], policy: Policy = POLICY, limits: Limits = LIMITS
+    path: Path,
+    models: Sequence[KnownModel],
+    policy: Policy = POLICY,
+    limits: Limits = LIMITS,
+    creator: str = "uma",
 ) -> list[Finding]:
     file = WeightFile("f1", path.name, path, 0, hashlib.sha256(b"").hexdigest())
     collection: Known = KnownCollection(models)
-    probe = LineageProbe(lambda: collection, lambda sample: "uma", limits)
-    found = list(probe.examine(Sample("v1", policy, files=(file,))))
+    probe = LineageProbe(lambda: collection, limits)
+    found = list(probe.examine(Sample("v1", policy, files=(file,), creator=creator)))
     for finding in found:
         json.dumps(dict(finding.evidence))
         assert finding.reason.endswith(".")
@@ -121,6 +125,13 @@ def test_a_new_version_of_ones_own_model_is_no_copy(tmp_path: Path, original: Pa
     assert (found["copies"].score, found["copies"].code) == (0.0, "lineage.own")
     (relative,) = relatives(found["copies"])
     assert relative["standing"] == "own"
+
+
+def test_an_unknown_uploader_owns_nothing(tmp_path: Path, original: Path) -> None:
+    found = by_rule(
+        examine(upload(tmp_path, updates(1)), [known(original, creator="")], creator="")
+    )
+    assert found["copies"].code == "lineage.copy"
 
 
 def test_ones_own_removed_model_does_not_come_back_either(tmp_path: Path, original: Path) -> None:
@@ -217,7 +228,7 @@ def test_full_models_of_one_base_are_not_copies_of_each_other(tmp_path: Path) ->
 
 
 def test_a_version_without_files_is_abstained_from() -> None:
-    probe = LineageProbe(KnownCollection, lambda sample: "uma")
+    probe = LineageProbe(KnownCollection)
     assert probe.stage is Stage.FILES
     (found,) = probe.examine(Sample("v1", POLICY))
     assert (found.outcome, found.code) == (Outcome.ABSTAINED, "lineage.no_files")

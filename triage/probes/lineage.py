@@ -84,22 +84,16 @@ class _Relative:
 class LineageProbe:
     """One finding for each file and each rule that listens to lineage.
 
-    ``known`` is called when there is something to compare, never before. ``creator`` says who
-    uploads a sample, by the same key as ``KnownModel.creator``.
+    ``known`` is called when there is something to compare, never before. A model is the uploader's
+    own where ``KnownModel.creator`` equals ``Sample.creator``.
     """
 
     name = "lineage"
     version = "1"
     stage = Stage.FILES
 
-    def __init__(
-        self,
-        known: Callable[[], Known],
-        creator: Callable[[Sample], str],
-        limits: sandbox.Limits = _LIMITS,
-    ) -> None:
+    def __init__(self, known: Callable[[], Known], limits: sandbox.Limits = _LIMITS) -> None:
         self._known = known
-        self._creator = creator
         self._limits = limits
 
     def examine(self, sample: Sample) -> Iterator[Finding]:
@@ -109,13 +103,10 @@ class LineageProbe:
             yield self._abstained(subject, "lineage.no_files", "There are no files to compare.")
             return
         known = self._known()
-        creator = self._creator(sample)
         for file in sample.files:
-            yield from self._examine_file(sample, file, known, creator)
+            yield from self._examine_file(sample, file, known)
 
-    def _examine_file(
-        self, sample: Sample, file: WeightFile, known: Known, creator: str
-    ) -> Iterator[Finding]:
+    def _examine_file(self, sample: Sample, file: WeightFile, known: Known) -> Iterator[Finding]:
         subject = Subject("file", file.key)
         try:
             described = self._ask(lineage.describe, str(file.path))
@@ -144,7 +135,7 @@ class LineageProbe:
                 if neighbour.model.version != sample.key and abs(neighbour.cosine) >= _LOWEST_COSINE
             ]
             try:
-                relatives, unexplained = self._relatives(file, kind, neighbours, creator)
+                relatives, unexplained = self._relatives(file, kind, neighbours, sample.creator)
             except _CannotLookError as error:
                 reason = f"The weights could not be compared with their neighbours: {error}"
                 yield self._failed(subject, error.code, reason, evidence)
@@ -317,4 +308,5 @@ class _CannotLookError(Exception):
 def _standing(model: KnownModel, creator: str) -> _Standing:
     if model.state == "removed":
         return "removed"
-    return "own" if model.creator == creator else "copy"
+    # Nobody's model is not the own model of an uploader of whom nothing is known.
+    return "own" if creator and model.creator == creator else "copy"
