@@ -159,6 +159,21 @@ def test_numbers_of_another_size_than_the_pickle_says_are_reported(tmp_path: Pat
     assert codes(path, packed(*missing)) == {"zip.storage_missing"}
 
 
+def test_torchscript_is_a_program_and_not_vouched_for(tmp_path: Path) -> None:
+    data = packed(("archive/constants.pkl", BENIGN), ("archive/data.pkl", BENIGN))
+    assert codes(tmp_path / "file", data) == {"zip.torchscript"}
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("setup.py", b"print()"), ("model", b"\x7fELF\x02"), ("a.SO", b"x"), ("run", b"#!/bin/sh\n")],
+)
+def test_a_program_beside_the_weights_is_not_vouched_for(
+    tmp_path: Path, name: str, data: bytes
+) -> None:
+    assert codes(tmp_path / "file", packed((name, data))) == {"zip.program"}
+
+
 # --- Tricks ---------------------------------------------------------------------------------
 
 ORDINARY = packed(("data.pkl", HOSTILE))
@@ -179,13 +194,15 @@ ORDINARY = packed(("data.pkl", HOSTILE))
         (patched(ORDINARY, LOCAL, 30, b"data.txt"), "zip.contradiction"),
         (patched(ORDINARY, CENTRAL, 46, b"datap.kl"), "zip.contradiction"),
         (patched(ORDINARY, CENTRAL, 16, b"\0\0\0\0"), "zip.checksum"),
+        (patched(ORDINARY, CENTRAL, 6, b"\x40\x00"), "zip.flags"),
+        (patched(ORDINARY, CENTRAL, 34, b"\x01\x00"), "zip.flags"),
         (patched(ORDINARY, END, 10, b"\x02\x00"), "zip.contradiction"),
         (patched(ORDINARY, END, 8, b"\x02\x00"), "zip.several_disks"),
         (patched(ORDINARY, END, 4, b"\x01\x00"), "zip.several_disks"),
         (b"#!/bin/sh\n" + ORDINARY, "zip.shifted"),
         (ORDINARY.replace(CENTRAL, b"gap!" + CENTRAL), "zip.shifted"),
     ],
-    ids=range(17),
+    ids=range(19),
 )
 def test_a_header_that_lies_is_reported_and_the_code_behind_it_still_found(
     tmp_path: Path, data: bytes, code: str
@@ -198,6 +215,23 @@ def test_a_header_that_lies_is_reported_and_the_code_behind_it_still_found(
 def test_a_bad_checksum_in_both_headers_is_reported(tmp_path: Path) -> None:
     data = patched(patched(ORDINARY, CENTRAL, 16, b"abcd"), LOCAL, 14, b"abcd")
     assert {"zip.checksum", "pickle.dangerous_import"} <= codes(tmp_path / "file", data)
+
+
+@pytest.mark.parametrize("position", [0xFFFFFFF0, 2**63 - 1, 2**64 - 1])
+def test_a_position_beyond_the_file_is_reported(tmp_path: Path, position: int) -> None:
+    far = patched(ORDINARY, CENTRAL, 42, b"\xff" * 4)
+    far = patched(far, CENTRAL, 30, b"\x0c\x00")
+    name = far.rindex(b"data.pkl") + 8
+    far = far[:name] + struct.pack("<HHQ", 1, 8, position) + far[name:]
+    far = patched(far, END, 12, struct.pack("<L", 46 + 8 + 12))
+    assert "zip.contradiction" in codes(tmp_path / "file", far)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, position, 1)
+    end = ORDINARY.index(END)
+    path = tmp_path / "file"
+    path.write_bytes(ORDINARY[:end] + locator + ORDINARY[end:])
+    with path.open("rb") as file, pytest.raises(ContainerError) as caught:
+        read_archive(file)
+    assert caught.value.code == "zip.no_directory"
 
 
 def test_bytes_between_the_entries_are_reported(tmp_path: Path) -> None:

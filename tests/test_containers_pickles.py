@@ -311,6 +311,11 @@ def test_the_memo_is_kept_as_python_keeps_it() -> None:
         (b"ccollections\nOrderedDict\n)}N\x86\x92", "pickle.strange_call"),
         (b"ctorch\nTensor\n}b", "pickle.changes_code"),
         (b"K\x01}b", "pickle.strange_state"),
+        (b"ccollections\nOrderedDict\n)R(N}tb", "pickle.strange_state"),
+        (
+            b"ccollections\nOrderedDict\n)R}" + text("__setstate__") + b"cnumpy\ndtype\nsb",
+            "pickle.strange_state",
+        ),
         (call("torch", "Size", b")") + b"}b", "pickle.strange_state"),
         (b"ctorch\nTensor\nK\x01a", "pickle.fills"),
         (b"ctorch\nTensor\nK\x01K\x02s", "pickle.fills"),
@@ -351,6 +356,7 @@ def test_whatever_cannot_be_followed_is_reported(body: bytes, code: str) -> None
         b"\x80\x04c\xff\nsystem\n.",
         b"\x80\x04Inot a number\n.",
         b"\x80\x04S'open\n.",
+        b"\x80\x04F1.5x\n.",
         b"\x80\x04V\\uZZZZ\n.",
         b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7fN.",
         b"\x80\x04\x95\x03\0\0\0\0\0\0\0K\x01K\x01.",
@@ -377,7 +383,12 @@ def test_what_follows_the_first_pickle_is_reported_and_read() -> None:
 
 
 def old_layout(
-    *, machine: object = None, announced: int = 3, data: bytes = bytes(12), keys: object = None
+    *,
+    machine: object = None,
+    announced: int = 3,
+    data: bytes = bytes(12),
+    keys: object = None,
+    elements: bytes = b"K\x03",
 ) -> bytes:
     """Return a file as torch before 1.6 wrote it, with one storage of three floats."""
     parts = [
@@ -390,7 +401,8 @@ def old_layout(
         + b"ctorch\nFloatStorage\n"
         + text("7")
         + text("cpu")
-        + b"K\x03NtQ.",
+        + elements
+        + b"NtQ.",
         pickle.dumps(["7"] if keys is None else keys, 2),
         struct.pack("<q", announced),
         data,
@@ -413,9 +425,13 @@ def test_the_old_layout_is_clean_when_every_byte_is_accounted_for() -> None:
         (old_layout(keys=[7]), "pickle.torch_layout"),
         (old_layout(data=bytes(11)), "pickle.cut_short"),
         (old_layout(data=bytes(13)), "pickle.trailing_bytes"),
+        (
+            old_layout(elements=b"\x8a\x08" + bytes(7) + b"\x0f", announced=0x0F << 56),
+            "pickle.cut_short",
+        ),
         (old_layout()[:20], "pickle.broken"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_the_old_layout_is_reported_where_it_contradicts_itself(data: bytes, code: str) -> None:
     assert code in codes(data)

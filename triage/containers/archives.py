@@ -16,7 +16,7 @@ from triage.containers.arrays import read_array_header
 from triage.containers.errors import ContainerError, ProblemList, Severity
 from triage.containers.pickle_values import Budget, Import, PickleReport, Storage
 from triage.containers.pickles import code_in_data, read_pickle, read_what_follows, window
-from triage.containers.sniff import SNIFFED_BYTES, UNOPENED, Format, sniff_start
+from triage.containers.sniff import SNIFFED_BYTES, Format, sniff_start
 from triage.containers.zip_directory import DEFLATED, STORED, Entry, read_directory
 
 # The index of a checkpoint of 2,500 tensors takes 400 kB.
@@ -24,6 +24,12 @@ MAX_UNPACKED_BYTES = 64_000_000
 MAX_UNPACKED_IN_ALL = 256_000_000
 _STEP_BYTES = 65536
 _PICKLE_SUFFIXES = {".pkl", ".pickle", ".p", ".pt", ".pth", ".bin", ".ckpt", ".joblib"}
+
+# torch/serialization.py, ``_is_torchscript_zip``: loading such an archive runs what it says.
+_TORCHSCRIPT = "constants.pkl"
+# Linux, Windows and macOS programs, and scripts.
+_PROGRAMS = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"#!")
+_PROGRAM_SUFFIXES = {".py", ".pyc", ".so", ".dll", ".dylib", ".exe", ".sh", ".bat", ".ps1", ".js"}
 
 
 @dataclass(slots=True)
@@ -60,6 +66,11 @@ class _Reader:
         storages: dict[str, Storage] = {}
         rest = []
         for entry in entries:
+            if PurePosixPath(entry.name).name == _TORCHSCRIPT:
+                self.note(
+                    "zip.torchscript",
+                    "The archive is TorchScript, a program with weights in it. Upload the weights.",
+                )
             start = self.start(entry)
             form = sniff_start(start, entry.size)
             path = PurePosixPath(entry.name)
@@ -116,18 +127,22 @@ class _Reader:
 
     def other(self, entry: Entry, form: Format) -> None:
         """Look at an entry that is neither a pickle nor numbers that a pickle refers to."""
+        path = PurePosixPath(entry.name)
         if form is Format.NPY:
             self.array(entry)
-        elif form in UNOPENED or form in (Format.ZIP, Format.SAFETENSORS):
-            if not _is_storage(PurePosixPath(entry.name)):
+            return
+        if not _is_storage(path):
+            if form is not Format.UNKNOWN:
                 self.note(
                     "zip.nested",
                     f"Entry {entry.name[:100]!r} is a file of kind {form} in itself;"
                     " it was not opened.",
                 )
-            self.plain(entry)
-        else:
-            self.plain(entry)
+            elif path.suffix.lower() in _PROGRAM_SUFFIXES or self.start(entry).startswith(
+                _PROGRAMS
+            ):
+                self.note("zip.program", f"Entry {entry.name[:100]!r} is a program.")
+        self.plain(entry)
 
     def array(self, entry: Entry) -> None:
         data = self.stream(entry)
@@ -167,7 +182,7 @@ class _Reader:
     def stream(self, entry: Entry) -> BinaryIO | None:
         """Return the entry's bytes: all of a stored one, the first 64 kB of a packed one."""
         if entry.method == STORED:
-            return window(self.file, entry.begin, entry.size)
+            return window(self.file, entry.begin, entry.compressed)
         data = self._unpack(entry, _STEP_BYTES)
         return None if data is None else BytesIO(data)
 

@@ -16,12 +16,14 @@ from triage.containers.pickle_imports import (
     BUILDABLE,
     MAPPINGS,
     NUMPY_DTYPE,
+    ORDERED_DICT,
     REBUILD_TENSOR,
     is_harmful,
 )
 from triage.containers.pickle_opcodes import OPAQUE, BrokenPickleError, Opcode
 from triage.containers.pickle_usage import (
     arguments_are_usual,
+    attributes_are_plain,
     describe,
     dtype_state_is_plain,
     storage_of,
@@ -257,6 +259,8 @@ class _Machine:
                 )
         elif target.by.key == NUMPY_DTYPE and not dtype_state_is_plain(state):
             self.report.add("strange_state", "The pickle sets up a numpy dtype that is not plain.")
+        elif target.by.key == ORDERED_DICT and not attributes_are_plain(state):
+            self.report.add("strange_state", "The pickle gives a dict attributes of its own.")
 
     def persistent_id(self) -> None:
         """Take torch's reference to a storage: ("storage", class, key, location, elements)."""

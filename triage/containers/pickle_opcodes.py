@@ -105,6 +105,11 @@ def _line_value(name: str, raw: bytes) -> object:
             return int(digits)
         except ValueError as error:
             raise BrokenPickleError("The pickle holds a number that is none.") from error
+    if name == "FLOAT":
+        try:
+            float(raw)
+        except ValueError as error:
+            raise BrokenPickleError("The pickle holds a number that is none.") from error
     return OPAQUE  # FLOAT, PERSID
 
 

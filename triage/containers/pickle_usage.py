@@ -10,7 +10,7 @@ from triage.containers.pickle_imports import (
     STORAGE_MODULES,
 )
 from triage.containers.pickle_opcodes import Opaque
-from triage.containers.pickle_values import Import, Made, Storage
+from triage.containers.pickle_values import Import, Made, Storage, Table
 
 
 def describe(value: object) -> str:
@@ -81,4 +81,14 @@ def dtype_state_is_plain(state: object) -> bool:
         and state[1] in ("<", ">", "|", "=")
         and state[2:5] == (None, None, None)
         and state[7] in (0, 8)
+    )
+
+
+def attributes_are_plain(state: object) -> bool:
+    """Check what is set on a dict, such as torch's ``_metadata``: names without a meaning.
+
+    ``__setstate__`` would be called with the next state, whatever the rules for calls say.
+    """
+    return isinstance(state, Table) and all(
+        isinstance(name, str) and not name.startswith("__") for name, _ in state.pairs
     )

@@ -119,24 +119,26 @@ def _read_torch(stream: BinaryIO, budget: Budget) -> PickleReport:
         report.add("torch_layout", "The file's list of storages is not the one its object uses.")
         read_what_follows(stream, report, budget)
         return report
+    position = stream.tell()
+    end = stream.seek(0, 2)
     for name in names:
         storage = report.storages[name]
-        announced = int.from_bytes(stream.read(8), "little")
-        if announced != storage.elements:
+        stream.seek(min(position, end))
+        if int.from_bytes(stream.read(8), "little") != storage.elements and position + 8 <= end:
             report.add("torch_layout", f"Storage {storage.key[:50]} has another length than said.")
+            stream.seek(position)
             read_what_follows(stream, report, budget)
             return report
-        stream.seek(storage.size, 1)
-    excess = stream.tell() - stream.seek(0, 2)
-    if excess > 0:
+        position += 8 + storage.size
+    if position > end:
         report.add(
             "cut_short",
-            f"The file ends {excess} bytes before its storages do. It was probably cut short"
-            " while it was copied; please upload it again.",
+            f"The file ends {position - end} bytes before its storages do. It was probably cut"
+            " short while it was copied; please upload it again.",
             Severity.UNREADABLE,
         )
-    elif excess < 0:
-        report.add("trailing_bytes", f"{-excess} bytes follow after the last storage.")
+    elif position < end:
+        report.add("trailing_bytes", f"{end - position} bytes follow after the last storage.")
     return report
 
 

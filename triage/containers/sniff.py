@@ -58,7 +58,7 @@ _TRIED_OPCODES = 1000
 
 def sniff(file: BinaryIO) -> Format:
     """Return the format of a file by its content; the file stands anywhere and is left so."""
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     file.seek(0)
     start = file.read(SNIFFED_BYTES)
     form = sniff_start(start, size)

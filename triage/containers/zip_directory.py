@@ -33,13 +33,19 @@ _ENCRYPTED_FLAGS = 1 << 0 | 1 << 6 | 1 << 13
 _USUAL_FLAGS = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 11
 _SIZES_BEHIND = 1 << 3
 _UTF8 = 1 << 11
+_LIMIT = 2**62  # beyond any file, and still a position that can be sought
+_LATEST_VERSION = 63  # 4.4.3: the last one described
 _ZIP64_EXTRA = 0x0001
 _UNICODE_PATH_EXTRA = 0x7075
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file in the archive. ``begin`` is where its compressed bytes start."""
+    """One file in the archive.
+
+    ``begin`` is where its packed bytes start, ``compressed`` how many are really there; ``size``
+    and ``crc`` are what the directory claims.
+    """
 
     name: str
     method: int
@@ -74,7 +80,7 @@ def read_directory(file: BinaryIO) -> tuple[list[Entry], ProblemList]:
 
     Raises ``ContainerError`` where there is no directory that could be read.
     """
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     problems = ProblemList()
     directory_begin, directory_size, count, shift = _find_directory(file, size, problems)
     central = _read_central(file, directory_begin, directory_size, count, problems)
@@ -131,7 +137,7 @@ def _find_directory(file: BinaryIO, size: int, problems: ProblemList) -> tuple[i
         locator = file.read(_END64_LOCATOR.size)
     if locator[:4] == b"PK\x06\x07":
         directory_end = _END64_LOCATOR.unpack(locator)[2]
-        file.seek(directory_end)
+        file.seek(min(directory_end, locator_at))
         raw = file.read(_END64.size) if directory_end <= locator_at else b""
         if len(raw) < _END64.size or raw[:4] != b"PK\x06\x06":
             raise _refuse("no_directory", "The zip64 end record is missing.", Severity.UNVOUCHED)
@@ -174,9 +180,8 @@ def _read_central(
     position = 0
     while position + _CENTRAL.size <= len(raw) and raw[position : position + 4] == b"PK\x01\x02":
         fields = _CENTRAL.unpack_from(raw, position)
-        flags, method, _, _, crc, compressed, size, name_length, extra_length, comment = fields[
-            3:13
-        ]
+        needed, flags, method, _, _, crc, compressed, size = fields[2:10]
+        name_length, extra_length, comment, disk = fields[10:14]
         header, external = fields[16], fields[15]
         name_at = position + _CENTRAL.size
         extra_at = name_at + name_length
@@ -187,6 +192,8 @@ def _read_central(
         name = _decode(raw_name, flags, problems)
         extra = raw[extra_at : extra_at + extra_length]
         size, compressed, header = _with_zip64(extra, name, (size, compressed, header), problems)
+        if needed & 0xFF > _LATEST_VERSION or disk:
+            problems.note("zip.flags", f"{_shown(name)} asks for what no reader of weights does.")
         entries.append(
             _Central(raw_name, name, flags, method, crc, compressed, size, header, external >> 16)
         )
@@ -200,7 +207,7 @@ def _read_central(
 def _settled(file: BinaryIO, item: _Central, shift: int) -> _Central:
     """Put an entry of a shifted archive where its header is: some readers shift, some do not."""
     for header in (item.header + shift, item.header):
-        if header >= 0:
+        if 0 <= header < _LIMIT:
             file.seek(header)
             if file.read(4) == b"PK\x03\x04":
                 return replace(item, header=header)
@@ -250,6 +257,11 @@ def _read_locals(
     expected = 0
     for index, item in enumerate(ordered):
         after = ordered[index + 1].header if index + 1 < len(ordered) else directory_begin
+        if item.header >= directory_begin:
+            problems.note(
+                "zip.contradiction", f"{_shown(item.name)} lies behind the directory or nowhere."
+            )
+            continue
         if item.header < expected:
             problems.note("zip.overlap", f"{_shown(item.name)} lies on top of another entry.")
         elif item.header > expected:
@@ -273,7 +285,8 @@ def _read_locals(
                     "zip.contradiction", f"{_shown(item.name)} has other sizes behind it."
                 )
         expected = max(expected, end)
-        entries.append(Entry(item.name, item.method, item.crc, item.compressed, item.size, begin))
+        there = max(0, min(item.compressed, directory_begin - begin))
+        entries.append(Entry(item.name, item.method, item.crc, there, item.size, begin))
     if ordered and expected < directory_begin:
         problems.note("zip.gap", "Bytes before the zip directory belong to no entry.")
     return entries

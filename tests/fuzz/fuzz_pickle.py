@@ -1,0 +1,18 @@
+"""Fuzzes the pickle reader: ``python tests/fuzz/fuzz_pickle.py -max_total_time=60``.
+
+Needs ``pip install atheris``; every option is libFuzzer's.
+"""
+
+import sys
+from pathlib import Path
+
+import atheris  # type: ignore[import-untyped]
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+with atheris.instrument_imports(include=["triage.containers"]):
+    from tests.fuzz import targets
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, targets.pickle)
+    atheris.Fuzz()
