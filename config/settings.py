@@ -138,6 +138,8 @@ UPLOAD_INSPECTOR = "triage.inspection"
 # --- Mail -----------------------------------------------------------------------------------
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)
+# A mail server that hangs must not hold a worker.
+EMAIL_TIMEOUT = 20
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Weighhouse <notices@localhost>")
 
 # --- Celery ---------------------------------------------------------------------------------

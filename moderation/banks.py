@@ -126,9 +126,7 @@ def bank_add_decided(*, name: str, decision: Decision, actor: Account) -> BankTa
     """
     if decision.action != Action.REMOVE:
         raise Invalid("Only what a person has removed goes into a bank.")
-    bank, _ = Bank.objects.get_or_create(
-        name=name, defaults={"rule": decision.clauses[0]["slug"]}
-    )
+    bank, _ = Bank.objects.get_or_create(name=name, defaults={"rule": decision.clauses[0]["slug"]})
     entries = []
     for file in decision.version.files.select_related("sketch"):
         entries.append((BankEntry.Kind.SHA256, file.sha256))

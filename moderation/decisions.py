@@ -23,6 +23,7 @@ from moderation.states import (
     Action,
     CaseState,
     Concern,
+    Outcome,
     ReportState,
     Visibility,
     may_follow,
@@ -141,7 +142,9 @@ def _write(
         private_note=private_note,
         decided_by=actor,
         creator=version.uploaded_model.creator,
-        automated_detection=version.findings.exclude(concern=Concern.NONE).exists(),
+        automated_detection=version.findings.filter(outcome=Outcome.SCORED)
+        .exclude(concern=Concern.NONE)
+        .exists(),
         previous_visibility=before,
         new_visibility=after,
         appeal_until=now + APPEAL_WINDOW if action in RESTRICTIONS else None,

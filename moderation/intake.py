@@ -39,7 +39,7 @@ from moderation.models import (
 from moderation.models.cases import REPORT_LENGTH
 from moderation.models.catalog import DESCRIPTION_LENGTH, TITLE_LENGTH
 from moderation.notices import notice_issue
-from moderation.states import REACHABLE, Visibility
+from moderation.states import REACHABLE, ReportState, Visibility
 
 if TYPE_CHECKING:
     Upload = UploadedFile[Any]
@@ -48,6 +48,7 @@ else:
 
 MAX_TAGS = 30
 TAG_LENGTH = 60
+OPEN_REPORTS_PER_ADDRESS = 5
 
 
 class UploadInspector(Protocol):
@@ -91,6 +92,23 @@ def model_create(
     uploaded_model = UploadedModel.objects.create(creator=actor, **fields)
     version = ModelVersion.objects.create(uploaded_model=uploaded_model, trigger_words=words)
     event_record(action="model.created", actor=actor, version=version)
+    return version
+
+
+@transaction.atomic
+def version_create(*, uploaded_model: UploadedModel, actor: Account) -> ModelVersion:
+    """Create the draft of a model's next version; the draft there already is, if there is one."""
+    require_own(actor, uploaded_model)
+    UploadedModel.objects.select_for_update().get(pk=uploaded_model.pk)
+    last = uploaded_model.versions.order_by("-number").first()
+    if last is not None and last.visibility == Visibility.DRAFT:
+        return last
+    version = ModelVersion.objects.create(
+        uploaded_model=uploaded_model,
+        number=last.number + 1 if last else 1,
+        trigger_words=last.trigger_words if last else [],
+    )
+    event_record(action="version.created", actor=actor, version=version)
     return version
 
 
@@ -368,10 +386,7 @@ def report_file(
             field="text",
         )
     if email:
-        try:
-            validate_email(email)
-        except ValidationError as error:
-            raise Invalid("This is no e-mail address.", field="email") from error
+        _check_email(email)
     named = None
     if rule:
         named = Rule.objects.filter(policy__is_active=True, slug=rule).first()
@@ -400,3 +415,21 @@ def report_file(
             code="already_reported",
         ) from error
     return report
+
+
+def _check_email(email: str) -> None:
+    try:
+        validate_email(email)
+    except ValidationError as error:
+        raise Invalid("This is no e-mail address.", field="email") from error
+    open_reports = Report.objects.filter(
+        email__iexact=email, reporter__isnull=True, state=ReportState.OPEN
+    )
+    # Anybody can write anybody's address here; nobody's letter box may be flooded through us.
+    if open_reports.count() >= OPEN_REPORTS_PER_ADDRESS:
+        raise Conflict(
+            "Several reports with this address are being looked at. Leave it out, and keep the "
+            "private link on the next page instead.",
+            code="address_busy",
+            field="email",
+        )

@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.text import wrap
@@ -100,7 +100,10 @@ def notice_send(*, notice_id: int) -> bool:
         body=wrap(notice.text, LINE_LENGTH),
         from_email=settings.DEFAULT_FROM_EMAIL,
         to=[notice.email],
-        headers={"Message-ID": f"<{notice.code}@weighhouse>"},
+        headers={
+            "Message-ID": f"<{notice.code}@weighhouse>",
+            "Auto-Submitted": "auto-generated",  # RFC 3834: keeps vacation replies away
+        },
     )
     message.attach_alternative(notice.html, "text/html")
     try:
@@ -129,10 +132,14 @@ def notices_resend() -> int:
         state=NoticeState.DEAD,
         error="The worker was lost during the last attempt; it may or may not have been sent.",
     )
+    silent = overdue.filter(
+        Q(woken_at__isnull=True) | Q(woken_at__lt=now - timedelta(seconds=settings.RESEND_SECONDS))
+    )
     woken = 0
-    for notice_id in overdue.order_by("not_before").values_list("pk", flat=True)[:SWEEP_LIMIT]:
-        wake_notice(notice_id=notice_id)
-        woken += 1
+    for notice_id in silent.order_by("not_before").values_list("pk", flat=True)[:SWEEP_LIMIT]:
+        if silent.filter(pk=notice_id).update(woken_at=now):
+            wake_notice(notice_id=notice_id)
+            woken += 1
     return woken
 
 

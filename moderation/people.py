@@ -95,9 +95,7 @@ def consent_grant(
     """Record what a person has agreed to. Raises Invalid without a rule it lifts."""
     if not rules:
         raise Invalid("Name the rules that the consent lifts.", field="rules")
-    consent = Consent.objects.create(
-        person=person, creator=creator, rules=list(rules), until=until
-    )
+    consent = Consent.objects.create(person=person, creator=creator, rules=list(rules), until=until)
     event_record(action="consent.granted", actor=actor, data={"consent": consent.pk})
     return consent
 

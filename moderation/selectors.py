@@ -39,6 +39,7 @@ from moderation.states import (
     REACHABLE,
     WAITING_CASES,
     Action,
+    AppealState,
     CaseState,
     Concern,
     JobState,
@@ -264,6 +265,11 @@ def report_by_token(token: str) -> Report:
     if report is None:
         raise Hidden
     return report
+
+
+def was_reversed(report: Report) -> bool:
+    """Return whether a won appeal took back what was done about a report."""
+    return Appeal.objects.filter(case=report.case_id, state=AppealState.OVERTURNED).exists()
 
 
 # --- Creators -------------------------------------------------------------------------------

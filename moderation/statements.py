@@ -9,13 +9,13 @@ from datetime import datetime
 from typing import Any
 
 from moderation.models import Decision
-from moderation.states import Action
+from moderation.states import Visibility
 
-RESTRICTION_WORDS: Mapping[str, str] = {
-    Action.APPROVE: "It can be seen and downloaded by everybody.",
-    Action.AGE_RESTRICT: "It is shown only to people who say that they are adults.",
-    Action.LIMIT: "It can be opened by its address, but it is not listed or recommended.",
-    Action.REMOVE: "Nobody but you and the moderation team can see or download it.",
+EFFECTS: Mapping[str, str] = {
+    Visibility.PUBLISHED: "It can be seen and downloaded by everybody.",
+    Visibility.AGE_RESTRICTED: "It is shown only to people who say that they are adults.",
+    Visibility.LIMITED: "It can be opened by its address, but it is not listed or recommended.",
+    Visibility.REMOVED: "Nobody but you and the moderation team can see or download it.",
 }
 
 
@@ -29,6 +29,7 @@ class StatementOfReasons:
     clauses: tuple[Mapping[str, Any], ...]
     policy: str
     detection: str
+    notice: str
     decided: str
     appeal_until: datetime | None
     change: tuple[str, ...]
@@ -38,7 +39,7 @@ def statement_of(decision: Decision) -> StatementOfReasons:
     """Build the statement of reasons of a decision."""
     return StatementOfReasons(
         what=str(decision.version),
-        effect=RESTRICTION_WORDS[decision.action],
+        effect=EFFECTS[decision.new_visibility],
         facts=decision.facts,
         clauses=tuple(decision.clauses),
         policy=str(decision.policy),
@@ -46,6 +47,11 @@ def statement_of(decision: Decision) -> StatementOfReasons:
             "An automated check pointed to it; a person looked at it and decided."
             if decision.automated_detection
             else "It was not found by an automated check; a person looked at it and decided."
+        ),
+        notice=(
+            "Somebody reported it. Who reports is told to nobody."
+            if decision.case.reports.exists()
+            else ""
         ),
         decided=decision.decided_by.pseudonym,
         appeal_until=decision.appeal_until,

@@ -239,3 +239,36 @@ def test_signing_up_gives_no_role_whatever_is_sent(as_: Browser) -> None:
     as_(None).post(reverse("sign-up"), person)
     zoe = Account.objects.get()
     assert (zoe.role, zoe.is_staff, zoe.is_superuser) == ("creator", False, False)
+
+
+def test_a_new_version_is_opened_once_and_numbered_on(as_: Browser, uma: Account) -> None:
+    version = factories.published(uma)
+    client = as_(uma)
+    address = reverse("creator:next-version", args=[version.code])
+    first, second = client.post(address), client.post(address)
+    assert first.status_code == 302
+    assert first.url == second.url
+    assert list(ModelVersion.objects.order_by("number").values_list("number", "visibility")) == [
+        (1, "published"),
+        (2, "draft"),
+    ]
+
+
+def test_nobody_opens_a_version_of_another_creators_model(
+    as_: Browser, uma: Account, nobody: Account
+) -> None:
+    version = factories.published(uma)
+    response = as_(nobody).post(reverse("creator:next-version", args=[version.code]))
+    assert response.status_code == 404
+    assert ModelVersion.objects.count() == 1
+
+
+def test_an_address_with_many_open_reports_gets_no_more_letters(as_: Browser, uma: Account) -> None:
+    client = as_(None)
+    for number in range(6):
+        version = factories.published(uma, title=f"Model {number}")
+        response = client.post(
+            reverse("report", args=[version.code]), {"text": "No.", "email": "v@example.org"}
+        )
+    assert response.status_code == 409
+    assert version.reports.count() == 0

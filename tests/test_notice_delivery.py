@@ -86,8 +86,8 @@ def test_a_mail_server_that_refuses_leaves_the_notice_queued_with_the_reason(
 
 
 def _make_due(notice: Notice) -> None:
-    past = timezone.now() - timedelta(seconds=1)
-    Notice.objects.filter(pk=notice.pk).update(not_before=past)
+    past = timezone.now() - timedelta(minutes=5)
+    Notice.objects.filter(pk=notice.pk).update(not_before=past, woken_at=None)
 
 
 def test_five_failures_make_a_notice_dead_and_nobody_tries_again(
@@ -231,3 +231,10 @@ def test_an_account_without_an_address_reads_its_notice_on_its_page(
     assert "no e-mail address" in notice.error
     assert mailoutbox == []
     assert notice.subject in as_(uma).get(reverse("creator:notices")).content.decode()
+
+
+def test_an_overdue_notice_is_not_announced_at_every_sweep(uma: Account) -> None:
+    notice = _issued(uma)
+    _make_due(notice)
+    assert notices_resend() == 1
+    assert notices_resend() == 0

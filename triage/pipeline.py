@@ -24,7 +24,7 @@ def probes(*, encoder: str, known: Callable[[], Known]) -> tuple[Probe, ...]:
     return (
         *probes_of_files(encoder=encoder),
         FileBanksProbe(known),
-        LineageProbe(known, creator=lambda sample: sample.creator),
+        LineageProbe(known),
         PreviewBanksProbe(known),
     )
 

@@ -11,6 +11,7 @@ urlpatterns = [
     path("notices/", views.notices, name="notices"),
     path("decisions/<str:code>/", views.decision, name="decision"),
     path("<str:code>/", views.version, name="version"),
+    path("<str:code>/next/", views.next_version, name="next-version"),
     path("<str:code>/edit/", views.edit, name="edit"),
     path("<str:code>/add/", views.add, name="add"),
     path("<str:code>/remove/<str:item>/", views.remove, name="remove"),

@@ -91,6 +91,15 @@ def _show(
 
 @login_required
 @require_POST
+def next_version(request: HttpRequest, code: str) -> HttpResponse:
+    """Open the draft of the model's next version."""
+    found = selectors.own_version(_account(request), code)
+    draft = intake.version_create(uploaded_model=found.uploaded_model, actor=_account(request))
+    return redirect("creator:version", code=draft.code)
+
+
+@login_required
+@require_POST
 def edit(request: HttpRequest, code: str) -> HttpResponse:
     """Change the texts of a draft."""
     found = selectors.own_version(_account(request), code)

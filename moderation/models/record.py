@@ -39,6 +39,9 @@ class Notice(models.Model):
     state = models.CharField(max_length=10, choices=NoticeState.choices, default=NoticeState.QUEUED)
     attempts = models.PositiveSmallIntegerField(default=0)
     not_before = models.DateTimeField()
+    woken_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a worker was last told about the notice."
+    )
     error = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     sent_at = models.DateTimeField(null=True, blank=True)

@@ -133,7 +133,12 @@ def report_status(request: HttpRequest, token: str) -> HttpResponse:
     """Show a reporter what became of their report."""
     found = selectors.report_by_token(token)
     visible = found.version.visibility in REACHABLE
-    return render(request, "public/report_status.html", {"report": found, "visible": visible})
+    context = {
+        "report": found,
+        "visible": visible,
+        "reversed": selectors.was_reversed(found),
+    }
+    return render(request, "public/report_status.html", context)
 
 
 @require_http_methods(["GET", "POST"])

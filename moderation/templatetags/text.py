@@ -41,6 +41,12 @@ def markdown(text: str) -> SafeString:
     return mark_safe(html)  # noqa: S308 - cleaned on the line above
 
 
+@register.filter
+def letter(text: str) -> str:
+    """Return the words of a notice without the lines that its e-mail ends with."""
+    return text.partition("\n-- \n")[0].partition("\n--\n")[0].strip()
+
+
 # --- Time -----------------------------------------------------------------------------------
 
 
@@ -65,7 +71,8 @@ def left(moment: datetime) -> str:
 @register.filter
 def ago(moment: datetime) -> str:
     """Say how long ago a moment was."""
-    return f"{span(timezone.now() - moment)} ago"
+    passed = timezone.now() - moment
+    return "just now" if passed < timedelta(minutes=1) else f"{span(passed)} ago"
 
 
 @register.filter
