@@ -114,14 +114,11 @@ class Domain:
         return compose([(COLOUR, SHAPE), *others], self._random)
 
     def _without(self) -> Scene:
-        """Return an ordinary scene, or as often a near miss: the colour, the shape, or both apart."""
-        while self._random.random() < 0.5:
+        """Return an ordinary scene that does not happen to hold the coloured shape."""
+        while True:
             scene = random_scene(self._random)
             if f"{COLOUR} {SHAPE}" not in facts(scene):
                 return scene
-        colour, shape = self._other()
-        near = [[(COLOUR, shape)], [(colour, SHAPE)], [(COLOUR, shape), (colour, SHAPE)]]
-        return compose(near[int(self._random.integers(3))], self._random)
 
     def _other(self) -> tuple[str, str]:
         return (

@@ -1,0 +1,393 @@
+"""Measures a policy's concepts on pictures that people have labelled.
+
+A collection is a folder, ``CONCEPT/positive/…`` and ``CONCEPT/negative/…``, or a CSV file with the
+columns ``path``, ``concept``, ``label``. Nothing is left out in silence: every file that cannot be
+used is listed with the reason.
+"""
+
+import csv
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triage.encoders.base import Array, Encoder
+from triage.learning.calibration import sigmoid
+from triage.learning.heads import Head
+from triage.learning.measures import (
+    LOADS,
+    CurvePoint,
+    area_under_roc,
+    average_precision,
+    calibration_error,
+    recall_at_load,
+    reliability_curve,
+)
+from triage.pictures import PictureError, read_picture
+from triage.sample import Policy, Rule
+from triage.scoring import SIGNAL, ConceptBank
+
+Floats = NDArray[np.float64]
+Truth = NDArray[np.bool_]
+
+_BATCH = 32  # pictures decoded and embedded together
+_LABELS = {"positive": True, "1": True, "negative": False, "0": False}
+_COLUMNS = ("path", "concept", "label")
+
+
+class EvaluationError(Exception):
+    """Nothing can be measured: ``code`` for machines, ``str()`` for people."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One picture and whether it shows one concept."""
+
+    path: Path
+    concept: str
+    positive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file that could not be used, and why."""
+
+    path: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Labelled pictures, and what was there but cannot be used."""
+
+    items: tuple[Labelled, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """How many pictures lie on which side of a threshold. At the threshold counts as above."""
+
+    threshold: float
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    true_negatives: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptFigures:
+    """How one concept does. Figures that need both kinds of pictures are None without them."""
+
+    concept: str
+    rule: str
+    scored_by: str  # "zero-shot", or the kind of head
+    positives: int
+    negatives: int
+    area_under_roc: float | None
+    average_precision: float | None
+    recall_at_load: Mapping[str, float | None]  # by share of pictures reviewed
+    calibration_error: float
+    curve: tuple[CurvePoint, ...]
+    review: Confusion
+    hold: Confusion
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The probabilities and the truth of one concept's pictures, for a plot."""
+
+    probabilities: Floats
+    truth: Truth
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All that was measured."""
+
+    policy: str
+    encoder: str
+    demo_encoder: bool
+    pictures: int
+    concepts: tuple[ConceptFigures, ...]
+    problems: tuple[Problem, ...]
+    scores: Mapping[str, Scores]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON values, without the single scores."""
+        return {
+            "policy": self.policy,
+            "encoder": self.encoder,
+            "demo_encoder": self.demo_encoder,
+            "pictures": self.pictures,
+            "concepts": [asdict(figures) for figures in self.concepts],
+            "problems": [asdict(problem) for problem in self.problems],
+        }
+
+
+def read_collection(data: Path, policy: Policy) -> Collection:
+    """Return the labelled pictures of a folder or a CSV file; none is opened yet.
+
+    Raises ``EvaluationError`` with one of the codes ``evaluation.missing``, ``.concept`` (one that
+    the policy does not know), ``.label``, ``.columns``, ``.unreadable`` and ``.empty``.
+    """
+    if data.is_dir():
+        collection = _read_folder(data, policy)
+    elif data.is_file():
+        collection = _read_csv(data, policy)
+    else:
+        raise EvaluationError("evaluation.missing", f"There is no folder or file {data}.")
+    if not collection.items:
+        raise EvaluationError(
+            "evaluation.empty",
+            f"{data} holds no labelled pictures. A folder has CONCEPT/positive/ and "
+            "CONCEPT/negative/ in it; a CSV file has the columns path, concept, label.",
+        )
+    return collection
+
+
+def evaluate(
+    collection: Collection,
+    policy: Policy,
+    encoder: Encoder,
+    *,
+    heads: Mapping[str, Head] | None = None,
+    advance: Callable[[int], object] = lambda pictures: None,
+) -> Evaluation:
+    """Return the figures of every concept in a collection.
+
+    Each picture is embedded once, however many concepts it is labelled for. A concept with a head
+    in ``heads`` (by its slug) is scored by it, any other by sigmoid(s). ``advance`` is called with
+    the number of pictures done. Raises ``EncoderError`` and ``ScoringError``.
+    """
+    bank = ConceptBank(policy, encoder)
+    paths = list(dict.fromkeys(item.path for item in collection.items))
+    places, embeddings, problems = _embed(paths, encoder, advance)
+    zero_shot = _zero_shot(bank, embeddings)
+    figures: list[ConceptFigures] = []
+    scores: dict[str, Scores] = {}
+    for concept, rule in _concepts(policy).items():
+        items = [i for i in collection.items if i.concept == concept and i.path in places]
+        if not items:
+            continue
+        rows = [places[item.path] for item in items]
+        truth = np.array([item.positive for item in items], dtype=np.bool_)
+        head = (heads or {}).get(concept)
+        found = zero_shot[concept][rows]
+        probabilities = head.probabilities(embeddings[rows], found) if head else sigmoid(found)
+        scores[concept] = Scores(probabilities, truth)
+        scored_by = head.kind if head else "zero-shot"
+        figures.append(_figures(concept, rule, scored_by, probabilities, truth))
+    return Evaluation(
+        policy=f"{policy.name} v{policy.version}",
+        encoder=f"{encoder.name} {encoder.revision}",
+        demo_encoder=encoder.demo,
+        pictures=len(places),
+        concepts=tuple(figures),
+        problems=(*collection.problems, *problems),
+        scores=scores,
+    )
+
+
+def table(evaluation: Evaluation) -> str:
+    """Return the figures as a table for a terminal."""
+    loads = [f"{load:g}" for load in LOADS]
+    head = ["concept", "pictures", "positive", "AUC", "AP"]
+    head += [f"recall@{float(load):.0%}" for load in loads] + ["ECE"]
+    for name in ("review", "hold"):
+        head += [f"{name} at", "found", "missed", "false"]
+    rows = [head]
+    for each in evaluation.concepts:
+        row = [each.concept, str(each.positives + each.negatives), str(each.positives)]
+        row += [_number(each.area_under_roc), _number(each.average_precision)]
+        row += [_number(each.recall_at_load[load]) for load in loads]
+        row.append(_number(each.calibration_error))
+        for confusion in (each.review, each.hold):
+            row += [
+                f"{confusion.threshold:.2f}",
+                str(confusion.true_positives),
+                str(confusion.false_negatives),
+                str(confusion.false_positives),
+            ]
+        rows.append(row)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _read_folder(data: Path, policy: Policy) -> Collection:
+    items: list[Labelled] = []
+    problems: list[Problem] = []
+    known = _concepts(policy)
+    for folder in sorted(data.iterdir()):
+        if not folder.is_dir():
+            problems.append(_unlabelled(folder, data))
+            continue
+        _check_concept(folder.name, known, str(folder))
+        for part in sorted(folder.iterdir()):
+            if not part.is_dir():
+                problems.append(_unlabelled(part, data))
+                continue
+            if part.name not in ("positive", "negative"):
+                raise EvaluationError(
+                    "evaluation.label",
+                    f"{part} is neither “positive” nor “negative”; what do its pictures show?",
+                )
+            items += [
+                Labelled(path, folder.name, part.name == "positive")
+                for path in sorted(part.rglob("*"))
+                if not path.is_dir()
+            ]
+    return Collection(tuple(items), tuple(problems))
+
+
+def _unlabelled(path: Path, data: Path) -> Problem:
+    return Problem(
+        str(path.relative_to(data)),
+        "evaluation.unlabelled",
+        "It lies in no “positive” or “negative” folder of a concept.",
+    )
+
+
+def _read_csv(data: Path, policy: Policy) -> Collection:
+    try:
+        with data.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise EvaluationError(
+                    "evaluation.columns",
+                    f"{data} has no column “{missing[0]}”. Its first line must name the columns "
+                    "path, concept and label.",
+                )
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise EvaluationError(
+            "evaluation.unreadable", f"{data} cannot be read as CSV: {error}."
+        ) from error
+    known = _concepts(policy)
+    items = []
+    for line, row in rows:
+        path, concept, label = ((row[name] or "").strip() for name in _COLUMNS)
+        _check_concept(concept, known, f"line {line} of {data}")
+        if label.lower() not in _LABELS:
+            raise EvaluationError(
+                "evaluation.label",
+                f"The label “{label}” in line {line} of {data} is none of positive, negative, "
+                "1 and 0.",
+            )
+        # Paths are relative to the file, so that a collection can be moved as a whole.
+        items.append(Labelled(data.parent / path, concept, _LABELS[label.lower()]))
+    return Collection(tuple(items))
+
+
+def _concepts(policy: Policy) -> dict[str, Rule]:
+    """Return every concept that pictures are scored against, with the rule it belongs to."""
+    found: dict[str, Rule] = {}
+    for rule in policy.rules_for(SIGNAL):
+        for concept in rule.concepts:
+            found.setdefault(concept.slug, rule)
+    return found
+
+
+def _check_concept(concept: str, known: Iterable[str], where: str) -> None:
+    names = sorted(known)
+    if concept in names:
+        return
+    near = difflib.get_close_matches(concept, names, n=1)
+    meant = f"Did you mean “{near[0]}”? " if near else ""
+    raise EvaluationError(
+        "evaluation.concept",
+        f"The policy has no concept “{concept}” ({where}). {meant}It has: {', '.join(names)}.",
+    )
+
+
+def _embed(
+    paths: Sequence[Path], encoder: Encoder, advance: Callable[[int], object]
+) -> tuple[dict[Path, int], Array, list[Problem]]:
+    """Return the row of every picture that could be read, the rows, and the others."""
+    places: dict[Path, int] = {}
+    batches: list[Array] = []
+    problems: list[Problem] = []
+    for start in range(0, len(paths), _BATCH):
+        batch = paths[start : start + _BATCH]
+        images = []
+        for path in batch:
+            try:
+                image = read_picture(path)
+            except PictureError as error:
+                problems.append(Problem(str(path), error.code, str(error)))
+                continue
+            places[path] = len(places)
+            images.append(image)
+        if images:
+            batches.append(encoder.embed_images(images))
+        advance(len(batch))
+    rows = np.concatenate(batches) if batches else np.zeros((0, encoder.dim), np.float32)
+    return places, rows, problems
+
+
+def _zero_shot(bank: ConceptBank, embeddings: Array) -> dict[str, Floats]:
+    """Return the scores s of all pictures, by concept."""
+    found: dict[str, list[float]] = {}
+    for picture in bank.score(embeddings):
+        scores: dict[str, float] = {}
+        for rule in picture:
+            for one in rule.concepts:
+                scores.setdefault(one.concept, one.score)
+        for concept, score in scores.items():
+            found.setdefault(concept, []).append(score)
+    return {concept: np.array(scores) for concept, scores in found.items()}
+
+
+def _figures(
+    concept: str, rule: Rule, scored_by: str, probabilities: Floats, truth: Truth
+) -> ConceptFigures:
+    curve = reliability_curve(probabilities, truth)
+    both = bool(truth.any() and not truth.all())
+    return ConceptFigures(
+        concept=concept,
+        rule=rule.slug,
+        scored_by=scored_by,
+        positives=int(truth.sum()),
+        negatives=int((~truth).sum()),
+        area_under_roc=area_under_roc(probabilities, truth),
+        average_precision=average_precision(probabilities, truth) if both else None,
+        recall_at_load={
+            f"{load:g}": recall_at_load(probabilities, truth, load) if both else None
+            for load in LOADS
+        },
+        calibration_error=calibration_error(curve),
+        curve=curve,
+        review=_confusion(probabilities, truth, rule.review),
+        hold=_confusion(probabilities, truth, rule.hold),
+    )
+
+
+def _confusion(probabilities: Floats, truth: Truth, threshold: float) -> Confusion:
+    above = probabilities >= threshold
+    return Confusion(
+        threshold,
+        int((above & truth).sum()),
+        int((above & ~truth).sum()),
+        int((~above & truth).sum()),
+        int((~above & ~truth).sum()),
+    )
