@@ -179,6 +179,8 @@ def load_model(architecture: str, pretrained: str) -> OpenClipModel:
             f"The text side of {architecture} is a model of its own, which would have to be "
             "fetched. Choose an architecture whose text side is open_clip's."
         )
+    context_length = int(settings.get("text_cfg", {}).get("context_length", 77))
+    tokenizer = clip_tokenizer(architecture, settings.get("text_cfg", {}), context_length)
     try:
         model = open_clip.create_model(
             architecture,
@@ -193,13 +195,12 @@ def load_model(architecture: str, pretrained: str) -> OpenClipModel:
             f"{path} does not hold the weights of {architecture}: {error}. Choose the "
             "architecture that the file was made for, or fetch the file again."
         ) from error
-    context_length = int(settings.get("text_cfg", {}).get("context_length", 77))
     preprocess = merge_preprocess_dict(asdict(PreprocessCfg()), tagged)
     return OpenClipModel(
         architecture=architecture,
         pretrained=pretrained,
         model=model.eval(),
-        tokenizer=clip_tokenizer(architecture, settings.get("text_cfg", {}), context_length),
+        tokenizer=tokenizer,
         preprocess={**preprocess, "size": np.atleast_1d(model.visual.image_size).tolist()},
         context_length=context_length,
         dim=int(settings["embed_dim"]),
@@ -279,10 +280,10 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _speaks_of_our_weights(record: logging.LogRecord) -> bool:
-    """Return whether a warning is true: open_clip calls a model random before it is filled."""
-    return "initialized randomly" not in record.getMessage()
+def _is_worth_saying(record: logging.LogRecord) -> bool:
+    """Drop what open_clip says while it builds: that a model is random before it is filled."""
+    return record.levelno >= logging.ERROR or Path(record.pathname).parent.name != "open_clip"
 
 
 # open_clip logs by the root logger, whose filters see only what is logged by it directly.
-logging.getLogger().addFilter(_speaks_of_our_weights)
+logging.getLogger().addFilter(_is_worth_saying)

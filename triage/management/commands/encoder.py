@@ -56,7 +56,7 @@ class Command(BaseCommand):
         export.add_argument(
             "--int8",
             action="store_true",
-            help="quantise the image side: quicker on a CPU, a quarter of the size, nearly as exact",
+            help="quantise the image side: quicker on a CPU, a quarter of the size",
         )
         check = verbs.add_parser(
             "verify",
