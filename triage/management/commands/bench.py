@@ -1,0 +1,297 @@
+"""Measure triage on this machine."""
+
+import gc
+import io
+import json
+import os
+import platform
+import statistics
+import time
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import psutil
+from celery import current_app
+from django.conf import settings
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection, connections
+from django.test.utils import override_settings
+from PIL import Image
+from tqdm import tqdm
+
+from moderation.intake import model_create, version_add_file, version_add_preview, version_submit
+from moderation.models import Account, Finding, ModelVersion
+from moderation.policy import POLICY_DIR, policy_import, policy_read
+from triage import encoders, tasks
+from triage.demo_uploads import UPLOADS, weights_of
+from triage.encoders.base import Array, Encoder
+from triage.encoders.onnx import OnnxEncoder
+from triage.pictures import read_picture
+from triage.probes.previews import PreviewsProbe
+from triage.rescreening import rescreen
+from triage.sample import Concept, Policy, Preview, Rule, Sample
+from triage.tasks import previews
+
+ARCHITECTURE = "ViT-B-32"
+BATCH = 8
+PER_VERSION = 8  # previews; a batch of the encoder
+
+
+class Command(BaseCommand):
+    """``manage.py bench triage``."""
+
+    help = (
+        "Measure triage on this machine: encoders side by side, from stored files to committed "
+        "findings, memory over thousands of pictures, and scoring again after a change of policy. "
+        "Ratios come from one run in which the rivals take turns, so they hold on a busy machine "
+        "too. Uses a database and files of its own. Needs the torch extra. With a GPU it adds a "
+        "table in bf16. docs/benchmarks.md holds what was measured."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare what to measure and how long."""
+        parser.add_argument("what", choices=["triage"])
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+        parser.add_argument("--rounds", type=int, default=8, help="turns of each rival (8)")
+        parser.add_argument("--pictures", type=int, default=5000, help="for memory (5000)")
+        parser.add_argument("--embeddings", type=int, default=100_000, help="to score (100000)")
+        parser.add_argument("--workers", type=int, default=2, help="threads of the worker (2)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Measure and report."""
+        try:
+            from triage.encoders import speed
+            from triage.encoders.export import export
+            from triage.encoders.open_clip import load_model
+        except ImportError as error:
+            raise CommandError(f"This needs the extra “torch” ({error}).") from error
+        speed.use_threads(os.cpu_count() or 1)
+        kept = settings.DATA_DIR / "bench"
+        checkpoint = speed.random_checkpoint(ARCHITECTURE, kept)
+        for name, int8 in (("fp32", False), ("int8", True)):
+            if not (kept / name / "config.json").exists():
+                self.stderr.write(f"Exporting {ARCHITECTURE} as {name}, once ...")
+                export(load_model(ARCHITECTURE, str(checkpoint)), kept / name, int8=int8)
+        found: dict[str, Any] = {
+            "machine": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "load_average": os.getloadavg()[0],
+            "architecture": ARCHITECTURE,
+        }
+        loop = speed.plain_loop(ARCHITECTURE, checkpoint)
+        found |= _side_by_side(loop, kept, options["rounds"])
+        del loop
+        gc.collect()
+        found |= _end_to_end(f"onnx:{kept / 'fp32'}", options["rounds"], options["workers"])
+        found |= _rescreening(options["embeddings"])
+        found |= _memory(options["pictures"])
+        found["gpu"] = speed.gpu_name()
+        if found["gpu"]:
+            found["gpu_table"] = speed.gpu_rows(kept, [_jpeg(number) for number in range(64)])
+        if options["json"]:
+            self.stdout.write(json.dumps(found))
+            return
+        for name, value in found.items():
+            self.stdout.write(f"{name:24} {value}")
+
+
+def _jpeg(number: int, side: int = 1024) -> bytes:
+    """Return a picture as a JPEG of the size that image models make: soft shapes and grain."""
+    random = np.random.default_rng(number)
+    coarse = random.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    soft = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+    grain = random.normal(0, 6, (side, side, 1))
+    pixels = (np.asarray(soft) + grain).clip(0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _side_by_side(
+    loop: Callable[[Sequence[Image.Image]], Array], folder: Path, rounds: int
+) -> dict[str, float]:
+    """Return how quick each rival is with the same decoded pictures, taking turns."""
+    images = [Image.open(io.BytesIO(_jpeg(n, 512))).convert("RGB") for n in range(BATCH)]
+    rivals: dict[str, Callable[[Sequence[Image.Image]], Array]] = {
+        "loop": loop,
+        "onnx": OnnxEncoder.load(folder / "fp32").embed_images,
+        "int8": OnnxEncoder.load(folder / "int8").embed_images,
+    }
+    taken: dict[str, list[float]] = {name: [] for name in rivals}
+    for embed in rivals.values():
+        embed(images)
+    for _ in tqdm(range(rounds), desc="encoders side by side", unit=" turns"):
+        for name, embed in rivals.items():
+            taken[name].append(_seconds(lambda embed=embed: embed(images)))  # type: ignore[misc]
+    ratios = {
+        f"{name}_vs_loop": statistics.median(
+            plain / own for plain, own in zip(taken["loop"], taken[name], strict=True)
+        )
+        for name in ("onnx", "int8")
+    }
+    speeds = {
+        f"{name}_per_second": BATCH / statistics.median(times) for name, times in taken.items()
+    }
+    return ratios | speeds
+
+
+@contextmanager
+def _house_of_its_own() -> Iterator[None]:
+    """Give the measurement a database, files and a broker that nobody else sees."""
+    before = str(connection.settings_dict["NAME"])
+    with TemporaryDirectory(prefix="weighhouse-bench-") as folder:
+        current_app.conf.broker_url = "memory://"
+        connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+        try:
+            with override_settings(MEDIA_ROOT=folder):
+                yield
+        finally:
+            connections.close_all()
+            connection.creation.destroy_test_db(before, verbosity=0)
+
+
+def _end_to_end(encoder: str, rounds: int, workers: int) -> dict[str, float]:
+    """Return the speed from stored files to committed findings, beside the encoder's own."""
+    files = [_jpeg(number) for number in range(PER_VERSION)]
+    alone = encoders.load(encoder)
+    whole: list[float] = []
+    own: list[float] = []
+    with _house_of_its_own(), override_settings(ENCODER=encoder):
+        tasks._probes.cache_clear()
+        jobs = _submitted(files, rounds * workers + 1)
+        stored = [
+            Path(preview.path)
+            for preview in tasks.sample_from(tasks.triage_sample(job_id=jobs[0])).previews
+        ]
+        images = [read_picture(path) for path in stored]
+        _weigh(jobs[:1], 1)  # embeds the prompts, once for a policy
+        for turn in tqdm(range(rounds), desc="end to end", unit=" turns"):
+            mine = jobs[1 + turn * workers : 1 + (turn + 1) * workers]
+            whole.append(_seconds(lambda mine=mine: _weigh(mine, workers)))  # type: ignore[misc]
+            own.append(_seconds(lambda: [alone.embed_images(images) for _ in range(workers)]))
+        committed = Finding.objects.filter(probe="previews", outcome="scored").count()
+        if not committed:
+            raise CommandError("The previews were not scored, so nothing was measured.")
+    pictures = workers * PER_VERSION
+    return {
+        "end_to_end_ratio": statistics.median(
+            embedding / all_of_it for embedding, all_of_it in zip(own, whole, strict=True)
+        ),
+        "end_to_end_per_second": pictures / statistics.median(whole),
+        "encoder_per_second": pictures / statistics.median(own),
+    }
+
+
+def _submitted(files: Sequence[bytes], count: int) -> list[int]:
+    """Upload versions with these previews and return the jobs that look at them."""
+    policy_import(content=policy_read(POLICY_DIR / "demo.yaml"), activate=True, actor=None)
+    creator = Account.objects.create(username="bench")
+    jobs = []
+    for number in range(count):
+        version: ModelVersion = model_create(title=f"Bench {number}", actor=creator)
+        upload = UPLOADS[0]
+        version_add_file(
+            version=version, upload=SimpleUploadedFile(*weights_of(upload)), actor=creator
+        )
+        for place, content in enumerate(files):
+            picture = SimpleUploadedFile(f"{place}.jpg", content)
+            version_add_preview(version=version, upload=picture, actor=creator)
+        submitted = version_submit(version=version, actor=creator)
+        jobs.append(submitted.jobs.get(stage="previews").pk)
+    return jobs
+
+
+def _weigh(jobs: Sequence[int], workers: int) -> None:
+    def one(job: int) -> None:
+        try:
+            previews(job)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(one, jobs))
+
+
+class _Directions(Encoder):
+    """Gives each text a direction of its own, in place of an encoder."""
+
+    name, revision, dim, logit_scale, demo = "directions", "1", 512, 100.0, False
+
+    def embed_texts(self, texts: Sequence[str]) -> Array:
+        return _unit_rows(len(texts), 1)
+
+    def embed_images(self, images: Sequence[Image.Image]) -> Array:
+        return _unit_rows(len(images), 2)
+
+
+def _unit_rows(count: int, seed: int) -> Array:
+    rows = np.random.default_rng(seed).normal(size=(count, 512)).astype(np.float32)
+    unit: Array = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
+
+
+def _rescreening(count: int) -> dict[str, float]:
+    """Return the seconds to score remembered embeddings against 300 prompts in 25 concepts."""
+    rules = tuple(
+        Rule(
+            f"rule-{number}", "Bench", 0.5, 0.9, ("previews",),
+            (
+                Concept(
+                    f"concept-{number}",
+                    tuple(f"prohibited {number} {place}" for place in range(8)),
+                    tuple(f"contrast {number} {place}" for place in range(4)),
+                ),
+            ),
+        )
+        for number in range(25)
+    )  # fmt: skip
+    images = _unit_rows(count, 3)
+    policy = Policy("bench", 1, rules)
+    return {
+        "rescreen_seconds": _seconds(lambda: rescreen(policy, _Directions(), images)),
+        "rescreen_embeddings": count,
+    }
+
+
+def _memory(count: int) -> dict[str, float]:
+    """Return by what share memory grows from the first tenth of the pictures to the last."""
+    policy = policy_read(POLICY_DIR / "demo.yaml")
+    rules = (
+        Rule("shapes", policy.name, 0.5, 0.9, ("previews",),
+             (Concept("star", ("a red star",), ("a blue circle",)),)),
+    )  # fmt: skip
+    probe = PreviewsProbe(lambda: encoders.load("demo"))
+    process = psutil.Process()
+    with TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number}.jpg" for number in range(40)]
+        for number, path in enumerate(paths):
+            path.write_bytes(_jpeg(number, 256 + 16 * number))
+        sample = Sample(
+            key="bench",
+            policy=Policy("bench", 1, rules),
+            previews=tuple(Preview(path.stem, path.name, path, "") for path in paths),
+        )
+        turns, start = max(count // len(paths), 10), 0
+        for turn in tqdm(range(turns), desc="memory", unit=" versions"):
+            list(probe.examine(sample))
+            if turn + 1 == turns // 10:
+                start = process.memory_info().rss
+    end = process.memory_info().rss
+    return {
+        "rss_growth": end / start - 1,
+        "rss_megabytes": end / 1e6,
+        "rss_pictures": turns * len(paths),
+    }
