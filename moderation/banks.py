@@ -17,6 +17,7 @@ from moderation.errors import Invalid
 from moderation.models import Account, Bank, BankEntry, Decision
 from moderation.states import Action
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
 # The names that exchanges of hashes use for the column or the key.
 _COLUMNS = ("value", "signal", "indicator", "hash", "sha256", "pdq", "pdq_hash")
@@ -126,6 +127,10 @@ def bank_add_decided(*, name: str, decision: Decision, actor: Account) -> BankTa
     """
     if decision.action != Action.REMOVE:
         raise Invalid("Only what a person has removed goes into a bank.")
+    if not _NAME.fullmatch(name):
+        raise Invalid(
+            "A bank's name has small letters, digits and hyphens, at most 60.", field="name"
+        )
     bank, _ = Bank.objects.get_or_create(name=name, defaults={"rule": decision.clauses[0]["slug"]})
     entries = []
     for file in decision.version.files.select_related("sketch"):

@@ -11,7 +11,13 @@ from django.http import Http404
 from django.utils import timezone
 from django.utils.text import get_text_list
 
-from moderation.authz import Hidden, conflict_of_interest, require_own, require_sight
+from moderation.authz import (
+    Hidden,
+    conflict_of_interest,
+    require_moderator,
+    require_own,
+    require_sight,
+)
 from moderation.errors import NotAllowed
 from moderation.models import (
     Account,
@@ -501,6 +507,24 @@ class Seen:
     preview: PreviewImage
     finding: Finding | None
     was_looked_at: bool
+
+
+def removal_for(account: Account, code: str) -> Decision:
+    """Return a removal for a moderator. Raises NotAllowed or Http404 otherwise."""
+    require_moderator(account)
+    removal = (
+        Decision.objects.filter(code=code, action=Action.REMOVE)
+        .select_related("case", "version")
+        .first()
+    )
+    if removal is None:
+        raise Http404
+    return removal
+
+
+def resembles_another(version: ModelVersion) -> bool:
+    """Return whether the weights resemble another creator's published model."""
+    return version.findings.filter(code="lineage.copy").exclude(concern=Concern.NONE).exists()
 
 
 @dataclass(frozen=True)

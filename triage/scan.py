@@ -4,6 +4,7 @@ Runs every probe that needs nothing but the file and the policy. Lineage and ban
 house has seen before, and are left out.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Literal
 from moderation.findings import concern_of
 from moderation.states import Concern
 from triage import pipeline
-from triage.containers.digests import digests
 from triage.containers.sniff import sniff
 from triage.sample import Finding, Policy, Preview, Probe, Sample, Stage, WeightFile
 from triage.tasks import finding_in
@@ -61,9 +61,10 @@ def scan(
     path: Path, *, policy: Policy, previews: Sequence[Path], among: Sequence[Probe]
 ) -> Scanned:
     """Weigh one file and the previews that belong to it. Raises OSError if it cannot be read."""
-    sha256, _ = digests(path)
     with path.open("rb") as file:
         form = sniff(file).value
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     sample = Sample(
         key=path.name,
         policy=policy,

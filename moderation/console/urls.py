@@ -8,6 +8,7 @@ app_name = "console"
 urlpatterns = [
     path("", views.queue, name="queue"),
     path("next/", views.claim_next, name="next"),
+    path("decisions/<str:code>/bank/", views.bank, name="bank"),
     path("cases/<str:code>/", views.case, name="case"),
     path("cases/<str:code>/claim/", views.claim, name="claim"),
     path("cases/<str:code>/renew/", views.renew, name="renew"),

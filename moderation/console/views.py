@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from moderation import selectors
 from moderation.appeals import appeal_answer
+from moderation.banks import bank_add_decided
 from moderation.decisions import decision_make
 from moderation.errors import Conflict, Invalid, Refusal
 from moderation.models import Account, Case
@@ -153,6 +154,18 @@ def answer(request: HttpRequest, code: str) -> HttpResponse:
         return _show(request, found, refusal)
     messages.success(request, "Answered. Everybody concerned has been told.")
     return redirect("console:queue")
+
+
+@login_required
+@require_POST
+def bank(request: HttpRequest, code: str) -> HttpResponse:
+    """Add what a decision removed to a bank, so that it is known when it comes back."""
+    decision = selectors.removal_for(_account(request), code)
+    tally = bank_add_decided(
+        name=request.POST.get("name", ""), decision=decision, actor=_account(request)
+    )
+    messages.success(request, f"{tally.added} hashes added, {tally.present} were there already.")
+    return redirect("console:case", code=decision.case.code)
 
 
 def _choice(kind: type[Choice], value: str, field: str) -> Choice:

@@ -83,6 +83,7 @@ def _show(
     else:
         template = "creator/version.html"
         context["place"] = selectors.place_in_queue(found)
+        context["resembles"] = selectors.resembles_another(found)
         context["decisions"] = found.decisions.order_by("-decided_at")
     if request.htmx and refusal is None:  # type: ignore[attr-defined]
         template = "creator/_state.html"
