@@ -1,10 +1,11 @@
 # Two commands: `make run` starts everything, `make test` runs every test.
 PYTHON ?= python3
 VENV := .venv
+SECONDS ?= 60
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: run test lint help clean
+.PHONY: run test lint fuzz help clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -24,6 +25,13 @@ lint: $(VENV)/.test ## formatting, types, imports, templates, migrations
 	$(BIN)/djhtml --tabwidth 2 --check templates
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
+fuzz: $(VENV)/.test ## fuzz the readers of strangers' files, SECONDS each (needs the fuzz extra)
+	@for reader in safetensors pickle zip; do \
+		echo "Fuzzing the $$reader reader for $(SECONDS) s ..."; \
+		$(BIN)/python tests/fuzz/fuzz_$$reader.py -max_total_time=$(SECONDS) -max_len=4096 \
+			-timeout=10 -rss_limit_mb=2048 -verbosity=0 || exit 1; \
+	done
+
 clean: ## remove what was installed and every bit of data
 	rm -rf $(VENV) var
 
@@ -39,7 +47,7 @@ $(VENV)/.run: $(VENV)/.made pyproject.toml constraints.txt
 
 # On a laptop the tests that need torch or a browser skip and say so; CI must run them all.
 ifeq ($(CI),true)
-EXTRAS := dev,postgres,torch
+EXTRAS := dev,postgres,torch,fuzz
 else
 EXTRAS := dev,postgres
 endif
