@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from open_clip.pretrained import _get_safe_alternatives
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from PIL import Image
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
 from triage.encoders.base import Array, EncoderError
@@ -34,6 +35,7 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 _UNUSABLE = (
     RuntimeError,
     UnpicklingError,
+    SafetensorError,
     OSError,
     EOFError,
     ValueError,
@@ -187,7 +189,7 @@ def load_model(architecture: str, pretrained: str) -> OpenClipModel:
             load_weights=False,
             pretrained_text=False,
             # The activation belongs to the weights: OpenAI's need another one than most.
-            quick_gelu=tagged["quick_gelu"] if tagged else settings.get("quick_gelu", False),
+            quick_gelu=(tagged or settings).get("quick_gelu", False),
         )
         open_clip.load_checkpoint(model, str(path), strict=True, weights_only=True)
     except _UNUSABLE as error:
