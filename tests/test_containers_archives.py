@@ -4,6 +4,7 @@ import io
 import pickle
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -107,6 +108,41 @@ def test_numpys_archive_of_objects_is_read_as_the_pickle_it_is(tmp_path: Path) -
     with path.open("rb") as file:
         found = {problem.code for problem in read_archive(file).problems}
     assert "npy.objects" in found
+
+
+def test_an_archive_beyond_four_gigabytes_is_read_as_torch_writes_it(tmp_path: Path) -> None:
+    """Entries that are large or lie far back have 64-bit fields; the file itself is a hole."""
+    huge = 2**32 + 10
+    path = tmp_path / "file"
+    directory = b""
+    with path.open("wb") as file:
+        for name, data, size in (
+            (b"archive/data.pkl", BENIGN, len(BENIGN)),
+            (b"archive/data/0", b"", huge),
+            (b"archive/version", b"3\n", 2),
+        ):
+            begin, crc = file.tell(), zlib.crc32(data)
+            far = b"".join(struct.pack("<Q", value) for value in (size, size, begin) if value >> 32)
+            extra = struct.pack("<HH", 1, len(far)) + far if far else b""
+            sizes = (min(size, 2**32 - 1),) * 2
+            file.write(struct.pack("<4s5H3L2H", LOCAL, 0, 0x808, 0, 0, 0, 0, 0, 0, len(name), 8))
+            file.write(name + b"FB\x04\x00ZZZZ" + data)
+            file.seek(size - len(data), 1)
+            file.write(struct.pack("<4sL2Q" if far else "<4s3L", b"PK\x07\x08", crc, size, size))
+            directory += struct.pack(
+                "<4s6H3L5H2L", CENTRAL, 0, 0, 0x808, 0, 0, 0, crc, *sizes, len(name), len(extra), 0,
+                0, 0, 0, min(begin, 2**32 - 1),
+            ) + name + extra  # fmt: skip
+        begin, length = file.tell(), len(directory)
+        end64 = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 3, 3, length, begin)
+        locator = struct.pack("<4sLQL", b"PK\6\7", 0, begin + length, 1)
+        end = struct.pack("<4s4H2LH", END, 0, 0, 3, 3, length, 2**32 - 1, 0)
+        file.write(directory + end64 + locator + end)
+    with zipfile.ZipFile(path) as archive:
+        assert [entry.file_size for entry in archive.infolist()] == [4, huge, 2]
+    with path.open("rb") as file:
+        report = read_archive(file)
+    assert (report.entries, list(report.problems)) == (3, [])
 
 
 # --- Code -----------------------------------------------------------------------------------

@@ -145,6 +145,8 @@ def test_a_numpy_dtype_whose_state_smuggles_objects_in_is_not_vouched_for() -> N
     assert codes(clean) == set()
     flags = clean.rindex(b"K\x00t")
     assert "pickle.strange_state" in codes(clean[:flags] + b"K\x3ft" + clean[flags + 3 :])
+    fields = clean.rindex(b"NNN")
+    assert "pickle.strange_state" in codes(clean[:fields] + b")N}" + clean[fields + 3 :])
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "old layout"])

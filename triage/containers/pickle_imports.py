@@ -116,7 +116,7 @@ _HARMFUL_MODULES = _words(
     # finds or loads other code
     " sys importlib _frozen_importlib _frozen_importlib_external imp _imp zipimport pkgutil"
     " modulefinder site sitecustomize ctypes _ctypes cffi marshal pickle _pickle cPickle"
-    " pickletools dill cloudpickle joblib shelve jsonpickle pandas.io"
+    " pickletools dill cloudpickle shelve jsonpickle pandas.io"
     # turns one harmless function into another
     " operator _operator functools _functools inspect gc"
     # reads, writes, deletes, talks
@@ -144,6 +144,8 @@ _HARMFUL_NAMES = frozenset(
         ("types", "FunctionType"),
         ("types", "MethodType"),
         ("codecs", "open"),
+        ("joblib", "load"),
+        ("joblib.numpy_pickle", "load"),
         ("numpy", "load"),
         ("numpy", "save"),
         ("numpy", "fromfile"),
