@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triage.learning.audit import is_audited, miss_rate_estimate
@@ -30,6 +30,7 @@ def test_without_enough_positives_the_default_is_kept_and_the_sentence_says_so()
     assert "12" in threshold.sentence
 
 
+@settings(deadline=None)
 @given(scores=scores, alpha=alphas)
 def test_the_threshold_is_the_highest_that_keeps_the_corrected_risk_within_alpha(
     scores: list[float], alpha: float
@@ -50,6 +51,7 @@ def test_the_threshold_is_the_highest_that_keeps_the_corrected_risk_within_alpha
         assert corrected(min(higher)) > alpha - 1e-6
 
 
+@settings(deadline=None)
 @given(scores=scores, alpha=alphas, seed=st.integers(0, 100))
 def test_the_order_of_the_positives_does_not_matter(
     scores: list[float], alpha: float, seed: int
@@ -60,6 +62,7 @@ def test_the_order_of_the_positives_does_not_matter(
     )
 
 
+@settings(deadline=None)
 @given(scores=scores, low=alphas, high=alphas)
 def test_whoever_allows_more_misses_never_reviews_more(
     scores: list[float], low: float, high: float
@@ -137,6 +140,7 @@ def test_before_anything_was_audited_or_found_there_is_no_estimate() -> None:
         assert "no estimate" in estimate.sentence
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_the_interval_holds_the_estimate_and_lies_within_0_and_1(data: st.DataObject) -> None:
     passed = data.draw(st.integers(0, 100_000))
