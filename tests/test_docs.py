@@ -1,4 +1,4 @@
-"""Documentation that cannot rot: every setting, command and probe is described, every link leads."""
+"""Documentation that cannot rot: settings, commands and probes are described, links lead on."""
 
 import re
 from pathlib import Path

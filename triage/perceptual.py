@@ -74,7 +74,10 @@ def distance(a: Hash, b: Hash) -> int:
 
 
 def pack(hashes: Sequence[Hash]) -> NDArray[np.uint64]:
-    """Lay N hashes out for ``distances``, shape ``(N, 4)``. Raises ``ValueError`` for a bad length."""
+    """Lay N hashes out for ``distances``, shape ``(N, 4)``.
+
+    Raises ``ValueError`` for a bad length.
+    """
     for value in hashes:
         if len(value) != _HASH_BYTES:
             raise ValueError(f"A PDQ hash has {_HASH_BYTES} bytes, not {len(value)}.")

@@ -69,7 +69,8 @@ class OpenClipEncoder:
     def __init__(self, source: OpenClipModel, *, device: str, compiled: bool = False) -> None:
         on_gpu = torch.device(device).type == "cuda"
         layout = torch.channels_last if on_gpu else torch.contiguous_format
-        model: Any = source.model.to(device=device, memory_format=layout).eval()
+        model: Any = source.model
+        model = model.to(device=device, memory_format=layout).eval()
         self.name = f"{source.architecture} {Path(source.pretrained).name}"
         self.dim = source.dim
         self.logit_scale = source.logit_scale

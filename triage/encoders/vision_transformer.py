@@ -44,7 +44,7 @@ class PatchedVision(nn.Module):
             tokens = block(tokens)
         embeddings = self._pooled(last, tokens) @ self.visual.proj
         patches = self._values(last, tokens[:, 1:])
-        grid = patches.unflatten(1, (self.rows, self.columns))
+        grid = patches.unflatten(1, (self.rows, self.columns))  # type: ignore[no-untyped-call]
         return normalize(embeddings, dim=-1), normalize(grid, dim=-1)
 
     def _pooled(self, block: Any, tokens: torch.Tensor) -> torch.Tensor:

@@ -29,6 +29,7 @@ from tqdm import tqdm
 from moderation.intake import model_create, version_add_file, version_add_preview, version_submit
 from moderation.models import Account, Finding, ModelVersion
 from moderation.policy import POLICY_DIR, policy_import, policy_read
+from moderation.selectors import triage_sample
 from triage import encoders, tasks
 from triage.demo_uploads import UPLOADS, weights_of
 from triage.encoders.base import Array, Encoder
@@ -153,7 +154,7 @@ def _house_of_its_own() -> Iterator[None]:
     """Give the measurement a database, files and a broker that nobody else sees."""
     before = str(connection.settings_dict["NAME"])
     with TemporaryDirectory(prefix="weighhouse-bench-") as folder:
-        current_app.conf.broker_url = "memory://"
+        current_app.conf.update(broker_url="memory://")
         connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
         try:
             with override_settings(MEDIA_ROOT=folder):
@@ -174,7 +175,7 @@ def _end_to_end(encoder: str, rounds: int, workers: int) -> dict[str, float]:
         jobs = _submitted(files, rounds * workers + 1)
         stored = [
             Path(preview.path)
-            for preview in tasks.sample_from(tasks.triage_sample(job_id=jobs[0])).previews
+            for preview in tasks.sample_from(triage_sample(job_id=jobs[0])).previews
         ]
         images = [read_picture(path) for path in stored]
         _weigh(jobs[:1], 1)  # embeds the prompts, once for a policy
