@@ -11,6 +11,7 @@ from triage.probes.claims import ClaimsProbe
 from triage.probes.container import ContainerProbe
 from triage.probes.lineage import LineageProbe
 from triage.probes.previews import PreviewsProbe
+from triage.probes.text_space import TextSpaceProbe
 from triage.sample import Finding, Outcome, Probe, Sample, Stage, Subject
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def probes_of_files(*, encoder: str) -> tuple[Probe, ...]:
     return (
         ContainerProbe(),
         ClaimsProbe(),
+        TextSpaceProbe(lambda: encoders.text_tower(encoder)),
         PreviewsProbe(lambda: encoders.load(encoder)),
     )
 

@@ -2,12 +2,17 @@
 
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from triage.encoders.base import Encoder, EncoderError
+
+if TYPE_CHECKING:
+    from triage.encoders.text_tower import TextTower
 
 DEMO_FOLDER = Path(__file__).parents[1] / "demo_encoder" / "model"
 
 _loaded: dict[str, Encoder] = {}
+_towers: "dict[str, TextTower]" = {}
 _lock = Lock()
 
 
@@ -23,6 +28,25 @@ def load(spec: str) -> Encoder:
         if spec not in _loaded:
             _loaded[spec] = _load(spec)
         return _loaded[spec]
+
+
+def text_tower(spec: str) -> "TextTower | None":
+    """Return the text side of the encoder that a setting names, where torch serves it.
+
+    None for encoder folders: their text side takes words only, no vectors and no layers. Raises
+    ``EncoderError`` as ``load`` does.
+    """
+    kind, _, rest = spec.partition(":")
+    architecture, _, pretrained = rest.partition(":")
+    if kind != "open_clip" or not pretrained:
+        return None
+    load(spec)  # says what is missing, in a sentence
+    from triage.encoders.text_tower import OpenClipTextTower
+
+    with _lock:
+        if spec not in _towers:
+            _towers[spec] = OpenClipTextTower.load(architecture, pretrained)
+        return _towers[spec]
 
 
 def _load(spec: str) -> Encoder:
