@@ -10,11 +10,11 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from moderation.errors import Refusal
-from moderation.policy import POLICY_DIR, PolicyFile, policy_read
+from moderation.policy import POLICY_DIR
 from triage import encoders
 from triage.encoders.base import Encoder, EncoderError
 from triage.evaluation import Evaluation, EvaluationError, evaluate, read_collection, table
-from triage.sample import Concept, Policy, Rule
+from triage.policy_files import read_policy
 from triage.scoring import ScoringError
 
 
@@ -47,7 +47,7 @@ class Command(BaseCommand):
             if options["experiment"]:
                 self._experiment(encoder, as_json=options["json"])
                 return
-            policy = policy_from(policy_read(options["policy"] or POLICY_DIR / "demo.yaml"))
+            policy = read_policy(options["policy"] or POLICY_DIR / "demo.yaml")
             collection = read_collection(options["data"], policy)
             pictures = len({item.path for item in collection.items})
             with tqdm(total=pictures, desc="Evaluating", unit=" pictures") as progress:
@@ -107,28 +107,3 @@ class Command(BaseCommand):
                 f"{sum(missed) / len(missed):.2%} on average over {len(missed)} draws, "
                 f"{max(missed):.2%} in the worst."
             )
-
-
-def policy_from(content: PolicyFile) -> Policy:
-    """Return the part of a policy file that pictures are scored by."""
-    return Policy(
-        name=content.name,
-        version=content.version,
-        rules=tuple(
-            Rule(
-                slug=rule.slug,
-                title=rule.title,
-                review=rule.review,
-                hold=rule.hold,
-                signals=tuple(rule.signals),
-                concepts=tuple(
-                    Concept(one.slug, tuple(one.prohibited), tuple(one.contrast))
-                    for one in rule.concepts
-                ),
-                combine=rule.combine,
-            )
-            for rule in content.rules
-        ),
-        neutral=tuple(content.neutral),
-        templates=tuple(content.templates),
-    )
