@@ -28,7 +28,7 @@ PERSON_CLASSES = (
 # "a photo of NAME, a famous American actress": the class follows within a few words.
 CLASS_DISTANCE = 5
 
-# A name of several words is also found written as one ("emmawatson"), but not where the result
+# A name of several words is also found written as one ("annasample"), but not where the result
 # is so short that it could be a word.
 MIN_JOINED_NAME = 8
 

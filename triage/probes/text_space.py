@@ -116,7 +116,8 @@ class TextSpaceProbe:
         made_by = {"encoder": f"{tower.name} {tower.revision}"}
         for slug, of_rule in readings.items():
             rule = rules[slug]
-            strongest = max(of_rule, key=lambda reading: reading.z)
+            by_strength = sorted(of_rule, key=lambda reading: reading.z, reverse=True)
+            strongest = by_strength[0]
             yield Finding(
                 self.name,
                 subject,
@@ -132,7 +133,7 @@ class TextSpaceProbe:
                     "notes": fit.notes,
                     "words": words,
                     "text_encoder_layers": len(parts.layers),
-                    "readings": [_plain(reading) for reading in of_rule],
+                    "readings": [_plain(reading) for reading in by_strength],
                 },
                 versions={"probe": self.version, **made_by},
             )
