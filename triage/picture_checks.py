@@ -33,7 +33,6 @@ def copy_pixels(source: str, target: str, max_side: int) -> dict[str, object]:
         return {"code": error.code, "sentence": str(error)}
     copy = picture.image
     copy.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    # Position, camera and colour profile travel in ``info``; a new picture has none.
-    bare = Image.frombytes("RGB", copy.size, copy.tobytes())
-    bare.save(target, "WEBP", quality=_QUALITY)
-    return {"format": "webp", "width": bare.width, "height": bare.height}
+    # Pillow writes only the metadata that it is given, and it is given none.
+    copy.save(target, "WEBP", quality=_QUALITY)
+    return {"format": "webp", "width": copy.width, "height": copy.height}
