@@ -6,7 +6,7 @@ Needs ``pip install atheris``; every option is libFuzzer's.
 import sys
 from pathlib import Path
 
-import atheris  # type: ignore[import-untyped]
+import atheris
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
