@@ -14,7 +14,9 @@ def account_sign_up(*, username: str, email: str, password: str) -> Account:
 
     Raises Invalid for a weak password or a bad name, Conflict if name or address are taken.
     """
-    account = Account(username=username.strip(), email=email.strip().lower())
+    # As the log-in form does it: a name typed as a ligature, or in full width, is the plain one.
+    name = Account.normalize_username(username.strip())
+    account = Account(username=name, email=email.strip().lower())
     try:
         validate_password(password, account)
     except ValidationError as error:

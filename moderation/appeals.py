@@ -1,13 +1,16 @@
 """Appeals: a creator asks, and a person who took no part in the decision answers.
 
-Writes ``Appeal``; a won appeal restores the visibility stored in the decision.
+Writes ``Appeal``; a won appeal restores the visibility stored in the decision, and takes what
+the decision put into a bank out of it again.
 """
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from moderation.audit import event_record
 from moderation.authz import Hidden, require_other_than_decider
+from moderation.banks import bank_withdraw
 from moderation.cases import case_transition
 from moderation.errors import Conflict, Invalid, NotAllowed, TooLate
 from moderation.models import Account, Appeal, Case, Decision, ModelVersion
@@ -15,6 +18,8 @@ from moderation.models.decisions import APPEAL_LENGTH
 from moderation.notices import notice_issue
 from moderation.states import (
     APPEALABLE_BY_CREATOR,
+    REACHABLE,
+    RESTRICTIONS,
     AppealState,
     CaseState,
     Visibility,
@@ -49,9 +54,9 @@ def appeal_file(*, decision: Decision, text: str, actor: Account) -> Appeal:
             "settlement body or to a court.",
             code="appeal_too_late",
         )
-    if Decision.objects.filter(
-        version=decision.version, decided_at__gt=decision.decided_at
-    ).exists():
+    # An approval in between changes nothing, so it takes nobody's appeal away.
+    newer = _standing(decision.version).filter(decided_at__gt=decision.decided_at)
+    if newer.exists():
         raise Conflict(
             "A newer decision has replaced this one; appeal that one.", code="superseded"
         )
@@ -87,8 +92,9 @@ def appeal_file(*, decision: Decision, text: str, actor: Account) -> Appeal:
 def appeal_answer(*, appeal: Appeal, outcome: AppealState, answer: str, actor: Account) -> Appeal:
     """Uphold or overturn a decision, with reasons in own words.
 
-    Overturning restores the visibility the version had before; a version that had been waiting
-    in quarantine is published, since a person has now cleared it. Raises NotAllowed for whoever
+    Overturning restores the visibility the version had before, unless another restriction stands;
+    a version that had been waiting in quarantine is published, since a person has now cleared
+    it. Raises NotAllowed for whoever
     took part in the decision, Conflict if the appeal is not in this moderator's hands.
     """
     answer = answer.strip()
@@ -114,7 +120,11 @@ def appeal_answer(*, appeal: Appeal, outcome: AppealState, answer: str, actor: A
 
 def _answer(appeal: Appeal, outcome: AppealState, answer: str, actor: Account) -> None:
     with transaction.atomic():
-        case = Case.objects.select_for_update(of=("self",)).get(pk=appeal.case_id)
+        # The version before the case, as everywhere: two orders would be a deadlock.
+        version = ModelVersion.objects.select_for_update(no_key=True).get(
+            pk=appeal.decision.version_id
+        )
+        case = Case.objects.select_for_update(of=("self",), no_key=True).get(pk=appeal.case_id)
         require_other_than_decider(actor, case)
         if case.state != CaseState.HEARING or case.claimed_by_id != actor.pk:
             raise Conflict("Claim the appeal first, then answer it.", code="not_claimed")
@@ -138,7 +148,7 @@ def _answer(appeal: Appeal, outcome: AppealState, answer: str, actor: Account) -
             data={"appeal": appeal.code, "decision": appeal.decision.code},
         )
         if outcome == AppealState.OVERTURNED:
-            _restore(appeal, actor)
+            _restore(appeal, version, actor)
         notice_issue(
             kind=f"appeal_{outcome}",
             version=case.version,
@@ -148,14 +158,36 @@ def _answer(appeal: Appeal, outcome: AppealState, answer: str, actor: Account) -
         )
 
 
-def _restore(appeal: Appeal, actor: Account) -> None:
-    version = ModelVersion.objects.select_for_update().get(pk=appeal.decision.version_id)
+def _standing(version: ModelVersion) -> QuerySet[Decision]:
+    """Return the restrictions of a version that no appeal has overturned."""
+    return Decision.objects.filter(version=version, action__in=RESTRICTIONS).exclude(
+        appeal__state=AppealState.OVERTURNED
+    )
+
+
+def _restored(appeal: Appeal) -> Visibility:
+    """Return where a version belongs once this decision no longer counts.
+
+    A later restriction stands on reasons of its own and goes on; an earlier one that was itself
+    overturned does not come back.
+    """
+    last = _standing(appeal.decision.version).order_by("-decided_at", "-pk").first()
+    if last is not None:
+        return Visibility(last.new_visibility)
+    before = Visibility(appeal.decision.previous_visibility)
+    overturned = Appeal.objects.filter(
+        decision__version=appeal.decision.version, state=AppealState.OVERTURNED
+    ).exclude(pk=appeal.pk)
+    if before == Visibility.QUARANTINED or overturned.exists():
+        return Visibility.PUBLISHED
+    return before
+
+
+def _restore(appeal: Appeal, version: ModelVersion, actor: Account) -> None:
     before = Visibility(version.visibility)
-    restored = Visibility(appeal.decision.previous_visibility)
-    if restored == Visibility.QUARANTINED:
-        restored = Visibility.PUBLISHED
+    restored = _restored(appeal)
     version.visibility = restored
-    if restored == Visibility.PUBLISHED and version.published_at is None:
+    if restored in REACHABLE and version.published_at is None:
         version.published_at = timezone.now()
     version.save(update_fields=["visibility", "published_at"])
     event_record(
@@ -165,6 +197,7 @@ def _restore(appeal: Appeal, actor: Account) -> None:
         case=appeal.case,
         data={"from": before, "to": restored},
     )
+    bank_withdraw(decision=appeal.decision, actor=actor)
     for report in appeal.case.reports.select_related("reporter"):
         # Who was told that action was taken is told that it was taken back.
         notice_issue(

@@ -6,7 +6,7 @@ is no business of the person asking.
 
 from moderation.errors import NotAllowed, Refusal
 from moderation.models import Account, Case, Decision, ModelVersion, Report, UploadedModel
-from moderation.states import REACHABLE
+from moderation.states import REACHABLE, Visibility
 
 
 class Hidden(Refusal):
@@ -41,7 +41,7 @@ def require_sight(account: Account | None, version: ModelVersion) -> None:
         return
     if account is not None and account.pk == version.uploaded_model.creator_id:
         return
-    if account is not None and account.is_team:
+    if account is not None and account.is_team and version.visibility != Visibility.DRAFT:
         return
     raise Hidden
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from django.db import transaction
 
 from moderation.audit import event_record
-from moderation.errors import Invalid
-from moderation.models import Account, Bank, BankEntry, Decision
-from moderation.states import Action
+from moderation.errors import Conflict, Invalid
+from moderation.models import Account, Appeal, Bank, BankEntry, Decision
+from moderation.states import Action, AppealState
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
@@ -123,15 +123,28 @@ def bank_import(
 def bank_add_decided(*, name: str, decision: Decision, actor: Account) -> BankTally:
     """Add the files of a removed version to a bank, on the word of the person who adds them.
 
-    Raises Invalid unless the decision removed the version.
+    Raises Invalid unless the decision removed the version under the rule of the bank, Conflict if
+    it was overturned since.
     """
     if decision.action != Action.REMOVE:
         raise Invalid("Only what a person has removed goes into a bank.")
+    if Appeal.objects.filter(decision=decision, state=AppealState.OVERTURNED).exists():
+        raise Conflict(
+            "This decision was overturned, so nothing of it goes into a bank.", code="overturned"
+        )
     if not _NAME.fullmatch(name):
         raise Invalid(
             "A bank's name has small letters, digits and hyphens, at most 60.", field="name"
         )
-    bank, _ = Bank.objects.get_or_create(name=name, defaults={"rule": decision.clauses[0]["slug"]})
+    rules = [clause["slug"] for clause in decision.clauses]
+    bank, _ = Bank.objects.get_or_create(name=name, defaults={"rule": rules[0]})
+    if bank.rule not in rules:
+        # A match names the rule of the bank: it must be one that a person decided under.
+        raise Invalid(
+            f"The bank “{name}” is under the rule “{bank.rule}”, and this decision names "
+            f"“{rules[0]}”. Choose another name.",
+            field="name",
+        )
     entries = []
     for file in decision.version.files.select_related("sketch"):
         entries.append((BankEntry.Kind.SHA256, file.sha256))
@@ -154,3 +167,17 @@ def bank_add_decided(*, name: str, decision: Decision, actor: Account) -> BankTa
         data={"bank": name, "decision": decision.code, "added": added},
     )
     return BankTally(added, len(entries) - added)
+
+
+@transaction.atomic
+def bank_withdraw(*, decision: Decision, actor: Account) -> int:
+    """Take out what an overturned decision had added; return how many entries that were."""
+    removed, _ = BankEntry.objects.filter(decision=decision).delete()
+    if removed:
+        event_record(
+            action="bank.withdrawn",
+            actor=actor,
+            version=decision.version,
+            data={"decision": decision.code, "removed": removed},
+        )
+    return removed

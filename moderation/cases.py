@@ -25,7 +25,8 @@ def case_open(
 ) -> tuple[Case, bool]:
     """Return the open case on a version, opening one if there is none; and whether it is new."""
     # Locking the version makes two openers queue up instead of meeting at the constraint.
-    ModelVersion.objects.select_for_update().get(pk=version.pk)
+    # Without its key: every event refers to the version, and would have to wait for us.
+    ModelVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
     case = Case.objects.filter(version=version, state__in=OPEN_CASES).first()
     if case is not None:
         return case, False

@@ -18,6 +18,7 @@ from moderation.notices import notice_issue
 from moderation.statements import statement_of
 from moderation.states import (
     APPEAL_WINDOW,
+    REACHABLE,
     RESTRICTIONS,
     VISIBILITY_AFTER,
     Action,
@@ -50,14 +51,15 @@ def decision_make(
     facts = facts.strip()
     clauses = _check_reasons(action, rules, facts)
     with transaction.atomic():
+        # The version before the case, as everywhere: two orders would be a deadlock.
+        version = ModelVersion.objects.select_for_update(no_key=True).get(pk=case.version_id)
         case = (
-            Case.objects.select_for_update(of=("self",))
+            Case.objects.select_for_update(of=("self",), no_key=True)
             .select_related("version__uploaded_model__creator")
             .get(pk=case.pk)
         )
         require_impartial(actor, case.version)
         _require_held(case, actor)
-        version = ModelVersion.objects.select_for_update().get(pk=case.version_id)
         decision = _write(case, version, action, clauses, facts, private_note.strip(), actor)
         case_transition(
             case=case,
@@ -152,7 +154,7 @@ def _write(
     )
     decision.rules.set(rules)
     version.visibility = after
-    if after == Visibility.PUBLISHED and version.published_at is None:
+    if after in REACHABLE and version.published_at is None:
         version.published_at = now
     version.save(update_fields=["visibility", "published_at"])
     event_record(

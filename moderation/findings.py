@@ -143,7 +143,7 @@ def version_settle(*, version: ModelVersion) -> None:
     2. Anything at a threshold, failed or dead: a case for a person; quarantined until then.
     3. All clean and complete: published, and the creator is told.
     """
-    version = ModelVersion.objects.select_for_update().get(pk=version.pk)
+    version = ModelVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
     states = set(version.jobs.values_list("state", flat=True))
     if version.triaged_at is not None or not states <= {JobState.DONE, JobState.DEAD}:
         return
@@ -153,7 +153,7 @@ def version_settle(*, version: ModelVersion) -> None:
     findings = version.findings.all()
     for_a_person = (
         JobState.DEAD in states
-        or not findings.exists()
+        or version.jobs.filter(findings__isnull=True).exists()
         or findings.exclude(concern=Concern.NONE).exists()
     )
     if for_a_person:

@@ -99,7 +99,7 @@ def model_create(
 def version_create(*, uploaded_model: UploadedModel, actor: Account) -> ModelVersion:
     """Create the draft of a model's next version; the draft there already is, if there is one."""
     require_own(actor, uploaded_model)
-    UploadedModel.objects.select_for_update().get(pk=uploaded_model.pk)
+    UploadedModel.objects.select_for_update(no_key=True).get(pk=uploaded_model.pk)
     last = uploaded_model.versions.order_by("-number").first()
     if last is not None and last.visibility == Visibility.DRAFT:
         return last
@@ -124,12 +124,27 @@ def draft_edit(
     licence: str = "",
     actor: Account,
 ) -> None:
-    """Change the texts of a draft."""
+    """Change the texts of a draft.
+
+    Raises Conflict if a text of the page would change that was weighed with an earlier version.
+    """
     require_own(actor, version.uploaded_model)
     fields = _check_texts(title, description, tags, base_model, licence)
     words = _check_words("trigger_words", trigger_words)
     version = _locked_draft(version)
-    UploadedModel.objects.filter(pk=version.uploaded_model_id).update(**fields)
+    page = UploadedModel.objects.select_for_update(no_key=True).get(pk=version.uploaded_model_id)
+    changed = [name for name, value in fields.items() if getattr(page, name) != value]
+    # The texts of the page are shared by its versions: nobody would weigh what is changed here
+    # before it stands beside a version that was weighed with other words.
+    if changed and page.versions.exclude(visibility=Visibility.DRAFT).exists():
+        raise Conflict(
+            f"The {changed[0].replace('_', ' ')} was weighed with a version submitted before, and "
+            "is shown with it, so it cannot be changed any more. Only the trigger words belong to "
+            "this version alone.",
+            code="page_was_weighed",
+            field=changed[0],
+        )
+    UploadedModel.objects.filter(pk=page.pk).update(**fields)
     version.trigger_words = words
     version.save(update_fields=["trigger_words"])
 
@@ -179,7 +194,7 @@ def _check_words(field: str, words: Sequence[str]) -> list[str]:
 
 
 def _locked_draft(version: ModelVersion) -> ModelVersion:
-    locked = ModelVersion.objects.select_for_update().get(pk=version.pk)
+    locked = ModelVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
     if locked.visibility != Visibility.DRAFT:
         raise Conflict(
             "This version has been submitted and cannot be changed any more. "

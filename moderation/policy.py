@@ -27,12 +27,24 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
 
+def _refuse_repeats(what: str, values: list[str]) -> None:
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice:
+        raise ValueError(f"these {what} stand there twice: {', '.join(twice)}")
+
+
 class ConceptFile(_Strict):
     """One idea that pictures are compared with."""
 
     slug: Slug
     prohibited: list[Sentence] = Field(min_length=1)
     contrast: list[Sentence] = []
+
+    @model_validator(mode="after")
+    def _unique(self) -> "ConceptFile":
+        _refuse_repeats("sentences", self.prohibited)
+        _refuse_repeats("sentences", self.contrast)
+        return self
 
 
 class TermGroupFile(_Strict):
@@ -77,6 +89,8 @@ class RuleFile(_Strict):
             raise ValueError("the 'hold' threshold lies below the 'review' threshold")
         if "previews" in self.signals and not self.concepts:
             raise ValueError("a rule about previews needs at least one concept")
+        _refuse_repeats("concepts", [concept.slug for concept in self.concepts])
+        _refuse_repeats("terms", self.terms)
         return self
 
 
@@ -94,10 +108,7 @@ class PolicyFile(_Strict):
 
     @model_validator(mode="after")
     def _unique(self) -> "PolicyFile":
-        slugs = [rule.slug for rule in self.rules]
-        twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
-        if twice:
-            raise ValueError(f"these rules stand there twice: {', '.join(twice)}")
+        _refuse_repeats("rules", [rule.slug for rule in self.rules])
         return self
 
 

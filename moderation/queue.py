@@ -105,6 +105,9 @@ def claims_expire() -> int:
     for case in Case.objects.filter(
         state__in=HELD_CASES, claimed_until__lt=timezone.now()
     ).select_related("version"):
+        # Its moderator may have come back since: only a claim that still stands as it was read.
+        if not Case.objects.filter(pk=case.pk, claimed_until=case.claimed_until).exists():
+            continue
         try:
             _give_back(case, None)
         except Conflict:

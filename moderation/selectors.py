@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.files.storage import default_storage
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Count, F, Prefetch, Q, QuerySet
 from django.http import Http404
 from django.utils import timezone
 from django.utils.text import get_text_list
@@ -129,10 +129,16 @@ class KnownStamp:
     entries: int
     removed: int
     visible: int
+    decisions: int
+    overturned: int
 
 
 def known_stamp() -> KnownStamp:
-    """Return the stamp, from four counts."""
+    """Return the stamp, from six counts.
+
+    The last two tell apart what leaves the others as they were: one version that is removed while
+    another one is restored.
+    """
     visible = WeightSketch.objects.filter(file__version__visibility__in=REACHABLE)
     removed = WeightSketch.objects.filter(file__version__visibility=Visibility.REMOVED)
     return KnownStamp(
@@ -140,6 +146,8 @@ def known_stamp() -> KnownStamp:
         entries=BankEntry.objects.count(),
         removed=removed.count(),
         visible=visible.count(),
+        decisions=Decision.objects.count(),
+        overturned=Appeal.objects.filter(state=AppealState.OVERTURNED).count(),
     )
 
 
@@ -247,7 +255,7 @@ def version_for(account: Account | None, code: str) -> ModelVersion:
     return version
 
 
-def preview_for(account: Account | None, code: str) -> PreviewImage:
+def preview_for(account: Account | None, code: str, *, adult: bool) -> PreviewImage:
     """Return a preview of a version that this person may open. Raises Hidden otherwise."""
     preview = (
         PreviewImage.objects.filter(code=code).select_related("version__uploaded_model").first()
@@ -255,7 +263,16 @@ def preview_for(account: Account | None, code: str) -> PreviewImage:
     if preview is None:
         raise Hidden
     require_sight(account, preview.version)
+    if preview.version.visibility == Visibility.AGE_RESTRICTED and not adult:
+        _require_part(account, preview.version)
     return preview
+
+
+def _require_part(account: Account | None, version: ModelVersion) -> None:
+    """Let through the creator and the team, who work with what is for adults only."""
+    is_own = account is not None and account.pk == version.uploaded_model.creator_id
+    if not is_own and not (account is not None and account.is_team):
+        raise Hidden
 
 
 def policy_in_force() -> Policy | None:
@@ -404,7 +421,8 @@ def queue_rows(*, state: str = "", rule: str = "", limit: int = 50) -> list[Row]
     concerned = (
         Finding.objects.exclude(concern=Concern.NONE)
         .select_related("rule", "preview")
-        .order_by("-score")
+        # Where there is no score, PostgreSQL would put it first and SQLite last.
+        .order_by(F("score").desc(nulls_last=True))
     )
     rows = (
         cases.select_related("version__uploaded_model__creator", "claimed_by")
@@ -480,7 +498,10 @@ def _scored(finding: Finding) -> str:
 
 
 def case_for(account: Account, code: str) -> Case:
-    """Return a case for a member of the team. Raises NotAllowed or Http404 otherwise."""
+    """Return a case for a member of the team. Raises NotAllowed or Http404 otherwise.
+
+    Not for the creator of the model: the page names who reported it and what the team noted.
+    """
     require_team(account)
     case = (
         Case.objects.filter(code=code)
@@ -489,6 +510,12 @@ def case_for(account: Account, code: str) -> Case:
     )
     if case is None:
         raise Http404
+    if case.version.uploaded_model.creator_id == account.pk:
+        raise NotAllowed(
+            "You cannot judge your own model. What is said about it here is for others to read; "
+            "what is decided about it you read among your models.",
+            code="conflict_of_interest",
+        )
     return case
 
 
@@ -553,7 +580,9 @@ def case_file(case: Case, account: Account) -> CaseFile:
     """Gather the evidence of a case for its page."""
     version = case.version
     findings = list(
-        version.findings.select_related("rule", "file", "preview").order_by("-score", "pk")
+        version.findings.select_related("rule", "file", "preview").order_by(
+            F("score").desc(nulls_last=True), "pk"
+        )
     )
     concerned = [finding for finding in findings if finding.concern != Concern.NONE]
     concerned.sort(key=lambda finding: finding.concern != Concern.HOLD)

@@ -49,7 +49,7 @@ def statement_of(decision: Decision) -> StatementOfReasons:
             else "It was not found by an automated check; a person looked at it and decided."
         ),
         notice=(
-            "Somebody reported it. Who reports is told to nobody."
+            "Somebody reported it. You are not told who did."
             if decision.case.reports.exists()
             else ""
         ),

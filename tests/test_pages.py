@@ -620,6 +620,20 @@ def test_previews_of_a_case_are_hidden_until_somebody_asks_and_silence_is_no_pas
     assert "1. nothing found" in read(as_(mo), path).text
 
 
+def test_a_look_that_did_not_apply_is_not_counted_as_one_that_found_nothing(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    abstained = factories.finding(
+        0.0, probe="lineage", outcome="abstained", score=None, reason="Nothing to compare with."
+    )
+    found = factories.finding(0.9, rule="red-star")
+    case = weighed(uma, "Stars", [found, abstained]).cases.get()
+    page = read(as_(mo), f"/console/cases/{case.code}/")
+    assert "1 look found nothing" in page.text
+    assert "1 look did not apply" in page.text
+    assert "Comparison with known models: Nothing to compare with." in page.text
+
+
 def test_the_rules_with_findings_are_ticked_first_and_a_refused_decision_keeps_everything(
     world: World, as_: Browser, mo: Account
 ) -> None:
@@ -648,7 +662,8 @@ def test_who_may_not_decide_reads_why_and_finds_no_form(
     assert "mo has this case" in other.text
     assert not other.all("textarea", name="facts")
     own = held(ada, "Ada's own")
-    assert "You cannot judge your own model." in read(as_(ada), f"/console/cases/{own.code}/").text
+    hers = read(as_(ada), f"/console/cases/{own.code}/", status=403)
+    assert "You cannot judge your own model." in hers.text
     lead = Account.objects.get(username="petra")
     reading = read(as_(lead), f"/console/cases/{world.waiting.code}/")
     assert "Only moderators decide" in reading.text

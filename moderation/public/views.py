@@ -71,7 +71,7 @@ def _back(request: HttpRequest) -> HttpResponseRedirect:
 @require_GET
 def preview(request: HttpRequest, code: str) -> FileResponse:
     """Serve the copy of a preview that carries no metadata."""
-    row = selectors.preview_for(person(request), code)
+    row = selectors.preview_for(person(request), code, adult=is_adult(request))
     response = FileResponse(default_storage.open(row.shown.name or ""), content_type="image/webp")
     # What is moderated must not stay behind in a browser once it is gone.
     response["Cache-Control"] = "no-store"

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 import socket
 import sys
 from argparse import ArgumentParser
@@ -58,13 +59,15 @@ class Command(BaseCommand):
         if os.environ.get("SECRET_KEY"):
             return
         path = settings.DATA_DIR / "secret_key"
-        if not path.exists():
+        # An empty one was left by a start that was stopped between the two lines below.
+        if not path.exists() or not path.read_text().strip():
             path.touch(mode=0o600)
             path.write_text(secrets.token_urlsafe(48))
         settings.SECRET_KEY = path.read_text().strip()
 
     def _supervise(self, port: str, concurrency: int) -> int:
-        python = sys.executable
+        # Each command goes through a shell: a folder may have a space in its name.
+        python = shlex.quote(sys.executable)
         celery = f"{python} -m celery -A config"
         manager = Manager()
         environment = {**os.environ, "PORT": port, "PYTHONUNBUFFERED": "1"}
@@ -75,7 +78,7 @@ class Command(BaseCommand):
             "--loglevel warning --without-gossip --without-mingle --without-heartbeat "
             "-Q default,triage.cpu,triage.gpu,notices,beat",
             "clock": f"{celery} beat --loglevel warning --pidfile= "
-            f"--schedule {settings.DATA_DIR / 'clock'}",
+            f"--schedule {shlex.quote(str(settings.DATA_DIR / 'clock'))}",
         }
         for name, command in commands.items():
             manager.add_process(name, f"exec {command}", env=environment)
