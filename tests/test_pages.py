@@ -624,7 +624,7 @@ def test_a_look_that_did_not_apply_is_not_counted_as_one_that_found_nothing(
     as_: Browser, uma: Account, mo: Account
 ) -> None:
     abstained = factories.finding(
-        0.0, probe="lineage", outcome="abstained", score=None, reason="Nothing to compare with."
+        None, probe="lineage", outcome="abstained", reason="Nothing to compare with."
     )
     found = factories.finding(0.9, rule="red-star")
     case = weighed(uma, "Stars", [found, abstained]).cases.get()

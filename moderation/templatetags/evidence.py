@@ -37,6 +37,22 @@ def in_plain_words(key: str) -> str:
     return key.replace("_", " ").replace(".", ": ").strip().capitalize()
 
 
+_PROBES: Mapping[str, str] = {
+    "container": "The build of the file",
+    "previews": "The previews",
+    "claims": "What page and files say",
+    "text_space": "The words of an embedding",
+    "lineage": "Comparison with known models",
+    "banks": "Comparison with banked material",
+}
+
+
+@register.filter
+def looked_at(finding: Finding) -> str:
+    """Say what a probe looks at, for findings that fall under no rule."""
+    return _PROBES.get(finding.probe, in_plain_words(finding.probe))
+
+
 @register.filter
 def explained(finding: Finding) -> Explained:
     """Return the evidence of a finding in words."""
