@@ -190,6 +190,22 @@ def test_a_denial_is_shown_and_stays_below_a_lone_term() -> None:
     assert found.code == "claims.denied"
 
 
+@pytest.mark.parametrize("rule", [NEAR, ANYWHERE], ids=["near", "anywhere"])
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ("no nude, no child", 0.0),
+        ("no child nude", COMBINATION),
+        ("zero kid, never nude; but later a child nude", COMBINATION),
+    ],
+)
+def test_a_condition_falls_only_where_all_of_it_is_denied(
+    rule: Rule, text: str, score: float
+) -> None:
+    (found,) = examine(sample(rule, description=text))
+    assert found.score == score
+
+
 def test_denials_do_not_crowd_out_what_is_said_plainly(tmp_path: Path) -> None:
     folders = {f"10_{n}": {"no gore": 1} for n in range(100)} | {"10_z": {"gore": 1}}
     findings = examine(sample(GORE, files=(weights(tmp_path, {"ss_tag_frequency": folders}),)))
@@ -203,6 +219,7 @@ def test_denials_do_not_crowd_out_what_is_said_plainly(tmp_path: Path) -> None:
         {"ss_output_name": "emmaexample"},
         {"ss_dataset_dirs": {"10_emma example woman": {"n_repeats": 10, "img_count": 25}}},
         {"ss_tag_frequency": {"10_emex": {"smile": 3}}},
+        {"ss_datasets": [{"tag_frequency": {"x": {"emma example": 25}}}]},
         {"ss_datasets": [{"subsets": [{"image_dir": "/data/10_emex", "class_tokens": "woman"}]}]},
         {"ss_datasets": [{"subsets": [{"image_dir": "a", "class_tokens": "emma example"}]}]},
         {"modelspec.trigger_phrase": "3mm4 3x4mpl3"},
@@ -225,10 +242,11 @@ def test_a_file_named_after_a_listed_person_is_a_likeness(
     [
         {"title": "Emma Example LoRA"},
         {"trigger_words": ("emma_example",)},
+        {"tags": ("celebrity", "emma example")},
         {"description": "a photo of emma example, woman, smiling"},
         {"description": "the actress known as Emma Example"},
     ],
-    ids=["title", "trigger word", "class behind", "class before"],
+    ids=["title", "trigger word", "tag", "class behind", "class before"],
 )
 def test_a_page_named_after_a_listed_person_is_a_likeness(page: dict[str, Any]) -> None:
     (found,) = examine(sample(LIKENESS, people=(EMMA,), **page))

@@ -300,7 +300,7 @@ class _Reader:
             self._add("dataset folder", folder, naming=True)
             for tag, count in _items(tags):
                 field = f"training tag ({key}, {folder[:80]})"
-                self._add(field, tag.strip(), count=_count(count))
+                self._add(field, tag.strip(), count=_count(count), naming=True)
                 self._anything(field, count)  # where a number should be, a text could hide
 
     def _dataset_folders(self, content: object, *, regularisation: bool) -> None:

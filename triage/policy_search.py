@@ -7,8 +7,9 @@ In a condition's group the term ``{person}`` stands for any name on the people l
 consent under the rule, so that "a listed person near a sexual word" is data like any other.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from triage.claims import Claim
@@ -48,7 +49,7 @@ class Hit:
     excerpt: str
     count: int
     naming: bool = False
-    negated: bool = False
+    denied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,54 +168,54 @@ class Found:
         self.texts += 1
         folded = fold(claim.text)
         watched: dict[tuple[int, int], Nearness] = {}
-        classed: dict[int, Nearness] = {}
+        # Names near enough for a class of person to be about them, and the class last seen.
+        names: deque[tuple[int, Match]] = deque()
         last_class: Match | None = None
         for match in search.matcher.find(folded):
             before = folded.forms[match.first_word - 1] if match.first_word else ()
-            negated = not _NEGATIONS.isdisjoint(before)
+            if not _NEGATIONS.isdisjoint(before):
+                match = replace(match, denied=True)
             people = search.names.get(match.term, ())
             if match.term in search.lone:
-                self._count_lone(claim, match, negated)
+                self._count_lone(claim, match)
+            while names and match.first_word - names[0][1].last_word - 1 > CLASS_DISTANCE:
+                names.popleft()
             if match.term in search.classes:
                 last_class = match
-                for nearness in classed.values():
-                    nearness.feed(1, match)
+                for person, name in names:
+                    self._beside(claim, person, name, match)
             for person in people:
                 self._name(claim, match, person)
-                if person not in classed:
-                    classed[person] = Nearness(2, CLASS_DISTANCE)
-                    if last_class is not None:
-                        classed[person].feed(1, last_class)
-                classed[person].feed(0, match)
-            if negated:
-                continue
+                names.append((person, match))
+                if last_class and match.first_word - last_class.last_word - 1 <= CLASS_DISTANCE:
+                    self._beside(claim, person, match, last_class)
             groups = list(search.groups.get(match.term, ()))
             for person in people:
                 groups += search.groups_of_person.get(person, ())
             for group in groups:
-                self._anywhere.setdefault(group, _hit(claim, match))
+                known = self._anywhere.get(group)
+                if known is None or (known.denied and not match.denied):
+                    self._anywhere[group] = _hit(claim, match)
                 condition = search.rules[group.rule].conditions[group.condition]
                 if condition.within is not None:
                     key = (group.rule, group.condition)
                     if key not in watched:
                         watched[key] = Nearness(len(condition.groups), condition.within)
                     watched[key].feed(group.group, match)
+                    found = watched[key].found
+                    if found and all(one.denied for one in found):
+                        watched[key].found = None  # denied throughout; a later one may not be
         for key, nearness in watched.items():
             if nearness.found and key not in self._near:
                 self._near[key] = tuple(_hit(claim, match) for match in nearness.found)
-        for person, nearness in classed.items():
-            named = self._people[person]
-            if nearness.found and named.beside_class is None:
-                name, beside = (_hit(claim, match) for match in nearness.found)
-                named.beside_class = (name, beside)
 
     def hits(self, rule: Rule) -> list[Hit]:
-        """Return the lone terms of a rule, those that were not negated first."""
+        """Return the lone terms of a rule, those that are denied last."""
         number = self._search.rules.index(rule)
-        return sorted(self._lone.get(number, {}).values(), key=lambda hit: hit.negated)
+        return sorted(self._lone.get(number, {}).values(), key=lambda hit: hit.denied)
 
     def together(self, rule: Rule, beyond: Iterable["Found"] = ()) -> list[Together]:
-        """Return the conditions of a rule that were met.
+        """Return the conditions of a rule that were met; one denied throughout was not.
 
         Where a condition sets no distance, ``beyond`` may add what these texts lack, as long as
         at least one of its groups is among them.
@@ -233,38 +234,47 @@ class Found:
                 next((found._anywhere[key] for found in sources if key in found._anywhere), None)
                 for key in keys
             ]
-            if any(key in self._anywhere for key in keys) and all(hits):
-                met.append(Together(condition, tuple(hit for hit in hits if hit)))
+            present = tuple(hit for hit in hits if hit)
+            if (
+                any(key in self._anywhere for key in keys)
+                and len(present) == len(keys)
+                and not all(hit.denied for hit in present)
+            ):
+                met.append(Together(condition, present))
         return met
 
     def people(self) -> Iterator[Named]:
         """Yield the people of the list that the texts name."""
         yield from self._people.values()
 
-    def _count_lone(self, claim: Claim, match: Match, negated: bool) -> None:
+    def _count_lone(self, claim: Claim, match: Match) -> None:
         for rule in self._search.lone[match.term]:
             hits = self._lone.setdefault(rule, {})
-            key = (match.term, claim.field, negated)
+            key = (match.term, claim.field, match.denied)
             if key in hits:
                 hits[key].count += claim.count
             # Denials may not crowd out the rest.
-            elif sum(hit.negated is negated for hit in hits.values()) < MAX_HITS:
-                hits[key] = _hit(claim, match, negated=negated)
+            elif sum(hit.denied is match.denied for hit in hits.values()) < MAX_HITS:
+                hits[key] = _hit(claim, match)
 
     def _name(self, claim: Claim, match: Match, person: int) -> None:
         named = self._people.setdefault(person, Named(self._search.people[person], []))
-        hit = _hit(claim, match)
         if claim.naming and named.names_the_model is None:
-            named.names_the_model = hit
+            named.names_the_model = _hit(claim, match)
         for known in named.mentions:
-            if (known.term, known.field) == (hit.term, hit.field):
+            if known.term == match.term and known.field == shown(claim.field):
                 known.count += claim.count
                 return
         if len(named.mentions) < MAX_HITS:
-            named.mentions.append(hit)
+            named.mentions.append(_hit(claim, match))
+
+    def _beside(self, claim: Claim, person: int, name: Match, person_class: Match) -> None:
+        named = self._people[person]
+        if named.beside_class is None:
+            named.beside_class = (_hit(claim, name), _hit(claim, person_class))
 
 
-def _hit(claim: Claim, match: Match, *, negated: bool = False) -> Hit:
+def _hit(claim: Claim, match: Match) -> Hit:
     quoted = excerpt(claim.text, match.start, match.end)
     # A label can hold a stranger's words too: a folder's name, a key.
-    return Hit(match.term, shown(claim.field), quoted, claim.count, claim.naming, negated)
+    return Hit(match.term, shown(claim.field), quoted, claim.count, claim.naming, match.denied)

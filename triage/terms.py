@@ -35,13 +35,17 @@ _LEADING_NUMBER = re.compile(r"([0-9]{1,4})(?![0-9])(.*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One term found: the span in the original text and the numbers of its words."""
+    """One term found: the span in the original text and the numbers of its words.
+
+    ``denied`` is for those who read what stands before it; the matcher does not set it.
+    """
 
     term: str
     start: int
     end: int
     first_word: int
     last_word: int
+    denied: bool = False
 
 
 class _Node:

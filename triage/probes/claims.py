@@ -164,7 +164,7 @@ def page_claims(sample: Sample) -> Iterator[Claim]:
     """Yield every text that a version's page shows."""
     yield Claim("title", sample.title, naming=True)
     yield Claim("description", sample.description)
-    yield from (Claim("tag", tag) for tag in sample.tags)
+    yield from (Claim("tag", tag, naming=True) for tag in sample.tags)
     yield from (Claim("trigger word", word, naming=True) for word in sample.trigger_words)
     for preview in sample.previews:
         # What a picture should not show is no claim about the model.
@@ -256,7 +256,7 @@ class _Judgement:
 
 
 def _weigh_hit(hit: Hit) -> tuple[float, str, str]:
-    if hit.negated:
+    if hit.denied:
         return MENTION, "claims.denied", f"The {hit.field} denies “{hit.term}”: “{hit.excerpt}”."
     often = f", {hit.count:,} times" if hit.count > 1 else ""
     reason = f"The {hit.field} says “{hit.term}”{often}: “{hit.excerpt}”."
@@ -279,7 +279,7 @@ def _shown(hit: Hit) -> Mapping[str, object]:
         "excerpt": hit.excerpt,
         "term": hit.term,
         "count": hit.count,
-        "denied": hit.negated,
+        "denied": hit.denied,
     }
 
 
