@@ -19,7 +19,7 @@ noise. Never moderate with it.
 | learnt from | {pictures:,} pictures and {captions:,} captions, all drawn and worded here |
 | loss | CLIP's; a caption that is true of several pictures counts for each of them |
 | training | {steps:,} batches, seed {seed}, last loss {loss:.3f} |
-| time | {minutes:.1f} minutes with {threads} thread(s) |
+| time | {minutes:.0f} minutes of processor time |
 | licence | that of this repository |
 
 ## Measured
@@ -42,14 +42,14 @@ Train again: `python -m triage.demo_encoder.train --out DIR --steps {steps} --se
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What a training run was. ``loss`` is the mean over its last twentieth."""
+    """What a training run was: ``loss`` is the mean over its last twentieth, ``minutes`` are of
+    processor time."""
 
     steps: int
     pictures: int
     captions: int
     seed: int
     minutes: float
-    threads: int
     loss: float
     parameters: int
 
@@ -69,7 +69,6 @@ def model_card(training: Training, measured: Measured, stand_ins: Sequence[Stand
         steps=training.steps,
         seed=training.seed,
         minutes=training.minutes,
-        threads=training.threads,
         loss=training.loss,
         scenes=measured.scenes,
         scene_seed=measured.seed,

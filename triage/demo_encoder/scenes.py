@@ -6,7 +6,7 @@ pictures it is true. Needs Pillow and numpy only.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -132,48 +132,6 @@ def compose(
                     things.append(Thing(colour, shape, x, y, radius, angle))
                     break
     return Scene(background, pattern, tuple(things), int(random.integers(2**32)))
-
-
-def altered(scene: Scene, random: np.random.Generator) -> Scene:
-    """Return the scene with one thing changed: a shape, a colour, a count, a pattern.
-
-    Two shapes that change places keep all colours and shapes, and change only what belongs to
-    what.
-    """
-    things = list(scene.things)
-    choice = random.random()
-    if choice < 0.15 or not things:
-        pattern = str(random.choice([name for name in PATTERNS if name != scene.pattern]))
-        return replace(scene, pattern=pattern)
-    if choice < 0.4 and len(things) > 1:
-        things.pop(int(random.integers(len(things))))
-        return replace(scene, things=tuple(things))
-    first, last = things[0], things[-1]
-    if choice < 0.6 and first.colour != last.colour and first.shape != last.shape:
-        things[0], things[-1] = (
-            replace(first, shape=last.shape),
-            replace(last, shape=first.shape),
-        )
-        return replace(scene, things=tuple(things))
-    # One of them changes, or all of its kind.
-    chosen = things[int(random.integers(len(things)))]
-    if choice < 0.85:
-        other = str(random.choice([name for name in SHAPES if name != chosen.shape]))
-        changed = replace(chosen, shape=other)
-    else:
-        free = [name for name in COLOURS if name not in (chosen.colour, scene.background)]
-        changed = replace(chosen, colour=str(random.choice(free)))
-    every = random.random() < 0.6
-    kind = (chosen.colour, chosen.shape)
-    return replace(
-        scene,
-        things=tuple(
-            replace(thing, colour=changed.colour, shape=changed.shape)
-            if thing is chosen or (every and (thing.colour, thing.shape) == kind)
-            else thing
-            for thing in things
-        ),
-    )
 
 
 def facts(scene: Scene) -> frozenset[str]:
