@@ -52,6 +52,8 @@ def test_a_folder_gives_a_line_of_figures_for_each_concept(collection: Path) -> 
         assert confusion["true_positives"] + confusion["false_negatives"] == 12
         assert confusion["false_positives"] + confusion["true_negatives"] == 12
     assert star["hold"]["true_positives"] <= star["review"]["true_positives"]
+    assert star["review"]["true_positives"] > 8
+    assert star["review"]["false_positives"] < 4
 
 
 def test_the_table_says_what_the_json_says_and_ends_with_a_tally(collection: Path) -> None:

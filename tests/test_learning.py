@@ -114,6 +114,17 @@ def test_an_anchored_head_keeps_what_zero_shot_knows() -> None:
     assert ranked > 0.8
 
 
+def test_an_anchored_head_departs_less_the_better_zero_shot_already_is() -> None:
+    labels = World().labels(16)
+    sides = np.where(labels.verdicts, 4.0, -4.0)
+    right, blind, wrong = (
+        float(np.linalg.norm(fitted(replace(labels, zero_shot=share * sides)).weights))
+        for share in (1.0, 0.0, -1.0)
+    )
+    assert right < 0.25 * blind
+    assert blind < wrong
+
+
 @pytest.mark.parametrize("count", [60, 2000])
 def test_probabilities_mean_what_they_say_on_unseen_pictures(count: int) -> None:
     world = World()
