@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.template.loader import render_to_string
 from django.test import Client
@@ -486,6 +487,19 @@ def test_a_refused_draft_keeps_every_text(world: World, as_: Browser, uma: Accou
     assert page.all("input", id="title", value="t" * 130, **{"aria-invalid": "true"})
     assert page.all("input", id="tags", value="a, b")
     assert page.all("input", id="licence", value="L")
+
+
+def test_a_refused_file_says_so_beside_the_field_and_what_came_with_it_is_not_denied(
+    as_: Browser, uma: Account
+) -> None:
+    version = draft(uma)
+    answer = as_(uma).post(
+        f"/studio/{version.code}/add/", {"file": SimpleUploadedFile("a.safetensors", b"")}
+    )
+    page = Reading(answer)
+    assert answer.status_code == 422
+    assert page.all("input", id="file", **{"aria-invalid": "true"})
+    assert "Not everything was added. “a.safetensors” is empty." in page.text
 
 
 def test_a_decision_says_reasons_and_way_back_and_neither_note_nor_name(
