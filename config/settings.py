@@ -1,5 +1,6 @@
 """Every setting, read from the environment. ``docs/settings.md`` explains each variable."""
 
+import secrets
 from pathlib import Path
 
 import environ
@@ -17,12 +18,15 @@ DATA_DIR.mkdir(parents=True, exist_ok=True)
 DEBUG = env.bool("WEIGHHOUSE_DEBUG", default=False)
 # `manage.py up` writes a key into the data folder; production sets the variable.
 _key_file = DATA_DIR / "secret_key"
-SECRET_KEY = env.str("SECRET_KEY", default="") or (
-    _key_file.read_text().strip() if _key_file.exists() else "only-for-commands-without-a-server"
+# Without either, a key of this process alone: sessions then end with it, but none can be forged.
+SECRET_KEY = (
+    env.str("SECRET_KEY", default="")
+    or (_key_file.read_text().strip() if _key_file.exists() else "")
+    or secrets.token_urlsafe(48)
 )
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-SITE_URL = env.str("SITE_URL", default=f"http://127.0.0.1:{env.int('PORT', default=8000)}")
+SITE_URL = env.str("SITE_URL", default=f"http://127.0.0.1:{env.str('PORT', default='8000')}")
 _secure = SITE_URL.startswith("https://")
 SESSION_COOKIE_SECURE = _secure
 CSRF_COOKIE_SECURE = _secure
@@ -106,7 +110,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Database -------------------------------------------------------------------------------
 DATABASES = {
-    "default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'weighhouse.sqlite3'}")
+    "default": env.db_url("DATABASE_URL")
+    if env.str("DATABASE_URL", default="")
+    else {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA_DIR / "weighhouse.sqlite3"}
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {

@@ -4,6 +4,8 @@ Writes ``Appeal``; a won appeal restores the visibility stored in the decision, 
 the decision put into a bank out of it again.
 """
 
+from datetime import timedelta
+
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -26,6 +28,8 @@ from moderation.states import (
 )
 
 ANSWER_LENGTH = 5000
+# Our own target; the law asks for "in a timely manner" (DSA Art. 20(4)).
+ANSWER_WITHIN = timedelta(hours=72)
 
 
 def appeal_file(*, decision: Decision, text: str, actor: Account) -> Appeal:
@@ -70,7 +74,12 @@ def appeal_file(*, decision: Decision, text: str, actor: Account) -> Appeal:
                 text=text,
                 filed_at=now,
             )
-            case_transition(case=decision.case, to=CaseState.APPEALED, actor=actor)
+            case_transition(
+                case=decision.case,
+                to=CaseState.APPEALED,
+                actor=actor,
+                due_at=now + ANSWER_WITHIN,
+            )
             event_record(
                 action="appeal.filed",
                 actor=actor,

@@ -40,13 +40,16 @@ def decision_make(
     rules: Sequence[str],
     facts: str,
     private_note: str = "",
+    reports_seen: int | None = None,
     actor: Account,
 ) -> Decision:
     """Decide a case and tell everybody concerned.
 
-    ``rules`` are slugs of the active policy and may be empty only for an approval. Raises
-    Conflict if the case is not in this moderator's hands, NotAllowed for a conflict of interest,
-    Invalid where rule or facts are missing.
+    ``rules`` are slugs of the active policy and may be empty only for an approval.
+    ``reports_seen`` is how many reports were on the page: nobody is told that a person read
+    their report unless one did. Raises Conflict if more have come in or the case is not in this
+    moderator's hands, NotAllowed for a conflict of interest, Invalid where rule or facts are
+    missing.
     """
     facts = facts.strip()
     clauses = _check_reasons(action, rules, facts)
@@ -60,6 +63,12 @@ def decision_make(
         )
         require_impartial(actor, case.version)
         _require_held(case, actor)
+        if reports_seen is not None and case.reports.count() > reports_seen:
+            raise Conflict(
+                "More reports came in while you were looking. They are on this page now: read "
+                "them, then decide.",
+                code="new_reports",
+            )
         decision = _write(case, version, action, clauses, facts, private_note.strip(), actor)
         case_transition(
             case=case,

@@ -4,6 +4,7 @@ Reads thresholds, writes ``Finding`` and the visibility of a version that is cle
 A failed or missing finding never publishes anything.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,8 +77,8 @@ def findings_record(
             review=given.review,
             hold=given.hold,
             code=given.code,
-            reason=given.reason,
-            evidence=dict(given.evidence),
+            reason=given.reason.replace("\0", "\ufffd"),
+            evidence=_storable(given.evidence),
             versions=dict(given.versions),
         )
         for given in findings
@@ -133,6 +134,11 @@ def concern_of(finding: FindingIn) -> Concern:
     if finding.score >= finding.review:
         return Concern.REVIEW
     return Concern.NONE
+
+
+def _storable(evidence: Mapping[str, Any]) -> Any:
+    """Return evidence without the one character that PostgreSQL cannot store in JSON."""
+    return json.loads(json.dumps(dict(evidence)).replace("\\u0000", "\\ufffd"))
 
 
 @transaction.atomic

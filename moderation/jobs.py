@@ -22,6 +22,8 @@ from moderation.states import JobState
 
 # At most this many messages a sweep, oldest first: a backlog must not flood the broker.
 SWEEP_LIMIT = 200
+# Work that goes on for longer has hung; its lease is left to run out, and another worker tries.
+LONGEST_LEASE = timedelta(hours=1)
 LEASE_LOST = "A worker took this job and did not finish it in time."
 
 
@@ -70,11 +72,12 @@ def lease_renew(lease: Lease) -> bool:
 def lease_kept(lease: Lease) -> Iterator[None]:
     """Renew a lease in the background, four times in its length, while the work goes on."""
     done = threading.Event()
+    last = timezone.now() + LONGEST_LEASE
 
     def renew() -> None:
         try:
             while not done.wait(settings.LEASE_SECONDS / 4):
-                if not lease_renew(lease):
+                if timezone.now() > last or not lease_renew(lease):
                     return
         finally:
             connection.close()

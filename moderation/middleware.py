@@ -5,7 +5,15 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from moderation.errors import Refusal
+from moderation.errors import Invalid, Refusal
+
+
+def _has_null(request: HttpRequest) -> bool:
+    if "\0" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
+        return True
+    return request.method == "POST" and any(
+        "\0" in value for _, values in request.POST.lists() for value in values
+    )
 
 
 class RefusalMiddleware:
@@ -15,6 +23,10 @@ class RefusalMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if _has_null(request):
+            # PostgreSQL stores no such character, and nobody types one.
+            refusal = Invalid("A character that no keyboard has was sent. Remove it and try again.")
+            return render(request, "refusal.html", {"refusal": refusal}, status=400)
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:

@@ -219,3 +219,29 @@ def _row(case: Case, **fields: Any) -> dict[str, Any]:
         "decided_at": timezone.now(),
         **fields,
     }
+
+
+def test_a_report_that_came_in_meanwhile_is_read_before_the_decision(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    version = factories.published(uma)
+    report_file(version=version, text="A red star.", actor=rui)
+    case = version.cases.get()
+    client = as_(mo)
+    client.post(reverse("console:claim", args=[case.code]))
+    page = client.get(reverse("console:case", args=[case.code])).content.decode()
+    assert 'name="reports_seen" value="1"' in page
+    report_file(version=version, text="This is me.", actor=None)
+    response = _decide(client, case, reports_seen="1")
+    assert response.status_code == 409
+    assert "This is me." in response.content.decode()
+    assert not Decision.objects.exists()
+    assert _decide(client, case, reports_seen="2").status_code == 302
+
+
+@pytest.mark.parametrize("field", ["facts", "private_note"])
+def test_a_null_character_is_refused_before_it_reaches_the_database(
+    field: str, at_work: Client, case: Case
+) -> None:
+    assert _decide(at_work, case, **{field: "a\0b"}).status_code == 400
+    assert not Decision.objects.exists()

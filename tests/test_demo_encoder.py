@@ -107,5 +107,7 @@ def test_training_writes_a_folder_that_triage_can_load(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "Mean AUC on 1,000 unseen scenes" in done.stdout
+    for model in out.rglob("model.onnx"):
+        assert b".py" not in model.read_bytes()  # no trace of the machine that made it
     assert OnnxEncoder.load(out, threads=1).dim == encoders.load("demo").dim
     assert "| **all** |" in (out / "MODEL_CARD.md").read_text()

@@ -159,3 +159,30 @@ def test_with_nothing_to_look_at_the_encoder_is_not_asked_for() -> None:
         raise AssertionError("asked for")
 
     assert list(PreviewsProbe(unavailable).examine(Sample("v", POLICY)))
+
+
+def test_a_thumbnail_inside_a_file_is_scored_like_a_preview(tmp_path: Path) -> None:
+    import base64
+
+    from tests.factories import safetensors_bytes
+    from tests.test_flow import drawing
+    from triage.encoders import load
+    from triage.policy_files import read_policy
+    from triage.probes.thumbnails import ThumbnailsProbe
+    from triage.sample import WeightFile
+
+    star = base64.b64encode(drawing(("red", "star"), ("red", "star")).read()).decode()
+    files = []
+    for key, url in (
+        ("star", f"data:image/png;base64,{star}"),
+        ("torn", "data:image/png;base64,AAAA"),
+    ):
+        path = tmp_path / f"{key}.safetensors"
+        path.write_bytes(safetensors_bytes(metadata={"modelspec.thumbnail": url}))
+        files.append(WeightFile(key, path.name, path, path.stat().st_size, ""))
+    policy = read_policy(Path(__file__).parents[1] / "moderation" / "policies" / "demo.yaml")
+    probe = ThumbnailsProbe(lambda: load("demo"))
+    found = list(probe.examine(Sample(key="v", policy=policy, files=tuple(files))))
+    scores = {finding.rule: finding.score for finding in found if finding.subject.key == "star"}
+    assert (scores["red-star"] or 0) > 0.5
+    assert {f.outcome.value for f in found if f.subject.key == "torn"} == {"failed"}

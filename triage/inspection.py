@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 # Most headers are below 100 kB. Parsing a megabyte of hostile JSON takes at most 30 MB.
 _PARSED_HERE_BYTES = 1_000_000
 # Forty megapixels with transparency are held three times while they are flattened: 440 MB.
-_PICTURE_LIMITS = sandbox.Limits(memory_mb=1024, seconds=10)
 _COPY_LIMITS = sandbox.Limits(memory_mb=1024, seconds=10, file_mb=16)
 
 
@@ -97,18 +96,11 @@ def _inspect_header(path: Path, length: int, size: int) -> Refusal | WeightsSumm
     return summary
 
 
-def inspect_preview(path: Path) -> Refusal | PreviewSummary:
-    """Refuse what is no picture, is cut short, or has too many pixels; decodes every pixel.
-
-    Raises ``SandboxError`` (``sandbox.start``) where no child process can be started.
-    """
-    return _picture(_run(picture_checks.measure, str(path), limits=_PICTURE_LIMITS))
-
-
 def reencode_preview(source: Path, target: Path, max_side: int = 1600) -> Refusal | PreviewSummary:
     """Write the copy that is published: a WebP of the pixels, without any metadata.
 
-    Nothing is left at ``target`` where the source is refused. Raises as ``inspect_preview``.
+    Nothing is left at ``target`` where the source is refused. Raises ``SandboxError``
+    (``sandbox.start``) where no child process can be started.
     """
     answer = _picture(
         _run(picture_checks.copy_pixels, str(source), str(target), max_side, limits=_COPY_LIMITS)

@@ -7,8 +7,9 @@ from pathlib import Path
 from moderation.selectors import KnownStamp, known_entries, known_models, known_stamp
 from triage.known import BankEntry, Known, KnownCollection, KnownModel
 
-# Loading may take at most a twentieth of the time: a large house is then a little behind, by
-# about a minute for 200,000 sketches, and a small one never.
+# Loading that takes longer than this may take at most a twentieth of the time. A large house is
+# then a little behind, by about a minute for 200,000 sketches; any other never is.
+_SLOW_SECONDS = 1.0
 _SHARE = 20
 
 
@@ -34,5 +35,6 @@ class KnownIndex:
                     [BankEntry(**row) for row in known_entries()],  # type: ignore[arg-type]
                 )
                 self._stamp = stamp
-                self._not_before = started + (time.monotonic() - started) * _SHARE
+                took = time.monotonic() - started
+                self._not_before = started + took * _SHARE if took > _SLOW_SECONDS else 0.0
             return self._known

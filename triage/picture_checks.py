@@ -1,4 +1,4 @@
-"""What is done to a stranger's picture inside the sandbox: measure it, and copy its pixels.
+"""What is done to a stranger's picture inside the sandbox: its pixels are copied.
 
 Paths go in and JSON-able plain data comes out; a refusal is data too.
 """
@@ -11,15 +11,6 @@ from triage.pictures import PictureError, open_picture
 
 # 85 is where WebP's artefacts stop being visible at normal viewing distance.
 _QUALITY = 85
-
-
-def measure(path: str) -> dict[str, object]:
-    """Decode every pixel once; return format, width and height, or code and sentence."""
-    try:
-        picture = open_picture(Path(path), enough=None)
-    except PictureError as error:
-        return {"code": error.code, "sentence": str(error)}
-    return {"format": picture.format.lower(), "width": picture.width, "height": picture.height}
 
 
 def copy_pixels(source: str, target: str, max_side: int) -> dict[str, object]:

@@ -12,6 +12,7 @@ from triage.probes.container import ContainerProbe
 from triage.probes.lineage import LineageProbe
 from triage.probes.previews import PreviewsProbe
 from triage.probes.text_space import TextSpaceProbe
+from triage.probes.thumbnails import ThumbnailsProbe
 from triage.sample import Finding, Outcome, Probe, Sample, Stage, Subject
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ def probes_of_files(*, encoder: str) -> tuple[Probe, ...]:
         ClaimsProbe(),
         TextSpaceProbe(lambda: encoders.text_tower(encoder)),
         PreviewsProbe(lambda: encoders.load(encoder)),
+        ThumbnailsProbe(lambda: encoders.load(encoder)),
     )
 
 

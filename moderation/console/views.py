@@ -123,6 +123,7 @@ def decide(request: HttpRequest, code: str) -> HttpResponse:
             rules=request.POST.getlist("rules"),
             facts=request.POST.get("facts", ""),
             private_note=request.POST.get("private_note", ""),
+            reports_seen=_count(request.POST.get("reports_seen", "")),
             actor=_account(request),
         )
     except Refusal as refusal:
@@ -173,6 +174,10 @@ def _choice(kind: type[Choice], value: str, field: str) -> Choice:
         return kind(value)
     except ValueError as error:
         raise Invalid("Choose one of the actions.", field=field) from error
+
+
+def _count(value: str) -> int | None:
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
 
 
 def _private(response: HttpResponse) -> HttpResponse:

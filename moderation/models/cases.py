@@ -10,6 +10,7 @@ from moderation.models.policy import Policy, Rule
 from moderation.states import (
     HELD_CASES,
     OPEN_CASES,
+    WAITING_CASES,
     CaseState,
     Concern,
     JobState,
@@ -161,7 +162,7 @@ class Case(models.Model):
         indexes = [
             models.Index(
                 fields=["-priority", "due_at", "id"],
-                condition=Q(state=CaseState.QUEUED),
+                condition=Q(state__in=sorted(WAITING_CASES)),
                 name="case_queue",
             ),
             models.Index(fields=["state", "due_at"], name="case_state"),
@@ -199,6 +200,9 @@ class Report(models.Model):
                 condition=Q(reporter__isnull=False),
                 name="report_once_per_account_and_case",
             ),
+        ]
+        indexes = [
+            models.Index(fields=["email"], condition=~Q(email=""), name="report_email"),
         ]
 
     def __str__(self) -> str:

@@ -93,7 +93,7 @@ class ModelFile(models.Model):
 class PreviewImage(models.Model):
     """A picture the creator shows.
 
-    ``original`` is weighed; ``shown`` is a copy of its pixels, whose width and height are kept.
+    ``original`` is what came in; ``shown`` is a copy of its pixels, which is weighed and published.
     """
 
     code = models.CharField(max_length=10, unique=True, default=new_code, editable=False)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import onnx
 import torch
 from open_clip import CLIP
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
@@ -92,12 +93,26 @@ def export_folder(
             external_data=False,
             verbose=False,
         )
+        _forget_source(folder / side / "model.onnx")
     tokenizer.save(str(folder / "tokenizer.json"))
     _write_json(folder / "preprocess_cfg.json", preprocess)
     written = ("visual/model.onnx", "textual/model.onnx", "tokenizer.json", "preprocess_cfg.json")
     sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in written}
     scale = float(model.logit_scale.exp().item())
     _write_json(folder / "config.json", {**config, "logit_scale": scale, "files": sums})
+
+
+def _forget_source(path: Path) -> None:
+    """Take out where in whose source files each step came from, which torch notes down."""
+    model = onnx.load(path)
+    model.ClearField("metadata_props")
+    model.graph.ClearField("metadata_props")
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    for part in (*model.graph.input, *model.graph.output):
+        part.ClearField("metadata_props")
+    onnx.save(model, path)
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:

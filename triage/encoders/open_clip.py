@@ -138,7 +138,7 @@ class OpenClipEncoder:
                 "side is no plain vision transformer."
             )
         with torch.inference_mode(), self._precision():
-            _, patches = self._patches(self._pixels(self.prepare(image)[None]))
+            _, patches = self._patches(self._pixels(np.stack([self.prepare(image)])))
         rows: Array = patches[0].float().cpu().numpy()
         return rows
 

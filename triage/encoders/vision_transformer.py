@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import nn
-from torch.nn.functional import linear, normalize
+from torch.nn.functional import linear, normalize, scaled_dot_product_attention
 
 
 def has_patches(visual: nn.Module) -> bool:
@@ -35,6 +35,15 @@ class PatchedVision(nn.Module):
         super().__init__()
         self.visual = visual
         self.rows, self.columns = visual.grid_size
+        attention = visual.transformer.resblocks[-1].attn
+        self.heads: int = attention.num_heads
+        # Taken apart here and not in `forward`: only matrices that are constants of the exported
+        # graph can be quantised.
+        weights = attention.in_proj_weight.detach().chunk(3)
+        biases = attention.in_proj_bias.detach().chunk(3)
+        self.projections = nn.ParameterList(
+            nn.Parameter(part.clone(), requires_grad=False) for part in (*weights, *biases)
+        )
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return unit rows: embeddings (B, dim) and patches (B, rows, columns, dim)."""
@@ -42,26 +51,26 @@ class PatchedVision(nn.Module):
         *blocks, last = self.visual.transformer.resblocks
         for block in blocks:
             tokens = block(tokens)
-        embeddings = self._pooled(last, tokens) @ self.visual.proj
-        patches = self._values(last, tokens[:, 1:])
-        grid = patches.unflatten(1, (self.rows, self.columns))  # type: ignore[no-untyped-call]
-        return normalize(embeddings, dim=-1), normalize(grid, dim=-1)
+        known = last.ln_1(tokens)
+        query, key, value, query_bias, key_bias, value_bias = self.projections
+        values = linear(known, value, value_bias)
+        if self.visual.pool_type == "tok":
+            # Only the class token leaves the last block, so only it asks, though all are asked.
+            asked = linear(known[:, :1], query, query_bias)
+            seen = self._attention(asked, linear(known, key, key_bias), values)
+            token = tokens[:, :1] + last.ls_1(last.attn.out_proj(seen))
+            token = token + last.ls_2(last.mlp(last.ln_2(token)))
+            pooled = self.visual.ln_post(token)[:, 0]
+        else:
+            pooled = self.visual._pool(last(tokens))[0]
+        placed = self.visual.ln_post(last.attn.out_proj(values[:, 1:])) @ self.visual.proj
+        grid = placed.unflatten(1, (self.rows, self.columns))
+        return normalize(pooled @ self.visual.proj, dim=-1), normalize(grid, dim=-1)
 
-    def _pooled(self, block: Any, tokens: torch.Tensor) -> torch.Tensor:
-        if self.visual.pool_type != "tok":
-            pooled: torch.Tensor = self.visual._pool(block(tokens))[0]
-            return pooled
-        # Only the class token leaves the last block, so only it asks, though all are asked.
-        known, token = block.ln_1(tokens), tokens[:, :1]
-        token = token + block.ls_1(block.attention(q_x=known[:, :1], k_x=known, v_x=known))
-        token = token + block.ls_2(block.mlp(block.ln_2(token)))
-        normed: torch.Tensor = self.visual.ln_post(token)[:, 0]
-        return normed
-
-    def _values(self, block: Any, tokens: torch.Tensor) -> torch.Tensor:
-        attention = block.attn
-        weight = attention.in_proj_weight.chunk(3)[2]
-        bias = attention.in_proj_bias.chunk(3)[2]
-        values = attention.out_proj(linear(block.ln_1(tokens), weight, bias))
-        placed: torch.Tensor = self.visual.ln_post(values) @ self.visual.proj
-        return placed
+    def _attention(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> torch.Tensor:
+        split = [
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (query, key, value)
+        ]
+        return scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)

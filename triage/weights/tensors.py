@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triage.containers import safetensors, torch_tensors
+from triage.containers.sniff import Format, sniff
 
 Array = NDArray[np.generic]
 Shape = tuple[int, ...]
-
-# What a zip archive and a pickle of protocol 2 and later begin with; PyTorch writes no other.
-_TORCH_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 class Tensors(Protocol):
@@ -61,5 +59,5 @@ def open_tensors(path: Path) -> Tensors:
     and ``OSError`` when it cannot be read.
     """
     with path.open("rb") as file:
-        beginning = file.read(4)
-    return TorchFile(path) if beginning.startswith(_TORCH_MAGIC) else SafetensorsFile(path)
+        form = sniff(file)
+    return TorchFile(path) if form in (Format.ZIP, Format.PICKLE) else SafetensorsFile(path)
