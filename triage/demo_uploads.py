@@ -119,7 +119,7 @@ UPLOADS = (
                     "black triangle",
                 ),
                 "grey",
-                veil=0.72,
+                veil=0.375,
             ),
             Shown(_shapes("green triangle", "blue triangle"), "white"),
         ),
