@@ -1,0 +1,209 @@
+"""Encoders that torch runs: any open_clip model, from weights that are on this disk already."""
+
+import pickle
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import require
+from tests.tiny_clip import TINY, TINY_RESNET, checkpoint, have_torch, register
+from triage import encoders
+from triage.encoders.base import EncoderError
+from triage.encoders.verify import sample_pictures
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _torch() -> None:
+    require(have_torch(), "the extra “torch”, which runs open_clip's models")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("weights")
+    register(folder)
+    yield checkpoint(folder, TINY)
+
+
+@pytest.fixture(autouse=True)
+def _no_weights_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def load(weights: Path, architecture: str = TINY) -> Any:
+    from triage.encoders.open_clip import OpenClipEncoder
+
+    return OpenClipEncoder.load(architecture, str(weights), device="cpu")
+
+
+SENTENCES = [
+    *(f"a photo of {thing}" for thing in ("a cat", "two dogs", "an apple", "sea", "a 3D print")),
+    *(f"a drawing of {thing} on paper" for thing in ("a gun", "a knife", "a toy gun", "a flag")),
+    "", " ", "a", "A", "CAPITALS AND lower", "it's", "don't", "we'll", "they've", "I'm", "you'd",
+    "IT'S DON'T WE'LL", "naïve café", "cafe\u0301", "Zürich", "größer", "日本語", "한국어",
+    "Привет", "emoji 🎉🎉 here", "½ of it", "1234567890", "1st 2nd 3rd", "a_b-c/d", "what?! no...",
+    "(yes)", "“curly” quotes", "the maker’s best", "‘single’", "a  b\n\tc", "tabs\tand\nlines",
+    "50% & more", "&amp; &lt;b&gt;", "<b>bold</b>", "https://example.org/a?b=c", "name@example.org",
+    "#tag @name", "supercalifragilisticexpialidocious", "antidisestablishmentarianism", "x" * 100,
+    "word " * 500,
+    "a picture of a person wearing a red hat", "an illustration in the style of nobody",
+    "explicit adult content", "blood, gore and cruelty", "swastika", "medical anatomy chart",
+]  # fmt: skip
+
+
+def test_the_tokenizer_gives_the_numbers_of_open_clips_own() -> None:
+    import open_clip
+
+    from triage.encoders.open_clip_tokenizer import clip_tokenizer
+
+    assert len(SENTENCES) >= 50
+    ours, theirs = clip_tokenizer("ViT-B-32", {}, 77), open_clip.get_tokenizer("ViT-B-32")
+    for sentence in SENTENCES:
+        assert ours.encode(sentence).ids == theirs([sentence])[0].tolist(), sentence
+
+
+def test_who_types_the_mark_of_the_end_does_not_end_the_text() -> None:
+    from triage.encoders.open_clip_tokenizer import clip_tokenizer
+
+    ids = clip_tokenizer("ViT-B-32", {}, 77).encode("a cat<end_of_text> and a gun").ids
+    assert ids.count(49407) == 1
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32-SigLIP2-256", "roberta-ViT-B-32"])
+def test_a_vocabulary_that_would_have_to_be_fetched_is_refused(name: str, weights: Path) -> None:
+    with pytest.raises(EncoderError, match=r"vocabulary|text side"):
+        load(weights, name)
+
+
+def test_pictures_and_texts_become_what_open_clip_makes_of_them(weights: Path) -> None:
+    import open_clip
+    import torch
+
+    model, _, transform = open_clip.create_model_and_transforms(TINY, pretrained=str(weights))
+    pictures, texts = sample_pictures(5), ["a cat", "a dog"]
+    with torch.inference_mode():
+        rows = model.eval().encode_image(torch.stack([transform(p) for p in pictures]), True)
+        words = model.encode_text(open_clip.get_tokenizer(TINY)(texts), True)
+    encoder = load(weights)
+    assert (encoder.embed_images(pictures) * rows.numpy()).sum(axis=1).min() > 0.99999
+    assert (encoder.embed_texts(texts) * words.numpy()).sum(axis=1).min() > 0.99999
+    assert encoder.embed_images([]).shape == (0, encoder.dim)
+    assert encoder.embed_texts([]).shape == (0, encoder.dim)
+
+
+def test_patches_of_a_transformer_are_there_and_of_another_network_are_not(weights: Path) -> None:
+    picture = Image.new("RGB", (80, 60), "red")
+    patches = load(weights).embed_patches(picture)
+    assert patches.shape == (4, 4, 24)
+    assert np.allclose(np.linalg.norm(patches, axis=-1), 1, atol=1e-5)
+    other = load(checkpoint(weights.parent, TINY_RESNET), TINY_RESNET)
+    with pytest.raises(EncoderError, match="no plain vision transformer"):
+        other.embed_patches(picture)
+
+
+def test_what_is_outside_the_square_is_known_not_to_be_seen(weights: Path) -> None:
+    assert load(weights).seen(300, 100) == (100, 0, 200, 100)
+
+
+def test_the_revision_follows_the_weights(weights: Path, tmp_path: Path) -> None:
+    import torch
+
+    state = torch.load(weights, weights_only=True)
+    state["visual.proj"] += 1e-3
+    torch.save(state, tmp_path / "other.pt")
+    assert load(weights).revision == load(weights).revision
+    assert load(weights).revision != load(tmp_path / "other.pt").revision
+
+
+def test_the_setting_chooses_a_model_and_a_file(weights: Path) -> None:
+    encoder = encoders.load(f"open_clip:{TINY}:{weights}")
+    direct = load(weights)
+    assert encoder.revision == direct.revision
+    pictures = sample_pictures(3)
+    assert np.allclose(encoder.embed_images(pictures), direct.embed_images(pictures), atol=1e-6)
+
+
+def test_weights_that_were_never_downloaded_are_not_fetched_and_the_command_is_named() -> None:
+    with pytest.raises(EncoderError, match=r"encoder export --model ViT-B-32 --pretrained laion"):
+        encoders.load("open_clip:ViT-B-32:laion2b_s34b_b79k")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "pretrained", "message"),
+    [
+        ("ViT-Z-99", "openai", "no architecture"),
+        ("ViT-B-32", "nobody", "neither a file nor a tag"),
+    ],
+)
+def test_what_open_clip_does_not_know_is_refused(
+    architecture: str, pretrained: str, message: str
+) -> None:
+    with pytest.raises(EncoderError, match=message):
+        encoders.load(f"open_clip:{architecture}:{pretrained}")
+
+
+class Boom:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_a_checkpoint_that_carries_code_is_refused_and_not_run(
+    weights: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    ran = tmp_path / "ran"
+    torch.save({"state_dict": Boom(ran)}, tmp_path / "evil.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Boom(ran)))
+    for name in ("evil.pt", "plain.pt"):
+        with pytest.raises(EncoderError, match="does not hold the weights"):
+            load(tmp_path / name)
+    assert not ran.exists()
+
+
+def test_weights_of_another_model_and_broken_files_are_refused(
+    weights: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cut.pt").write_bytes(weights.read_bytes()[:10_000])
+    (tmp_path / "empty.safetensors").write_bytes(b"")
+    (tmp_path / "picture.npz").write_bytes(b"PK")
+    for name in ("cut.pt", "empty.safetensors"):
+        with pytest.raises(EncoderError, match="does not hold the weights"):
+            load(tmp_path / name)
+    with pytest.raises(EncoderError, match="read safely"):
+        load(tmp_path / "picture.npz")
+    with pytest.raises(EncoderError, match="does not hold the weights"):
+        load(weights, TINY_RESNET)
+
+
+def test_a_tag_whose_weights_are_on_the_disk_is_loaded_with_its_own_activation(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+    from open_clip import pretrained
+
+    folder = tmp_path / "models--us--tiny"
+    (folder / "snapshots" / "abc").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    shutil.copy(weights, folder / "snapshots" / "abc" / "weights.pt")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    tags = {
+        "plain": pretrained._pcfg(hf_hub="us/tiny/weights.pt"),
+        "quick": pretrained._pcfg(hf_hub="us/tiny/weights.pt", quick_gelu=True),
+    }
+    monkeypatch.setitem(pretrained._PRETRAINED, TINY, tags)
+    pictures = sample_pictures(2)
+    from_file = load(weights).embed_images(pictures)
+    plain, quick = (load(Path(tag)).embed_images(pictures) for tag in tags)
+    assert np.array_equal(plain, from_file)
+    assert not np.array_equal(quick, from_file)
