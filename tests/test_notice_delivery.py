@@ -238,3 +238,14 @@ def test_an_overdue_notice_is_not_announced_at_every_sweep(uma: Account) -> None
     _make_due(notice)
     assert notices_resend() == 1
     assert notices_resend() == 0
+
+
+def test_without_a_mail_server_the_terminal_shows_the_letter_and_no_html(
+    uma: Account, settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.EMAIL_BACKEND = "moderation.mail.TerminalBackend"
+    notice = _issued(uma)
+    assert notice_send(notice_id=notice.pk)
+    printed = capsys.readouterr().out
+    assert f"Letter to uma@example.org: {notice.subject}" in printed
+    assert "<html" not in printed
