@@ -153,7 +153,7 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Weighhouse <notices@
 # --- Celery ---------------------------------------------------------------------------------
 # The row is the truth and a message only wakes somebody: that is why the file transport, which
 # can lose a message when a worker dies, is good enough for one machine.
-CELERY_BROKER_URL = env.str("REDIS_URL", default="filesystem://")
+CELERY_BROKER_URL = env.str("REDIS_URL", default="") or "filesystem://"
 if CELERY_BROKER_URL == "filesystem://":
     _broker = DATA_DIR / "broker"
     for _folder in ("messages", "control"):
