@@ -66,7 +66,7 @@ def test_a_newer_version_replaces_the_one_in_force(tmp_path: Path) -> None:
         ("hold: 0.85", "hold: 0.1", "hold"),
         ("review: 0.5", "review: high", "review"),
         ("slug: purple-heart", "slug: red-star", "twice"),
-        ("signals: [previews]", "signals: []", "signals"),
+        ("signals: [previews, text_space]", "signals: []", "signals"),
         ("title: Demo policy", "titel: Demo policy", "titel"),
         ("actions: [limit, remove]", "actions: [vanish]", "actions"),
         ("name: demo", "name: [", "not YAML"),
