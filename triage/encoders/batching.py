@@ -80,7 +80,9 @@ class BatchingEncoder:
         """
         if not images:
             return np.zeros((0, self.dim), np.float32)
-        rows = [self._submit(self._prepare(image)) for image in images]
+        # All are prepared before the first is handed over, or it would go into a batch alone.
+        prepared = [self._prepare(image) for image in images]
+        rows = [self._submit(each) for each in prepared]
         return np.stack([row.result() for row in rows])
 
     def embed_texts(self, texts: Sequence[str]) -> Array:

@@ -6,6 +6,8 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +45,9 @@ from triage.tasks import previews
 ARCHITECTURE = "ViT-B-32"
 BATCH = 8
 PER_VERSION = 8  # previews; a batch of the encoder
+# Versions that each thread of the worker weighs in one turn: with one, nobody would read while
+# somebody else's pictures are embedded.
+PER_WORKER = 3
 
 
 class Command(BaseCommand):
@@ -63,36 +68,43 @@ class Command(BaseCommand):
         parser.add_argument("--rounds", type=int, default=8, help="turns of each rival (8)")
         parser.add_argument("--pictures", type=int, default=5000, help="for memory (5000)")
         parser.add_argument("--embeddings", type=int, default=100_000, help="to score (100000)")
+        parser.add_argument(
+            "--threads",
+            type=int,
+            help="of encoders side by side (all cores); fewer on a machine that is busy",
+        )
         parser.add_argument("--workers", type=int, default=2, help="threads of the worker (2)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Measure and report."""
+        threads = options["threads"] or os.cpu_count() or 1
+        # Before torch is loaded: memory that something else has freed would hide a leak.
+        memory = _memory(options["pictures"])
         try:
             from triage.encoders import speed
-            from triage.encoders.export import export
-            from triage.encoders.open_clip import load_model
         except ImportError as error:
             raise CommandError(f"This needs the extra “torch” ({error}).") from error
-        speed.use_threads(os.cpu_count() or 1)
+        speed.use_threads(threads)
         kept = settings.DATA_DIR / "bench"
         checkpoint = speed.random_checkpoint(ARCHITECTURE, kept)
         for name, int8 in (("fp32", False), ("int8", True)):
             if not (kept / name / "config.json").exists():
                 self.stderr.write(f"Exporting {ARCHITECTURE} as {name}, once ...")
-                export(load_model(ARCHITECTURE, str(checkpoint)), kept / name, int8=int8)
+                _export(checkpoint, kept / name, int8)
         found: dict[str, Any] = {
             "machine": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
             "load_average": os.getloadavg()[0],
+            "threads": threads,
             "architecture": ARCHITECTURE,
+            **memory,
         }
         loop = speed.plain_loop(ARCHITECTURE, checkpoint)
-        found |= _side_by_side(loop, kept, options["rounds"])
+        found |= _side_by_side(loop, kept, options["rounds"], threads)
         del loop
         gc.collect()
         found |= _end_to_end(f"onnx:{kept / 'fp32'}", options["rounds"], options["workers"])
         found |= _rescreening(options["embeddings"])
-        found |= _memory(options["pictures"])
         found["gpu"] = speed.gpu_name()
         if found["gpu"]:
             found["gpu_table"] = speed.gpu_rows(kept, [_jpeg(number) for number in range(64)])
@@ -101,6 +113,13 @@ class Command(BaseCommand):
             return
         for name, value in found.items():
             self.stdout.write(f"{name:24} {value}")
+
+
+def _export(checkpoint: Path, folder: Path, int8: bool) -> None:
+    """Export in a process of its own, which takes its memory with it."""
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "encoder", "export"]
+    command += ["--model", ARCHITECTURE, "--pretrained", str(checkpoint), "--out", str(folder)]
+    subprocess.run([*command, *(["--int8"] if int8 else [])], check=True, capture_output=True)
 
 
 def _jpeg(number: int, side: int = 1024) -> bytes:
@@ -122,14 +141,14 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _side_by_side(
-    loop: Callable[[Sequence[Image.Image]], Array], folder: Path, rounds: int
+    loop: Callable[[Sequence[Image.Image]], Array], folder: Path, rounds: int, threads: int
 ) -> dict[str, float]:
     """Return how quick each rival is with the same decoded pictures, taking turns."""
     images = [Image.open(io.BytesIO(_jpeg(n, 512))).convert("RGB") for n in range(BATCH)]
     rivals: dict[str, Callable[[Sequence[Image.Image]], Array]] = {
         "loop": loop,
-        "onnx": OnnxEncoder.load(folder / "fp32").embed_images,
-        "int8": OnnxEncoder.load(folder / "int8").embed_images,
+        "onnx": OnnxEncoder.load(folder / "fp32", threads=threads).embed_images,
+        "int8": OnnxEncoder.load(folder / "int8", threads=threads).embed_images,
     }
     taken: dict[str, list[float]] = {name: [] for name in rivals}
     for embed in rivals.values():
@@ -172,7 +191,8 @@ def _end_to_end(encoder: str, rounds: int, workers: int) -> dict[str, float]:
     own: list[float] = []
     with _house_of_its_own(), override_settings(ENCODER=encoder):
         tasks._probes.cache_clear()
-        jobs = _submitted(files, rounds * workers + 1)
+        together = workers * PER_WORKER
+        jobs = _submitted(files, rounds * together + 1)
         stored = [
             Path(preview.path)
             for preview in tasks.sample_from(triage_sample(job_id=jobs[0])).previews
@@ -180,13 +200,13 @@ def _end_to_end(encoder: str, rounds: int, workers: int) -> dict[str, float]:
         images = [read_picture(path) for path in stored]
         _weigh(jobs[:1], 1)  # embeds the prompts, once for a policy
         for turn in tqdm(range(rounds), desc="end to end", unit=" turns"):
-            mine = jobs[1 + turn * workers : 1 + (turn + 1) * workers]
+            mine = jobs[1 + turn * together : 1 + (turn + 1) * together]
             whole.append(_seconds(lambda mine=mine: _weigh(mine, workers)))  # type: ignore[misc]
-            own.append(_seconds(lambda: [alone.embed_images(images) for _ in range(workers)]))
+            own.append(_seconds(lambda: [alone.embed_images(images) for _ in range(together)]))
         committed = Finding.objects.filter(probe="previews", outcome="scored").count()
         if not committed:
             raise CommandError("The previews were not scored, so nothing was measured.")
-    pictures = workers * PER_VERSION
+    pictures = together * PER_VERSION
     return {
         "end_to_end_ratio": statistics.median(
             embedding / all_of_it for embedding, all_of_it in zip(own, whole, strict=True)
