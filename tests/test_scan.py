@@ -81,6 +81,19 @@ def test_a_preview_above_the_threshold_blocks_the_file(tmp_path: Path) -> None:
     assert "red-star" in {finding["rule"] for finding in result["findings"]}
 
 
+def test_a_preview_that_is_no_picture_is_status_two_and_the_file_is_still_scanned(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(factories.safetensors_bytes())
+    previews = tmp_path / "previews"
+    previews.mkdir()
+    (previews / "one.png").write_bytes(b"no picture")
+    status, [result] = _scan(path, "--previews", previews)
+    assert status == 2
+    assert result["verdict"] == "clean"
+
+
 def test_a_path_that_cannot_be_read_is_status_two_and_the_others_are_still_scanned(
     tmp_path: Path,
 ) -> None:

@@ -4,16 +4,19 @@ import json
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
-from moderation.errors import Refusal
+from moderation import errors
 from moderation.policy import POLICY_DIR
 from triage import pipeline
+from triage.inspection import Refusal, reencode_preview
 from triage.policy_files import read_policy
+from triage.sample import Policy
 from triage.scan import PICTURES, Scanned, files_below, scan
 
 
@@ -43,12 +46,16 @@ class Command(BaseCommand):
         """Scan and report."""
         try:
             policy = read_policy(options["policy"])
-        except Refusal as refusal:
+        except errors.Refusal as refusal:
             raise CommandError(refusal.sentence, returncode=2) from refusal
-        previews = _pictures(options["previews"])
-        among = pipeline.probes_of_files(encoder=settings.ENCODER)
+        with TemporaryDirectory(prefix="previews-") as folder:
+            self._scan(policy, Path(folder), options)
+
+    def _scan(self, policy: Policy, folder: Path, options: dict[str, Any]) -> None:
         scanned: list[Scanned] = []
         unread: list[str] = []
+        previews = _copies(_pictures(options["previews"]), folder, unread)
+        among = pipeline.probes_of_files(encoder=settings.ENCODER)
         paths = list(files_below(options["paths"]))
         for path in tqdm(paths, unit=" files", disable=len(paths) < 2 or not sys.stderr.isatty()):
             try:
@@ -83,6 +90,19 @@ class Command(BaseCommand):
         }
         words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
         self.stdout.write(f"{len(scanned)} files: {words}; {len(unread)} could not be read.")
+
+
+def _copies(pictures: list[Path], folder: Path, unread: list[str]) -> list[Path]:
+    """Copy the pixels of pictures in the sandbox, as the door does; note what has none."""
+    copies = []
+    for number, picture in enumerate(pictures):
+        copy = folder / f"{number}.webp"
+        answer = reencode_preview(picture, copy)
+        if isinstance(answer, Refusal):
+            unread.append(f"{picture} cannot be read: {answer.sentence}")
+        else:
+            copies.append(copy)
+    return copies
 
 
 def _pictures(folder: Path | None) -> list[Path]:
