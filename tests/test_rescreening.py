@@ -47,7 +47,8 @@ class RandomEncoder:
 
 
 def unit(rows: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Array:
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    rows_of_one: Array = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return rows_of_one
 
 
 @pytest.mark.parametrize("calibrations", [{}, {"weapons": Calibration(0.3, -1.0)}])
