@@ -174,6 +174,9 @@ def _house_of_its_own() -> Iterator[None]:
     before = str(connection.settings_dict["NAME"])
     with TemporaryDirectory(prefix="weighhouse-bench-") as folder:
         current_app.conf.update(broker_url="memory://")
+        if connection.vendor == "sqlite":
+            # A file of its own each time: SQLite does not bear one that is removed while open.
+            connection.settings_dict["TEST"]["NAME"] = Path(folder, "bench.sqlite3")
         connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
         try:
             with override_settings(MEDIA_ROOT=folder):
