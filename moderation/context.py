@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from moderation.models import Account
-from moderation.selectors import unread_notices
+from moderation.selectors.creators import unread_notices
 
 
 def site(request: HttpRequest) -> dict[str, Any]:

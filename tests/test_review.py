@@ -24,7 +24,7 @@ from moderation.management.commands import up
 from moderation.models import Account, Appeal, Bank, BankEntry, Decision, ModelVersion, WeightSketch
 from moderation.policy import ConceptFile
 from moderation.queue import case_claim, claims_expire
-from moderation.selectors import known_stamp
+from moderation.selectors.workers import known_stamp
 from moderation.states import Action, AppealState, CaseState
 from tests import factories
 

@@ -4,7 +4,7 @@ import threading
 import time
 from pathlib import Path
 
-from moderation.selectors import KnownStamp, known_entries, known_models, known_stamp
+from moderation.selectors.workers import KnownStamp, known_entries, known_models, known_stamp
 from triage.known import BankEntry, Known, KnownCollection, KnownModel
 
 # Loading that takes longer than this may take at most a twentieth of the time. A large house is

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from moderation.findings import FileFacts, FindingIn, attempt_failed, findings_record
 from moderation.jobs import job_lease, lease_kept
-from moderation.selectors import triage_sample
+from moderation.selectors.workers import triage_sample
 from triage import pipeline
 from triage.known_index import KnownIndex
 from triage.sample import (

@@ -38,7 +38,7 @@ def _texts(request: HttpRequest) -> dict[str, Any]:
 @require_GET
 def models(request: HttpRequest) -> HttpResponse:
     """List a creator's versions."""
-    versions = selectors.own_versions(_account(request))
+    versions = selectors.creators.own_versions(_account(request))
     page = Paginator(versions, 20).get_page(request.GET.get("page"))
     return render(request, "creator/models.html", {"page": page})
 
@@ -65,7 +65,7 @@ def create(request: HttpRequest) -> HttpResponse:
 @require_GET
 def version(request: HttpRequest, code: str) -> HttpResponse:
     """Show a draft to work on, or where a submitted version stands."""
-    found = selectors.own_version(_account(request), code)
+    found = selectors.creators.own_version(_account(request), code)
     return _show(request, found)
 
 
@@ -82,8 +82,8 @@ def _show(
         template = "creator/draft.html"
     else:
         template = "creator/version.html"
-        context["place"] = selectors.place_in_queue(found)
-        context["resembles"] = selectors.resembles_another(found)
+        context["place"] = selectors.creators.place_in_queue(found)
+        context["resembles"] = selectors.cases.resembles_another(found)
         context["decisions"] = found.decisions.order_by("-decided_at")
     if request.htmx and refusal is None:  # type: ignore[attr-defined]
         template = "creator/_state.html"
@@ -94,7 +94,7 @@ def _show(
 @require_POST
 def next_version(request: HttpRequest, code: str) -> HttpResponse:
     """Open the draft of the model's next version."""
-    found = selectors.own_version(_account(request), code)
+    found = selectors.creators.own_version(_account(request), code)
     draft = intake.version_create(uploaded_model=found.uploaded_model, actor=_account(request))
     return redirect("creator:version", code=draft.code)
 
@@ -103,7 +103,7 @@ def next_version(request: HttpRequest, code: str) -> HttpResponse:
 @require_POST
 def edit(request: HttpRequest, code: str) -> HttpResponse:
     """Change the texts of a draft."""
-    found = selectors.own_version(_account(request), code)
+    found = selectors.creators.own_version(_account(request), code)
     try:
         intake.draft_edit(version=found, **_texts(request), actor=_account(request))
     except Refusal as refusal:
@@ -116,7 +116,7 @@ def edit(request: HttpRequest, code: str) -> HttpResponse:
 @require_POST
 def add(request: HttpRequest, code: str) -> HttpResponse:
     """Add files of weights and previews to a draft; each is kept or refused on its own."""
-    found = selectors.own_version(_account(request), code)
+    found = selectors.creators.own_version(_account(request), code)
     first: Refusal | None = None
     for upload in request.FILES.getlist("file"):
         try:
@@ -134,7 +134,7 @@ def add(request: HttpRequest, code: str) -> HttpResponse:
         except Refusal as refusal:
             first = first or refusal
     if first is not None:
-        return _show(request, selectors.own_version(_account(request), code), first)
+        return _show(request, selectors.creators.own_version(_account(request), code), first)
     return redirect("creator:version", code=code)
 
 
@@ -142,7 +142,7 @@ def add(request: HttpRequest, code: str) -> HttpResponse:
 @require_POST
 def remove(request: HttpRequest, code: str, item: str) -> HttpResponse:
     """Take a file or preview off a draft."""
-    found = selectors.own_version(_account(request), code)
+    found = selectors.creators.own_version(_account(request), code)
     intake.version_remove_file(version=found, code=item, actor=_account(request))
     return redirect("creator:version", code=code)
 
@@ -151,7 +151,7 @@ def remove(request: HttpRequest, code: str, item: str) -> HttpResponse:
 @require_POST
 def submit(request: HttpRequest, code: str) -> HttpResponse:
     """Submit a draft."""
-    found = selectors.own_version(_account(request), code)
+    found = selectors.creators.own_version(_account(request), code)
     try:
         intake.version_submit(version=found, actor=_account(request))
     except Refusal as refusal:
@@ -164,7 +164,9 @@ def submit(request: HttpRequest, code: str) -> HttpResponse:
 @require_GET
 def notices(request: HttpRequest) -> HttpResponse:
     """Show what the account was told, and mark it as read."""
-    page = Paginator(selectors.own_notices(_account(request)), 20).get_page(request.GET.get("page"))
+    page = Paginator(selectors.creators.own_notices(_account(request)), 20).get_page(
+        request.GET.get("page")
+    )
     response = render(request, "creator/notices.html", {"page": page})
     notices_read(account=_account(request))
     return response
@@ -174,7 +176,7 @@ def notices(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def decision(request: HttpRequest, code: str) -> HttpResponse:
     """Show a decision with its reasons, and take an appeal against it."""
-    found = selectors.own_decision(_account(request), code)
+    found = selectors.creators.own_decision(_account(request), code)
     refusal: Refusal | None = None
     if request.method == "POST":
         try:

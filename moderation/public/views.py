@@ -32,7 +32,7 @@ def is_adult(request: HttpRequest) -> bool:
 @require_GET
 def home(request: HttpRequest) -> HttpResponse:
     """Show the catalogue."""
-    versions = selectors.catalogue(adult=is_adult(request))
+    versions = selectors.public.catalogue(adult=is_adult(request))
     page = Paginator(versions, 24).get_page(request.GET.get("page"))
     return render(request, "public/home.html", {"page": page, "adult": is_adult(request)})
 
@@ -40,7 +40,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @require_GET
 def model(request: HttpRequest, code: str) -> HttpResponse:
     """Show the page of one version."""
-    version = selectors.version_for(person(request), code)
+    version = selectors.public.version_for(person(request), code)
     asks_age = version.visibility == Visibility.AGE_RESTRICTED and not is_adult(request)
     return render(
         request,
@@ -71,7 +71,7 @@ def _back(request: HttpRequest) -> HttpResponseRedirect:
 @require_GET
 def preview(request: HttpRequest, code: str) -> FileResponse:
     """Serve the copy of a preview that carries no metadata."""
-    row = selectors.preview_for(person(request), code, adult=is_adult(request))
+    row = selectors.public.preview_for(person(request), code, adult=is_adult(request))
     response = FileResponse(default_storage.open(row.shown.name or ""), content_type="image/webp")
     # What is moderated must not stay behind in a browser once it is gone.
     response["Cache-Control"] = "no-store"
@@ -81,7 +81,7 @@ def preview(request: HttpRequest, code: str) -> FileResponse:
 @require_GET
 def download(request: HttpRequest, code: str, file: str) -> FileResponse:
     """Serve a file of weights, as an attachment under a name of our own."""
-    version = selectors.version_for(person(request), code)
+    version = selectors.public.version_for(person(request), code)
     if version.visibility == Visibility.AGE_RESTRICTED and not is_adult(request):
         raise Hidden
     row = next((row for row in version.files.all() if row.code == file), None)
@@ -100,17 +100,17 @@ def download(request: HttpRequest, code: str, file: str) -> FileResponse:
 @require_GET
 def policy(request: HttpRequest) -> HttpResponse:
     """Show the rules in plain words."""
-    return render(request, "public/policy.html", {"policy": selectors.policy_in_force()})
+    return render(request, "public/policy.html", {"policy": selectors.public.policy_in_force()})
 
 
 @require_http_methods(["GET", "POST"])
 def report(request: HttpRequest, code: str) -> HttpResponse:
     """Take a report on a version."""
-    version = selectors.version_for(person(request), code)
+    version = selectors.public.version_for(person(request), code)
     context: dict[str, Any] = {
         "version": version,
         "model": version.uploaded_model,
-        "policy": selectors.policy_in_force(),
+        "policy": selectors.public.policy_in_force(),
     }
     if request.method == "POST":
         try:
@@ -131,12 +131,12 @@ def report(request: HttpRequest, code: str) -> HttpResponse:
 @require_GET
 def report_status(request: HttpRequest, token: str) -> HttpResponse:
     """Show a reporter what became of their report."""
-    found = selectors.report_by_token(token)
+    found = selectors.public.report_by_token(token)
     visible = found.version.visibility in REACHABLE
     context = {
         "report": found,
         "visible": visible,
-        "reversed": selectors.was_reversed(found),
+        "reversed": selectors.public.was_reversed(found),
     }
     return render(request, "public/report_status.html", context)
 

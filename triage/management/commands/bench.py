@@ -31,7 +31,7 @@ from tqdm import tqdm
 from moderation.intake import model_create, version_add_file, version_add_preview, version_submit
 from moderation.models import Account, Finding, ModelVersion
 from moderation.policy import POLICY_DIR, policy_import, policy_read
-from moderation.selectors import triage_sample
+from moderation.selectors.workers import triage_sample
 from triage import encoders, tasks
 from triage.demo_uploads import UPLOADS, weights_of
 from triage.encoders.base import Array, Encoder

@@ -1,0 +1,83 @@
+"""What creators read of their own."""
+
+from django.db.models import Prefetch, Q, QuerySet
+
+from moderation.authz import (
+    Hidden,
+    require_own,
+)
+from moderation.models import (
+    Account,
+    Case,
+    Decision,
+    ModelVersion,
+    Notice,
+)
+from moderation.states import (
+    WAITING_CASES,
+)
+
+
+def own_versions(account: Account) -> QuerySet[ModelVersion]:
+    """Return a creator's versions, newest first."""
+    return (
+        ModelVersion.objects.filter(uploaded_model__creator=account)
+        .select_related("uploaded_model")
+        .prefetch_related(
+            "previews",
+            Prefetch(
+                "decisions",
+                queryset=Decision.objects.select_related("appeal").order_by("-decided_at"),
+            ),
+        )
+        .order_by("-pk")
+    )
+
+
+def own_version(account: Account, code: str) -> ModelVersion:
+    """Return a creator's version by its code. Raises Hidden for anybody else's."""
+    version = (
+        ModelVersion.objects.filter(code=code)
+        .select_related("uploaded_model")
+        .prefetch_related("previews", "files", "jobs", "decisions__appeal")
+        .first()
+    )
+    if version is None:
+        raise Hidden
+    require_own(account, version.uploaded_model)
+    return version
+
+
+def own_decision(account: Account, code: str) -> Decision:
+    """Return a decision about one of a creator's models. Raises Hidden for anybody else's."""
+    decision = (
+        Decision.objects.filter(code=code, creator=account)
+        .select_related("version__uploaded_model", "policy", "decided_by", "appeal")
+        .first()
+    )
+    if decision is None:
+        raise Hidden
+    return decision
+
+
+def own_notices(account: Account) -> QuerySet[Notice]:
+    """Return what an account was told, newest first."""
+    return (
+        Notice.objects.filter(recipient=account)
+        .select_related("version", "decision", "report")
+        .order_by("-created_at", "-pk")
+    )
+
+
+def unread_notices(account: Account) -> int:
+    """Return how many notices an account has not opened."""
+    return Notice.objects.filter(recipient=account, read_at__isnull=True).count()
+
+
+def place_in_queue(version: ModelVersion) -> int | None:
+    """Return how many cases wait before this version's, or None if it does not wait."""
+    case = version.cases.filter(state__in=WAITING_CASES).first()
+    if case is None:
+        return None
+    before = Q(priority__gt=case.priority) | Q(priority=case.priority, due_at__lt=case.due_at)
+    return Case.objects.filter(before, state__in=WAITING_CASES).count()

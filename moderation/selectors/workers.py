@@ -1,0 +1,199 @@
+"""What the workers read: plain data, no rows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.files.storage import default_storage
+from django.db.models import Prefetch
+
+from moderation.models import (
+    Account,
+    Appeal,
+    BankEntry,
+    Consent,
+    Decision,
+    Person,
+    Policy,
+    Prompt,
+    Rule,
+    TriageJob,
+    WeightSketch,
+)
+from moderation.states import (
+    REACHABLE,
+    Action,
+    AppealState,
+    Visibility,
+)
+
+
+def triage_sample(*, job_id: int) -> dict[str, Any]:
+    """Return the plain data of the version a triage job is about.
+
+    Raises FileNotFoundError if a stored file is gone.
+    """
+    job = TriageJob.objects.select_related("version__uploaded_model__creator", "policy").get(
+        pk=job_id
+    )
+    version, page = job.version, job.version.uploaded_model
+    return {
+        "key": version.code,
+        "title": page.title,
+        "description": page.description,
+        "base_model": page.base_model,
+        "tags": page.tags,
+        "trigger_words": version.trigger_words,
+        "files": [
+            {
+                "key": row.code,
+                "name": row.name,
+                "path": _existing_path(row.content.name),
+                "size": row.size,
+                "sha256": row.sha256,
+            }
+            for row in version.files.all()
+        ],
+        "previews": [
+            {
+                "key": row.code,
+                "name": row.name,
+                # The copy that people see, and that was read in the sandbox at the door.
+                "path": _existing_path(row.shown.name),
+                "sha256": row.sha256,
+                "prompt": row.prompt,
+            }
+            for row in version.previews.all()
+        ],
+        "creator": page.creator.username,
+        "people": _people(page.creator),
+        "policy": _policy_data(job.policy),
+    }
+
+
+def _people(creator: Account) -> list[dict[str, Any]]:
+    """Return the people list, each with the consents they gave to this creator."""
+    consents = Consent.objects.filter(creator=creator)
+    people = Person.objects.prefetch_related(Prefetch("consents", queryset=consents))
+    return [
+        {
+            "name": person.name,
+            "aliases": person.aliases,
+            "consents": [
+                {
+                    "creator": creator.username,
+                    "rules": consent.rules,
+                    "until": consent.until,
+                    "withdrawn": consent.withdrawn_at is not None,
+                }
+                for consent in person.consents.all()
+            ],
+        }
+        for person in people.order_by("name")
+    ]
+
+
+@dataclass(frozen=True)
+class KnownStamp:
+    """Changes whenever what uploads are compared with has changed."""
+
+    sketches: int
+    entries: int
+    removed: int
+    visible: int
+    decisions: int
+    overturned: int
+
+
+def known_stamp() -> KnownStamp:
+    """Return the stamp, from six counts.
+
+    The last two tell apart what leaves the others as they were: one version that is removed while
+    another one is restored.
+    """
+    visible = WeightSketch.objects.filter(file__version__visibility__in=REACHABLE)
+    removed = WeightSketch.objects.filter(file__version__visibility=Visibility.REMOVED)
+    return KnownStamp(
+        sketches=WeightSketch.objects.count(),
+        entries=BankEntry.objects.count(),
+        removed=removed.count(),
+        visible=visible.count(),
+        decisions=Decision.objects.count(),
+        overturned=Appeal.objects.filter(state=AppealState.OVERTURNED).count(),
+    )
+
+
+def known_models() -> Iterator[dict[str, Any]]:
+    """Yield the removed and published files of weights that lineage compares with."""
+    rows = WeightSketch.objects.filter(
+        file__version__visibility__in=REACHABLE | {Visibility.REMOVED}
+    ).select_related("file__version__uploaded_model__creator")
+    under: dict[int, str] = {
+        decision.version_id: decision.clauses[0]["slug"]
+        for decision in Decision.objects.filter(action=Action.REMOVE).order_by("decided_at")
+    }
+    for row in rows.iterator(2000):
+        version = row.file.version
+        removed = version.visibility == Visibility.REMOVED
+        yield {
+            "key": row.file.code,
+            "version": version.code,
+            "title": str(version),
+            "creator": version.uploaded_model.creator.username,
+            "state": "removed" if removed else "published",
+            "sketch": bytes(row.sketch),
+            "rule": under.get(version.pk, "") if removed else "",
+            "path": default_storage.path(row.file.content.name or ""),
+            "digests": (row.file.sha256, row.data_sha256),
+        }
+
+
+def known_entries() -> Iterator[dict[str, str]]:
+    """Yield the entries of every bank."""
+    for entry in BankEntry.objects.select_related("bank").iterator(2000):
+        yield {
+            "kind": entry.kind,
+            "value": entry.value,
+            "bank": entry.bank.name,
+            "rule": entry.bank.rule,
+        }
+
+
+def _existing_path(name: str | None) -> str:
+    if not name or not default_storage.exists(name):
+        raise FileNotFoundError(name)
+    return default_storage.path(name)
+
+
+def _policy_data(policy: Policy) -> dict[str, Any]:
+    return {
+        "name": policy.name,
+        "version": policy.version,
+        "neutral": policy.neutral_prompts,
+        "templates": policy.templates,
+        "rules": [
+            {
+                "slug": rule.slug,
+                "title": rule.title,
+                "review": rule.review,
+                "hold": rule.hold,
+                "signals": rule.signals,
+                "combine": rule.combine,
+                "terms": [term.text for term in rule.terms.all()],
+                "conditions": rule.conditions,
+                "concepts": _concepts(rule),
+            }
+            for rule in policy.rules.prefetch_related("prompts", "terms")
+        ],
+    }
+
+
+def _concepts(rule: Rule) -> list[dict[str, Any]]:
+    concepts: dict[str, dict[str, Any]] = {}
+    for prompt in rule.prompts.all():
+        concept = concepts.setdefault(
+            prompt.concept, {"slug": prompt.concept, "prohibited": (), "contrast": ()}
+        )
+        kind = "prohibited" if prompt.kind == Prompt.Kind.PROHIBITED else "contrast"
+        concept[kind] += (prompt.text,)
+    return list(concepts.values())
