@@ -3,10 +3,12 @@
 import secrets
 from pathlib import Path
 
-import environ
+import structlog
 from csp.constants import NONE, SELF
 
-env = environ.Env()
+from config.environment import Environment
+
+env = Environment()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -18,18 +20,24 @@ DATA_DIR.mkdir(parents=True, exist_ok=True)
 DEBUG = env.bool("WEIGHHOUSE_DEBUG", default=False)
 # `manage.py up` writes a key into the data folder; production sets the variable.
 _key_file = DATA_DIR / "secret_key"
-# Without either, a key of this process alone: sessions then end with it, but none can be forged.
-SECRET_KEY = (
-    env.str("SECRET_KEY", default="")
-    or (_key_file.read_text().strip() if _key_file.exists() else "")
-    or secrets.token_urlsafe(48)
+_kept_key = env.str("SECRET_KEY", default="") or (
+    _key_file.read_text().strip() if _key_file.exists() else ""
 )
+# Without either, a key of this process alone: sessions then end with it, but none can be forged.
+SECRET_KEY = _kept_key or secrets.token_urlsafe(48)
+SECRET_KEY_IS_OF_THIS_PROCESS = not _kept_key
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 SITE_URL = env.str("SITE_URL", default=f"http://127.0.0.1:{env.str('PORT', default='8000')}")
 _secure = SITE_URL.startswith("https://")
 SESSION_COOKIE_SECURE = _secure
 CSRF_COOKIE_SECURE = _secure
+SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60 if _secure else 0
+# Behind a proxy that sets this header itself; never without one, because anybody can send it.
+if env.bool("TRUST_FORWARDED_PROTO", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# The proxy that ends TLS redirects http; a second redirect here would break its health checks.
+SILENCED_SYSTEM_CHECKS = ["security.W008"]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -57,6 +65,7 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django_htmx",
+    "django_structlog",
     "csp",
     "moderation",
     "triage",
@@ -69,6 +78,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "moderation.logs.RequestLogMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -109,6 +119,11 @@ USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Database -------------------------------------------------------------------------------
+env.address(
+    "DATABASE_URL",
+    schemes={"postgres": "PostgreSQL", "postgresql": "PostgreSQL", "sqlite": "SQLite"},
+    example="postgres://user:password@host:5432/name",
+)
 DATABASES = {
     "default": env.db_url("DATABASE_URL")
     if env.str("DATABASE_URL", default="")
@@ -153,7 +168,21 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Weighhouse <notices@
 # --- Celery ---------------------------------------------------------------------------------
 # The row is the truth and a message only wakes somebody: that is why the file transport, which
 # can lose a message when a worker dies, is good enough for one machine.
-CELERY_BROKER_URL = env.str("REDIS_URL", default="") or "filesystem://"
+CELERY_BROKER_URL = (
+    env.address(
+        "REDIS_URL",
+        schemes={"redis": "Redis", "rediss": "Redis over TLS", "filesystem": "a folder"},
+        example="redis://host:6379/0",
+    )
+    or "filesystem://"
+)
+# After how long Redis hands out a message again that a worker took and never acknowledged. Longer
+# than any task runs, so that it never comes twice to a busy worker; what a dead one held is found
+# by its lease, not by this. Celery wants it in three places, or one of them keeps its own hour.
+VISIBILITY_TIMEOUT = 2 * 60 * 60
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, object] = {"visibility_timeout": VISIBILITY_TIMEOUT}
+CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"visibility_timeout": VISIBILITY_TIMEOUT}
+CELERY_VISIBILITY_TIMEOUT = VISIBILITY_TIMEOUT
 if CELERY_BROKER_URL == "filesystem://":
     _broker = DATA_DIR / "broker"
     for _folder in ("messages", "control"):
@@ -197,6 +226,8 @@ LEASE_SECONDS = env.int("LEASE_SECONDS", default=120)
 JOB_ATTEMPTS = 3
 # How long a message may be under way before the sweeper sends another.
 RESEND_SECONDS = env.int("RESEND_SECONDS", default=30)
+# How long a worker that was told to end may finish its work; containers are killed after 30 s.
+DRAIN_SECONDS = env.float("DRAIN_SECONDS", default=25.0)
 CLAIM_SECONDS = env.int("CLAIM_SECONDS", default=600)
 ENCODER = env.str("ENCODER", default="demo")
 MAX_WEIGHTS_BYTES = env.int("MAX_WEIGHTS_BYTES", default=8 * 1024**3)
@@ -204,10 +235,61 @@ MAX_PREVIEW_BYTES = env.int("MAX_PREVIEW_BYTES", default=25 * 1024**2)
 MAX_PREVIEWS = 20
 MAX_FILES = 10
 
+# What Prometheus shows to be let in to /metrics; without it there is no such page.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+
+# One line a message for people, or one JSON object a line for machines; both carry the ids of the
+# request, the task and the account, never a name, an address or what somebody wrote.
+LOG_FORMAT = env.str("LOG_FORMAT", default="line")
+LOG_STEPS: list[structlog.typing.Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+]
+DJANGO_STRUCTLOG_CELERY_ENABLED = True
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "json": {
+            "()": "structlog.stdlib.ProcessorFormatter",
+            "foreign_pre_chain": [*LOG_STEPS, structlog.processors.format_exc_info],
+            "processors": [
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        },
+        "line": {
+            "()": "structlog.stdlib.ProcessorFormatter",
+            "foreign_pre_chain": LOG_STEPS,
+            "processors": [
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0),
+            ],
+        },
+    },
+    "filters": {"private_links": {"()": "moderation.logs.PrivateLinksFilter"}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "filters": ["private_links"],
+            "formatter": "json" if LOG_FORMAT == "json" else "line",
+        }
+    },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    # On a terminal, a line for each request would hide what matters.
+    "loggers": {"django_structlog": {"level": "INFO" if LOG_FORMAT == "json" else "WARNING"}},
 }
+structlog.configure(
+    processors=[
+        structlog.stdlib.filter_by_level,
+        *LOG_STEPS,
+        structlog.processors.format_exc_info,
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    cache_logger_on_first_use=True,
+)

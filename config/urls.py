@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 urlpatterns = [
+    path("", include("moderation.operations.urls")),
     path("", include("moderation.public.urls")),
     path("studio/", include("moderation.creator.urls")),
     path("console/", include("moderation.console.urls")),

@@ -7,3 +7,9 @@ class ModerationConfig(AppConfig):
     """Every table, every rule, every page."""
 
     name = "moderation"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        from moderation.checks import checks_register
+
+        checks_register()

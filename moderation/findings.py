@@ -50,13 +50,19 @@ class FileFacts:
 
 @transaction.atomic
 def findings_record(
-    *, lease: Lease, findings: Sequence[FindingIn], facts: Sequence[FileFacts] = ()
+    *,
+    lease: Lease,
+    findings: Sequence[FindingIn],
+    facts: Sequence[FileFacts] = (),
+    seconds: Mapping[str, float] | None = None,
 ) -> bool:
     """Finish a job with its findings, each stored exactly once.
 
+    ``seconds`` is how long each probe took.
+
     Returns False, and stores nothing, if the lease was lost: then somebody else hands them in.
     """
-    if not job_finish(lease):
+    if not job_finish(lease, seconds=seconds):
         return False
     job = TriageJob.objects.select_related("version", "policy").get(pk=lease.job_id)
     rules = {rule.slug: rule for rule in job.policy.rules.all()}

@@ -6,7 +6,7 @@ Writes ``TriageJob`` alone. What a finished or dead job means for the version is
 
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,15 +16,22 @@ from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from moderation.counters import counter_add
 from moderation.dispatch import wake_triage
 from moderation.models import ModelVersion, Policy, TriageJob
 from moderation.states import JobState
 
-# At most this many messages a sweep, oldest first: a backlog must not flood the broker.
+# At most this many jobs are taken back at a sweep.
 SWEEP_LIMIT = 200
+# Enough to keep workers busy between two sweeps; a backlog of 10,000 stays in the table.
+MESSAGES_UNDER_WAY = 200
 # Work that goes on for longer has hung; its lease is left to run out, and another worker tries.
 LONGEST_LEASE = timedelta(hours=1)
 LEASE_LOST = "A worker took this job and did not finish it in time."
+
+
+# The leases that threads of this process hold now: what to give back when it must end.
+_held_here: set["Lease"] = set()
 
 
 @dataclass(frozen=True)
@@ -36,16 +43,21 @@ class Lease:
 
 
 def jobs_create(*, version: ModelVersion, policy: Policy) -> list[TriageJob]:
-    """Write the triage jobs of a version and wake a worker for each on commit."""
+    """Write the triage jobs of a version and wake a worker for each on commit.
+
+    While too many messages are under way no more are sent; the sweeper sends them in turn.
+    """
     now = timezone.now()
+    woken_at = now if _room(now) > 0 else None
     jobs = [
         TriageJob.objects.create(
-            version=version, policy=policy, stage=stage, not_before=now, woken_at=now
+            version=version, policy=policy, stage=stage, not_before=now, woken_at=woken_at
         )
         for stage in TriageJob.Stage.values
     ]
-    for job in jobs:
-        wake_triage(stage=job.stage, job_id=job.pk)
+    if woken_at:
+        for job in jobs:
+            wake_triage(stage=job.stage, job_id=job.pk)
     return jobs
 
 
@@ -84,18 +96,44 @@ def lease_kept(lease: Lease) -> Iterator[None]:
 
     keeper = threading.Thread(target=renew, name=f"lease of job {lease.job_id}", daemon=True)
     keeper.start()
+    _held_here.add(lease)
     try:
         yield
     finally:
+        _held_here.discard(lease)
         done.set()
         keeper.join()
 
 
-def job_finish(lease: Lease) -> bool:
-    """Mark a job done; False, and nothing changes, if the lease was lost."""
+def leases_give_back() -> int:
+    """Queue again what this process is at, without counting the attempt; return how many.
+
+    For a worker that was told to end and cannot wait for its work.
+    """
+    return sum(
+        _held(lease).update(
+            state=JobState.QUEUED,
+            attempts=F("attempts") - 1,
+            token="",
+            lease_until=None,
+            woken_at=None,
+        )
+        for lease in list(_held_here)
+    )
+
+
+def job_finish(lease: Lease, *, seconds: Mapping[str, float] | None = None) -> bool:
+    """Mark a job done; False, and nothing changes, if the lease was lost.
+
+    ``seconds`` is how long each probe took.
+    """
     return bool(
         _held(lease).update(
-            state=JobState.DONE, token="", lease_until=None, finished_at=timezone.now()
+            state=JobState.DONE,
+            token="",
+            lease_until=None,
+            finished_at=timezone.now(),
+            seconds=dict(seconds) if seconds else None,
         )
     )
 
@@ -117,27 +155,39 @@ def jobs_expire() -> int:
     """Take back the jobs whose lease ran out; return how many."""
     now = timezone.now()
     expired = TriageJob.objects.filter(state=JobState.RUNNING, lease_until__lt=now)
-    return sum(
+    taken_back = sum(
         _give_back(job, error=LEASE_LOST, now=now, wait=False)
         for job in expired.order_by("lease_until")[:SWEEP_LIMIT]
     )
+    counter_add(name="lease_expiries", number=taken_back)
+    return taken_back
 
 
 def jobs_resend() -> int:
-    """Send a message for every due job that none is under way for; return how many."""
+    """Send a message for due jobs that none is under way for; return how many.
+
+    Never more than ``MESSAGES_UNDER_WAY`` messages are under way at once: a backlog stays in the
+    table, where it is ordered, and not in the broker, where it is not. Jobs that have failed
+    before come after those that have not, so that a heap of hopeless ones delays no fresh one.
+    """
     now = timezone.now()
-    due = TriageJob.objects.filter(
-        Q(woken_at__isnull=True) | Q(woken_at__lt=now - timedelta(seconds=settings.RESEND_SECONDS)),
-        state=JobState.QUEUED,
-        not_before__lte=now,
-    )
+    lost = now - timedelta(seconds=settings.RESEND_SECONDS)
+    queued = TriageJob.objects.filter(state=JobState.QUEUED)
+    due = queued.filter(Q(woken_at__isnull=True) | Q(woken_at__lt=lost), not_before__lte=now)
     sent = 0
-    for job in due.order_by("not_before")[:SWEEP_LIMIT]:
+    for job in due.order_by("attempts", "not_before")[: _room(now)]:
         claimed = due.filter(pk=job.pk).update(woken_at=now)
         if claimed:
             wake_triage(stage=job.stage, job_id=job.pk)
             sent += 1
     return sent
+
+
+def _room(now: datetime) -> int:
+    """Return how many more messages may be sent now."""
+    lost = now - timedelta(seconds=settings.RESEND_SECONDS)
+    under_way = TriageJob.objects.filter(state=JobState.QUEUED, woken_at__gte=lost)
+    return MESSAGES_UNDER_WAY - under_way[:MESSAGES_UNDER_WAY].count()
 
 
 def _held(lease: Lease) -> QuerySet[TriageJob]:

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from moderation import findings, jobs, notices, queue
+from moderation import findings, heartbeats, jobs, notices, queue
 
 
 @shared_task(name="moderation.notice_send")
@@ -19,3 +19,4 @@ def sweep() -> None:
     jobs.jobs_resend()
     notices.notices_resend()
     queue.claims_expire()
+    heartbeats.heartbeats_forget()

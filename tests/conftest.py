@@ -112,6 +112,19 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """Return the address of a Redis of this machine; skip, or fail in CI, where there is none."""
+    url = os.environ.get("REDIS_TEST_URL", "redis://127.0.0.1:6379/15")
+    try:
+        import redis
+
+        redis.Redis.from_url(url, socket_timeout=2).ping()
+    except (ImportError, OSError, redis.RedisError) as error:
+        require(False, f"a Redis server at REDIS_TEST_URL ({error})")
+    return url
+
+
 @pytest.fixture
 def policy(db: None) -> Policy:
     """Put the demo policy in force."""

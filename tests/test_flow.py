@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from celery import current_app
 from django.conf import settings as django_settings
@@ -14,7 +15,8 @@ from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 
-from moderation.models import Account, Case, Decision, ModelVersion, Notice
+from moderation import intake
+from moderation.models import Account, Case, Decision, Heartbeat, ModelVersion, Notice
 from tests import factories
 from tests.processes import House, wait_until
 from triage.demo_encoder.scenes import compose, draw
@@ -162,3 +164,37 @@ def test_fifty_uploads_survive_three_kills_of_the_worker_with_each_finding_once(
         assert version.findings.filter(probe="container").count() == 1
         assert version.findings.filter(probe="previews").count() == 4
     call_command("audit_verify")
+
+
+def test_a_worker_that_is_told_to_end_ends_in_time_and_gives_its_work_back(
+    uma: Account, settings: Any, tmp_path: Path
+) -> None:
+    settings.MEDIA_ROOT = django_settings.DATA_DIR / "files"
+    current_app.conf.task_always_eager = False
+    house = House(tmp_path / "house.log", DRAIN_SECONDS="0.5")
+    try:
+        version = factories.draft(uma)
+        weights = version.files.get()
+        size = 3_000_000_000
+        header = f'{{"weight":{{"dtype":"F16","shape":[{size // 2}],"data_offsets":[0,{size}]}}}}'
+        with Path(weights.content.path).open("wb") as stream:
+            stream.write(len(header).to_bytes(8, "little") + header.encode())
+            stream.truncate(8 + len(header) + size)
+        version = intake.version_submit(version=version, actor=uma)
+        job = version.jobs.get(stage="files")
+        worker = house.start_worker()
+
+        def running() -> bool:
+            job.refresh_from_db()
+            return job.state == "running"
+
+        wait_until(running, seconds=60, what="the worker to begin")
+        children = psutil.Process(worker.pid).children(recursive=True)
+        worker.terminate()
+        worker.wait(timeout=10)
+        job.refresh_from_db()
+        assert (job.state, job.attempts) == ("queued", 0)
+        assert not Heartbeat.objects.filter(kind="worker").exists()
+        assert not [child for child in children if child.is_running()]
+    finally:
+        house.close()

@@ -9,7 +9,7 @@ from celery.signals import before_task_publish
 from django.utils import timezone
 
 from moderation.findings import attempt_failed, findings_record
-from moderation.jobs import Lease, job_lease, lease_renew
+from moderation.jobs import Lease, job_lease, lease_kept, lease_renew, leases_give_back
 from moderation.models import Account, Case, Finding, ModelVersion, TriageJob
 from moderation.tasks import sweep
 from tests import factories
@@ -125,6 +125,56 @@ def test_the_sweeper_sends_again_what_was_never_started_but_not_at_every_sweep(
     with django_capture_on_commit_callbacks(execute=True):
         sweep()
     assert [message for message in sent if message[0].startswith("triage")] == []
+
+
+def test_a_backlog_stays_in_the_table_and_not_in_the_broker(
+    uma: Account,
+    sent: list[tuple[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    monkeypatch.setattr("moderation.jobs.MESSAGES_UNDER_WAY", 3)
+    with django_capture_on_commit_callbacks(execute=True):
+        for _ in range(3):
+            factories.submitted(uma)
+        sweep()
+    assert len([message for message in sent if message[0].startswith("triage")]) == 4
+    TriageJob.objects.filter(woken_at__isnull=False).update(state="dead")
+    with django_capture_on_commit_callbacks(execute=True):
+        sweep()
+    assert not TriageJob.objects.filter(state="queued", woken_at__isnull=True).exists()
+
+
+def test_what_has_failed_before_delays_nothing_fresh(
+    uma: Account,
+    sent: list[tuple[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    monkeypatch.setattr("moderation.jobs.MESSAGES_UNDER_WAY", 2)
+    hopeless = [factories.submitted(uma) for _ in range(5)]
+    long_ago = timezone.now() - timedelta(hours=1)
+    TriageJob.objects.update(attempts=1, not_before=long_ago, woken_at=long_ago)
+    fresh = factories.submitted(uma)
+    TriageJob.objects.filter(version=fresh).update(woken_at=None)
+    with django_capture_on_commit_callbacks(execute=True):
+        sweep()
+    woken = {pk for name, pk in sent if name.startswith("triage")}
+    assert woken == set(fresh.jobs.values_list("pk", flat=True))
+    assert len(hopeless) == 5
+
+
+@pytest.mark.usefixtures("asleep")
+def test_a_worker_that_must_end_gives_its_work_back_without_counting_the_attempt(
+    job: TriageJob,
+) -> None:
+    lease = _lease(job)
+    with lease_kept(lease):
+        assert leases_give_back() == 1
+        assert not findings_record(lease=lease, findings=[factories.finding(0.99)])
+    job.refresh_from_db()
+    assert (job.state, job.attempts, job.token) == ("queued", 0, "")
+    assert leases_give_back() == 0
 
 
 def test_a_failed_attempt_waits_before_the_next(job: TriageJob) -> None:

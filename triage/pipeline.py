@@ -1,8 +1,9 @@
 """The probes, in the order they run, and the isolation of their failures."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import replace
+from time import perf_counter
 
 from triage import encoders
 from triage.known import Known
@@ -42,16 +43,26 @@ def probes_of_files(*, encoder: str) -> tuple[Probe, ...]:
     )
 
 
-def run(sample: Sample, *, stage: Stage, among: Iterable[Probe]) -> list[Finding]:
+def run(
+    sample: Sample,
+    *,
+    stage: Stage,
+    among: Iterable[Probe],
+    seconds: MutableMapping[str, float] | None = None,
+) -> list[Finding]:
     """Run the probes of one stage on a sample.
 
-    A probe that breaks becomes a finding “failed” with the reason; the others go on.
+    A probe that breaks becomes a finding “failed” with the reason; the others go on. How long
+    each took is noted in ``seconds``, under its name.
     """
     findings: list[Finding] = []
     for probe in among:
         if probe.stage is not stage:
             continue
+        began = perf_counter()
         findings.extend(_examine(probe, sample))
+        if seconds is not None:
+            seconds[probe.name] = round(perf_counter() - began, 4)
     return findings
 
 

@@ -53,17 +53,19 @@ def _work(job_id: int, stage: Stage) -> None:
     lease = job_lease(job_id=job_id)
     if lease is None:
         return
+    seconds: dict[str, float] = {}
     with lease_kept(lease):
         try:
             sample = sample_from(triage_sample(job_id=job_id))
         except FileNotFoundError as error:
             attempt_failed(lease=lease, error=f"A stored file is missing: {error}")
             return
-        found = pipeline.run(sample, stage=stage, among=_probes())
+        found = pipeline.run(sample, stage=stage, among=_probes(), seconds=seconds)
     findings_record(
         lease=lease,
         findings=[finding_in(finding) for finding in found],
         facts=file_facts(found),
+        seconds=seconds,
     )
 
 

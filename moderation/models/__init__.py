@@ -5,6 +5,7 @@ from moderation.models.cases import Case, Finding, Report, TriageJob
 from moderation.models.catalog import ModelFile, ModelVersion, PreviewImage, UploadedModel
 from moderation.models.decisions import Appeal, Decision
 from moderation.models.known import Bank, BankEntry, Consent, Person, WeightSketch
+from moderation.models.operations import Counter, Heartbeat
 from moderation.models.policy import Policy, Prompt, Rule, Term
 from moderation.models.record import Event, Notice
 
@@ -15,9 +16,11 @@ __all__ = [
     "BankEntry",
     "Case",
     "Consent",
+    "Counter",
     "Decision",
     "Event",
     "Finding",
+    "Heartbeat",
     "ModelFile",
     "ModelVersion",
     "Notice",

@@ -42,6 +42,9 @@ class TriageJob(models.Model):
         null=True, blank=True, help_text="When a worker was last told about the job."
     )
     error = models.TextField(blank=True)
+    seconds = models.JSONField(
+        null=True, blank=True, help_text="How long each probe took in the attempt that finished."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -60,6 +63,11 @@ class TriageJob(models.Model):
             models.Index(fields=["not_before"], condition=Q(state=JobState.QUEUED), name="job_due"),
             models.Index(
                 fields=["lease_until"], condition=Q(state=JobState.RUNNING), name="job_leased"
+            ),
+            models.Index(
+                fields=["-finished_at"],
+                condition=Q(finished_at__isnull=False),
+                name="job_finished",
             ),
         ]
 

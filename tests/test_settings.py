@@ -1,0 +1,126 @@
+"""Settings: what cannot work is refused at the start, in a sentence that names the variable."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from django.conf import settings as configured
+from django.core import checks
+
+
+def _start(**environment: str) -> subprocess.CompletedProcess[str]:
+    """Start a fresh process on these variables and let it check its settings."""
+    return subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy"],
+        cwd=configured.BASE_DIR,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _found() -> dict[str, str]:
+    messages = checks.run_checks(include_deployment_checks=True)
+    return {message.id or "": message.msg for message in messages}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "kind"),
+    [
+        ("LEASE_SECONDS", "soon", "a whole number"),
+        ("SWEEP_SECONDS", "often", "a number"),
+        ("DATABASE_URL", "mysql://user:hunter2@host/name", "postgres:"),
+        ("REDIS_URL", "amqp://user:hunter2@host", "redis:"),
+    ],
+)
+def test_a_variable_that_cannot_be_read_is_named_and_its_value_is_not_repeated(
+    variable: str, value: str, kind: str
+) -> None:
+    process = _start(**{variable: value})
+    assert process.returncode != 0
+    last = process.stderr.strip().splitlines()[-1]
+    assert variable in last
+    assert kind in last
+    assert "hunter2" not in process.stderr
+
+
+def test_the_settings_of_a_fresh_machine_have_nothing_to_complain_about() -> None:
+    assert checks.run_checks() == []
+
+
+PUBLIC: dict[str, Any] = {
+    "SITE_URL": "https://models.example.org",
+    "ALLOWED_HOSTS": ["models.example.org"],
+    "SECRET_KEY_IS_OF_THIS_PROCESS": False,
+    "DEBUG": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "names"),
+    [
+        ({"SITE_URL": "models.example.org"}, "weighhouse.E001", "SITE_URL"),
+        ({**PUBLIC, "ALLOWED_HOSTS": ["localhost"]}, "weighhouse.E002", "ALLOWED_HOSTS"),
+        ({**PUBLIC, "SECRET_KEY_IS_OF_THIS_PROCESS": True}, "weighhouse.E003", "SECRET_KEY"),
+        ({**PUBLIC, "DEBUG": True}, "weighhouse.E004", "WEIGHHOUSE_DEBUG"),
+        ({"LEASE_SECONDS": 1}, "weighhouse.E005", "LEASE_SECONDS"),
+        ({"RESEND_SECONDS": 2, "SWEEP_SECONDS": 9.0}, "weighhouse.E006", "RESEND_SECONDS"),
+        ({"ENCODER": "clip"}, "weighhouse.E007", "ENCODER"),
+        ({"CELERY_BROKER_URL": "redis://127.0.0.1:1/0"}, "weighhouse.W004", "REDIS_URL"),
+    ],
+)
+def test_what_cannot_work_together_is_said_with_the_variable_to_change(
+    wrong: dict[str, Any], code: str, names: str, settings: Any
+) -> None:
+    for name, value in wrong.items():
+        setattr(settings, name, value)
+    assert names in _found()[code]
+
+
+def test_a_server_without_its_other_half_is_warned_of(settings: Any) -> None:
+    on_files, on_redis = "filesystem://", "redis://127.0.0.1:1/0"
+    sqlite = {"default": {"ENGINE": "django.db.backends.sqlite3"}}
+    postgres = {"default": {"ENGINE": "django.db.backends.postgresql"}}
+    for databases, broker, expected in [
+        (sqlite, on_files, set()),
+        (sqlite, on_redis, {"weighhouse.W001"}),
+        (postgres, on_files, {"weighhouse.W002", "weighhouse.W003"}),
+        (postgres, on_redis, {"weighhouse.W003"}),
+    ]:
+        settings.CELERY_BROKER_URL = broker
+        # Only what this house checks: Django's own checks would open the database.
+        settings.DATABASES = databases
+        from moderation.checks import check_servers
+
+        assert {message.id for message in check_servers(None)} == expected
+
+
+def test_redis_that_throws_messages_away_is_warned_of(redis_url: str, settings: Any) -> None:
+    from redis import Redis
+
+    settings.CELERY_BROKER_URL = redis_url
+    client = Redis.from_url(redis_url)
+    before = client.config_get("maxmemory-policy")["maxmemory-policy"]
+    try:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        assert "allkeys-lru" in _found()["weighhouse.W005"]
+        client.config_set("maxmemory-policy", "noeviction")
+        assert "weighhouse.W005" not in _found()
+    finally:
+        client.config_set("maxmemory-policy", before)
+
+
+def test_the_web_process_refuses_to_start_on_settings_that_cannot_work() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", "import config.wsgi"],
+        cwd=configured.BASE_DIR,
+        env={**os.environ, "SITE_URL": "nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode != 0
+    assert "weighhouse.E001" in process.stderr
