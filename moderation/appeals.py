@@ -78,6 +78,8 @@ def appeal_file(*, decision: Decision, text: str, actor: Account) -> Appeal:
                 case=decision.case,
                 to=CaseState.APPEALED,
                 actor=actor,
+                clock_from=now,
+                paused_for=timedelta(),
                 due_at=now + ANSWER_WITHIN,
             )
             event_record(

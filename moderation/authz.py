@@ -6,7 +6,7 @@ is no business of the person asking.
 
 from moderation.errors import NotAllowed, Refusal
 from moderation.models import Account, Case, Decision, ModelVersion, Report, UploadedModel
-from moderation.states import REACHABLE, Visibility
+from moderation.states import REACHABLE, SENIOR, Visibility
 
 
 class Hidden(Refusal):
@@ -25,6 +25,13 @@ def require_moderator(account: Account) -> None:
         raise NotAllowed("This account is suspended.")
     if not account.is_moderator:
         raise NotAllowed("Only moderators can do this.")
+
+
+def require_senior(account: Account) -> None:
+    """Let senior moderators and admins through."""
+    require_moderator(account)
+    if account.role not in SENIOR:
+        raise NotAllowed("This case was escalated: it waits for a senior moderator.")
 
 
 def require_own(account: Account, uploaded_model: UploadedModel) -> None:

@@ -4,19 +4,31 @@ Writes ``Case`` and an ``Event`` for each move. Never decides.
 """
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 from moderation.audit import event_record
 from moderation.errors import Conflict, IllegalTransition
-from moderation.models import Account, Case, Finding, ModelVersion, Rule
-from moderation.states import OPEN_CASES, CaseState, Concern, Outcome, may_follow
+from moderation.models import Account, Case, CaseFacet, Finding, ModelVersion, Report, Rule
+from moderation.ordering import UNKNOWN, Weight, together, turn_of
+from moderation.search import case_facets_store, case_text_store
+from moderation.states import (
+    LISTED_CASES,
+    OPEN_CASES,
+    REACHABLE,
+    CaseState,
+    Concern,
+    Outcome,
+    may_follow,
+)
 
 # The clock of a case that no rule sets a shorter one for.
 DEFAULT_DEADLINE_HOURS = 72
+WEIGH_LIMIT = 200
 
 
 @transaction.atomic
@@ -30,10 +42,10 @@ def case_open(
     case = Case.objects.filter(version=version, state__in=OPEN_CASES).first()
     if case is not None:
         return case, False
+    now = timezone.now()
+    due_at = now + timedelta(hours=DEFAULT_DEADLINE_HOURS)
     case = Case.objects.create(
-        version=version,
-        source=source,
-        due_at=timezone.now() + timedelta(hours=DEFAULT_DEADLINE_HOURS),
+        version=version, source=source, clock_from=now, due_at=due_at, turn_at=due_at
     )
     event_record(
         action="case.opened", actor=actor, version=version, case=case, data={"source": source}
@@ -42,35 +54,123 @@ def case_open(
 
 
 def case_weigh(*, case: Case) -> None:
-    """Set the priority and the clock of a case from its findings and reports.
+    """Compute the priority, the clock and the place of a case, and what it is found by.
 
-    Harm (1 to 5, from the rule) times how sure we are (2 at a hold threshold, else 1) gives
-    tens of points; every report adds one, up to nine, so that a flood cannot outweigh harm.
+    Called whenever a finding, a report or the reach of the version changes. Everything that the
+    queue says about the case is stored here, so that what is shown is what was computed.
     """
     findings = list(
         Finding.objects.filter(version=case.version)
         .exclude(concern=Concern.NONE)
-        .select_related("rule")
+        .select_related("rule", "preview")
+        # Where there is no score, PostgreSQL would put it first and SQLite last.
+        .order_by(F("score").desc(nulls_last=True), "pk")
     )
-    reports = list(case.reports.select_related("rule"))
-    weights = [
-        (finding.rule.harm if finding.rule else 1) * (2 if finding.concern == Concern.HOLD else 1)
-        for finding in findings
-    ]
-    weights += [report.rule.harm if report.rule else 1 for report in reports]
-    rules = _rules_of(findings, (report.rule for report in reports))
-    hours = min((rule.deadline_hours for rule in rules), default=DEFAULT_DEADLINE_HOURS)
-    case.priority = max(weights, default=1) * 10 + min(len(reports), 9)
-    case.due_at = case.opened_at + timedelta(hours=hours)
+    reports = list(case.reports.select_related("rule").defer("text"))
+    weight = _weight(case, findings, reports)
+    case.priority = round(100 * weight.risk)
+    if case.state in OPEN_CASES:
+        # An appeal has a clock of its own.
+        case.due_at = case.clock_from + _time_allowed(findings, reports) + case.paused_for
+    case.turn_at = turn_of(due_at=case.due_at, risk=weight.risk)
     case.is_incomplete = any(finding.outcome == Outcome.FAILED for finding in findings) or (
         case.version.jobs.filter(state="dead").exists()
     )
-    case.save(update_fields=["priority", "due_at", "is_incomplete"])
+    case.reasons = {
+        **weight.as_data(),
+        "reports": len(reports),
+        "strongest": _strongest(findings),
+        "titles": _titles(findings, reports),
+    }
+    case.weighed_at = timezone.now()
+    case.save(
+        update_fields=["priority", "due_at", "turn_at", "is_incomplete", "reasons", "weighed_at"]
+    )
+    rules = [*(finding.rule for finding in findings), *(report.rule for report in reports)]
+    case_facets_store(
+        case=case,
+        facets=[
+            *((CaseFacet.Kind.RULE, rule.slug) for rule in rules if rule),
+            *((CaseFacet.Kind.PROBE, finding.probe) for finding in findings),
+        ],
+    )
+    case_text_store(case=case)
 
 
-def _rules_of(findings: Iterable[Finding], reported: Iterable[Rule | None]) -> list[Rule]:
-    rules = [finding.rule for finding in findings] + list(reported)
-    return [rule for rule in rules if rule is not None]
+def cases_weigh() -> int:
+    """Weigh the cases that ask for it, the oldest first; return how many."""
+    asking = Case.objects.filter(state__in=LISTED_CASES, weighed_at__isnull=True)
+    cases = list(
+        asking.select_related("version__uploaded_model__creator").order_by("opened_at")[
+            :WEIGH_LIMIT
+        ]
+    )
+    for case in cases:
+        with transaction.atomic():
+            case_weigh(case=case)
+    return len(cases)
+
+
+def _weight(case: Case, findings: list[Finding], reports: list[Report]) -> Weight:
+    """Return harm, probability and reach of the rule that weighs most.
+
+    A probe and the reports under the same rule are witnesses to the same thing. What belongs to
+    no rule, such as a file that could not be read, has the least harm.
+    """
+    reach = 2.0 if case.version.visibility in REACHABLE else 1.0
+    machine: dict[Rule | None, float] = {}
+    for finding in findings:
+        probability = UNKNOWN if finding.score is None else finding.score
+        machine[finding.rule] = max(machine.get(finding.rule, 0.0), probability)
+    people: dict[Rule | None, list[float]] = {}
+    for report in reports:
+        people.setdefault(report.rule, []).append(UNKNOWN)
+    weights = [
+        Weight(
+            harm=rule.harm if rule else 1,
+            probability=round(together([machine.get(rule, 0.0), *people.get(rule, [])]), 4),
+            reach=reach,
+            rule=rule.title if rule else "",
+        )
+        for rule in {*machine, *people}
+    ]
+    nothing = Weight(harm=1, probability=UNKNOWN, reach=reach)
+    return max(weights, key=lambda weight: (weight.risk, weight.rule), default=nothing)
+
+
+def _time_allowed(findings: list[Finding], reports: list[Report]) -> timedelta:
+    """Return the shortest time that a rule concerned allows."""
+    rules = [*(finding.rule for finding in findings), *(report.rule for report in reports)]
+    hours = min((rule.deadline_hours for rule in rules if rule), default=DEFAULT_DEADLINE_HOURS)
+    return timedelta(hours=hours)
+
+
+def _strongest(findings: list[Finding]) -> dict[str, Any]:
+    """Return the finding that says most, in plain data for a sentence."""
+    scored = [finding for finding in findings if finding.score is not None]
+    if not scored:
+        return {}
+    finding = max(scored, key=lambda each: each.concern == Concern.HOLD)
+    holds = finding.concern == Concern.HOLD and finding.hold is not None
+    return {
+        "preview": finding.preview.position + 1 if finding.preview else None,
+        "file": finding.file_id is not None,
+        "score": finding.score,
+        "threshold": finding.hold if holds else finding.review,
+        "concern": Concern.HOLD if holds else Concern.REVIEW,
+    }
+
+
+def _titles(findings: list[Finding], reports: Iterable[Report]) -> list[list[str]]:
+    """Return what the case is about, each with its gravest concern, the gravest first."""
+    titles: dict[str, str] = {}
+    for concern in (Concern.HOLD, Concern.REVIEW):
+        for finding in findings:
+            if finding.rule and finding.concern == concern:
+                titles.setdefault(finding.rule.title, concern)
+    for report in reports:
+        titles.setdefault(report.rule.title if report.rule else "A report", Concern.REVIEW)
+    return [[title, concern] for title, concern in titles.items()]
 
 
 @transaction.atomic
@@ -87,12 +187,7 @@ def case_transition(
             f"A case that is “{CaseState(case.state).label}” cannot become “{to.label}”. "
             "Reload the page to see where it stands."
         )
-    # Two people may press the button at once; only one may win.
-    moved = Case.objects.filter(pk=case.pk, state=case.state, claimed_by=case.claimed_by_id).update(
-        state=to, **fields
-    )
-    if moved != 1:
-        raise Conflict("Somebody else was quicker: this case has just changed.", code="stale_case")
+    _compare_and_set(case, state=to, **_in_order(case, fields))
     event_record(
         action=action or f"case.{to}",
         actor=actor,
@@ -101,3 +196,38 @@ def case_transition(
         data={"from": case.state, "to": to},
     )
     case.refresh_from_db()
+
+
+@transaction.atomic
+def case_hand_over(*, case: Case, to: Account, until: datetime, actor: Account) -> None:
+    """Give a held case to another holder in the same state, and record from whom.
+
+    Raises Conflict if it is not held any more as it was read.
+    """
+    before = case.claimed_by
+    _compare_and_set(case, claimed_by=to, claimed_until=until)
+    event_record(
+        action="case.taken_over",
+        actor=actor,
+        version=case.version,
+        case=case,
+        data={"from": before.username if before else "", "to": to.username},
+    )
+    case.refresh_from_db()
+
+
+def _compare_and_set(case: Case, **fields: Any) -> None:
+    # Two people may press the button at once; only one may win.
+    moved = Case.objects.filter(pk=case.pk, state=case.state, claimed_by=case.claimed_by_id).update(
+        **fields
+    )
+    if moved != 1:
+        raise Conflict("Somebody else was quicker: this case has just changed.", code="stale_case")
+
+
+def _in_order(case: Case, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields with the place in the queue that follows from a new deadline."""
+    if "due_at" in fields:
+        turn = turn_of(due_at=fields["due_at"], risk=case.priority / 100)
+        return {**fields, "turn_at": turn}
+    return fields

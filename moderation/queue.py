@@ -1,51 +1,65 @@
 """The queue: hands each case to exactly one moderator, for a while.
 
-Writes claims through ``cases.case_transition``. Never gives anybody their own model, a model
-they reported, or an appeal against their own decision.
+Writes claims and assignments through ``cases``. Never gives anybody their own model, a model
+they reported, or an appeal against their own decision; and an escalated case only to a senior.
 """
 
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from moderation.authz import require_impartial, require_moderator, require_other_than_decider
-from moderation.cases import case_transition
-from moderation.errors import Conflict, NotAllowed
+from moderation.audit import event_record
+from moderation.authz import (
+    require_impartial,
+    require_moderator,
+    require_other_than_decider,
+    require_senior,
+)
+from moderation.cases import case_hand_over, case_transition
+from moderation.errors import Conflict, Invalid, NotAllowed
+from moderation.inquiries import inquiry_close, time_waited
 from moderation.models import Account, Case, Decision, Report
-from moderation.states import HELD_CASES, WAITING_CASES, CaseState
+from moderation.states import HELD_CASES, LISTED_CASES, SENIOR, WAITING_CASES, CaseState
 
-_TAKEN = {CaseState.QUEUED: CaseState.CLAIMED, CaseState.APPEALED: CaseState.HEARING}
-_GIVEN_BACK = {CaseState.CLAIMED: CaseState.QUEUED, CaseState.HEARING: CaseState.APPEALED}
+_TAKEN = {
+    CaseState.QUEUED: CaseState.CLAIMED,
+    CaseState.ESCALATED: CaseState.CLAIMED,
+    CaseState.ASKED: CaseState.CLAIMED,
+    CaseState.APPEALED: CaseState.HEARING,
+}
+NOTE_LENGTH = 2000
 
 
 def queue_for(account: Account) -> QuerySet[Case]:
     """Return the waiting cases this moderator may take, first one first."""
+    waiting = WAITING_CASES if account.role in SENIOR else WAITING_CASES - {CaseState.ESCALATED}
     reported = Report.objects.filter(
         reporter=account,
         version__uploaded_model=OuterRef("version__uploaded_model"),
     )
     decided = Decision.objects.filter(case=OuterRef("pk"), decided_by=account)
     return (
-        Case.objects.filter(state__in=WAITING_CASES)
+        Case.objects.filter(
+            Q(assigned_to__isnull=True) | Q(assigned_to=account), state__in=sorted(waiting)
+        )
         .exclude(version__uploaded_model__creator=account)
         .exclude(Exists(reported))
         .exclude(Q(state=CaseState.APPEALED) & Exists(decided))
-        .order_by("-priority", "due_at", "pk")
+        .order_by("turn_at", "pk")
     )
 
 
+@transaction.atomic
 def case_claim(*, case: Case, actor: Account) -> Case:
     """Give one case to a moderator for the length of a claim.
 
     Claiming again what one already holds renews the claim. Raises Conflict if somebody else has
     it, NotAllowed for a conflict of interest.
     """
-    require_impartial(actor, case.version)
-    if case.state in {CaseState.APPEALED, CaseState.HEARING}:
-        require_other_than_decider(actor, case)
+    _require_may_hold(case, actor)
     if case.claimed_by_id == actor.pk and claim_renew(case=case, actor=actor):
         case.refresh_from_db()
         return case
@@ -53,6 +67,9 @@ def case_claim(*, case: Case, actor: Account) -> Case:
         raise Conflict(f"{_holder(case)} has this case. Take the next one instead.", code="claimed")
     if case.state not in _TAKEN:
         raise Conflict("This case is not waiting for anybody any more.", code="not_waiting")
+    waited = timedelta()
+    if case.state == CaseState.ASKED and (inquiry := inquiry_close(case=case)):
+        waited = time_waited(inquiry)
     case_transition(
         case=case,
         to=_TAKEN[CaseState(case.state)],
@@ -60,6 +77,8 @@ def case_claim(*, case: Case, actor: Account) -> Case:
         action="case.claimed",
         claimed_by=actor,
         claimed_until=_until(),
+        paused_for=case.paused_for + waited,
+        due_at=case.due_at + waited,
     )
     return case
 
@@ -75,12 +94,109 @@ def queue_claim_next(*, actor: Account) -> Case | None:
         claim_renew(case=held, actor=actor)
         return held
     # Others may be quicker for the first few; 20 tries outlast any team's rush.
-    for case in queue_for(actor).select_related("version__uploaded_model")[:20]:
+    for _ in range(20):
         try:
-            return case_claim(case=case, actor=actor)
+            with transaction.atomic():
+                case = _first_free(actor)
+                return case_claim(case=case, actor=actor) if case else None
         except Conflict:
             continue
     return None
+
+
+def _first_free(actor: Account) -> Case | None:
+    """Return the first case for this moderator that nobody else is just taking.
+
+    PostgreSQL skips what another transaction has locked, so that a whole team pressing the button
+    at once is served side by side. SQLite has one writer, who is alone here.
+    """
+    cases = queue_for(actor).select_related("version__uploaded_model")
+    if connection.features.has_select_for_update_skip_locked:
+        cases = cases.select_for_update(skip_locked=True, of=("self",), no_key=True)
+    return cases.first()
+
+
+@transaction.atomic
+def case_take_over(*, case: Case, holder: str, actor: Account) -> Case:
+    """Take a case out of another moderator's hands, which is recorded.
+
+    ``holder`` is the user name that the person was shown when they confirmed. Raises Conflict if
+    somebody else has the case by now, or nobody.
+    """
+    _require_may_hold(case, actor)
+    if case.state not in HELD_CASES or case.claimed_by is None:
+        raise Conflict("Nobody has this case: take it.", code="not_claimed")
+    if case.claimed_by_id == actor.pk:
+        return case
+    if case.claimed_by.username != holder:
+        raise Conflict(
+            f"By now {case.claimed_by.username} has this case. Ask them, then take it over.",
+            code="claimed",
+        )
+    case_hand_over(case=case, to=actor, until=_until(), actor=actor)
+    return case
+
+
+@transaction.atomic
+def case_assign(*, case: Case, to: Account | None, actor: Account) -> Case:
+    """Make a case somebody's for good, or nobody's. Who has it open stays as it is.
+
+    An assigned case is offered to nobody else. Raises NotAllowed where the assignee could not
+    decide it, Conflict if it has ended or was assigned to another in the meantime.
+    """
+    require_moderator(actor)
+    if case.state not in LISTED_CASES:
+        raise Conflict("This case has ended; there is nothing left to assign.", code="not_waiting")
+    if to is not None:
+        _require_may_hold(case, to)
+    before = case.assigned_to
+    changed = Case.objects.filter(pk=case.pk, assigned_to=before).update(assigned_to=to)
+    if not changed:
+        raise Conflict("Somebody else has just assigned this case.", code="stale_case")
+    event_record(
+        action="case.assigned",
+        actor=actor,
+        version=case.version,
+        case=case,
+        data={
+            "from": before.username if before else "",
+            "to": to.username if to else "",
+        },
+    )
+    case.refresh_from_db()
+    return case
+
+
+@transaction.atomic
+def case_escalate(*, case: Case, note: str, actor: Account) -> Case:
+    """Hand a case one holds to the senior moderators, with a note for them.
+
+    The note stays within the team. Raises Conflict unless the actor holds the case.
+    """
+    note = note.strip()
+    if not note:
+        raise Invalid("Say in a few words what a senior moderator should look at.", field="note")
+    if len(note) > NOTE_LENGTH:
+        raise Invalid(
+            f"The note is {len(note):,} characters long; {NOTE_LENGTH:,} are the most.",
+            field="note",
+        )
+    require_impartial(actor, case.version)
+    if case.state != CaseState.CLAIMED or case.claimed_by_id != actor.pk:
+        raise Conflict("Take the case first, then escalate it.", code="not_claimed")
+    case_transition(
+        case=case,
+        to=CaseState.ESCALATED,
+        actor=actor,
+        claimed_by=None,
+        claimed_until=None,
+        assigned_to=None,
+        escalated_at=case.escalated_at or timezone.now(),
+    )
+    event_record(
+        action="case.note", actor=actor, version=case.version, case=case, data={"note": note}
+    )
+    return case
 
 
 def claim_renew(*, case: Case, actor: Account) -> bool:
@@ -118,14 +234,26 @@ def claims_expire() -> int:
 
 @transaction.atomic
 def _give_back(case: Case, actor: Account | None) -> None:
+    if case.state == CaseState.HEARING:
+        to = CaseState.APPEALED
+    else:
+        to = CaseState.ESCALATED if case.escalated_at else CaseState.QUEUED
     case_transition(
         case=case,
-        to=_GIVEN_BACK[CaseState(case.state)],
+        to=to,
         actor=actor,
         action="case.released" if actor else "case.claim_expired",
         claimed_by=None,
         claimed_until=None,
     )
+
+
+def _require_may_hold(case: Case, account: Account) -> None:
+    require_impartial(account, case.version)
+    if case.state in {CaseState.APPEALED, CaseState.HEARING}:
+        require_other_than_decider(account, case)
+    elif case.escalated_at:
+        require_senior(account)
 
 
 def _until() -> datetime:

@@ -21,6 +21,8 @@ class Role(TextChoices):
 
 MODERATING = frozenset({Role.MODERATOR, Role.SENIOR_MODERATOR, Role.ADMIN})
 STAFF = MODERATING | {Role.POLICY_LEAD}
+# Whom an escalated case waits for.
+SENIOR = frozenset({Role.SENIOR_MODERATOR, Role.ADMIN})
 
 
 class Visibility(TextChoices):
@@ -53,15 +55,20 @@ class CaseState(TextChoices):
 
     QUEUED = "queued", "Waiting for a moderator"
     CLAIMED = "claimed", "With a moderator"
+    ASKED = "asked", "Waiting for the creator"
+    ESCALATED = "escalated", "Waiting for a senior moderator"
     DECIDED = "decided", "Decided"
     APPEALED = "appealed", "Appealed, waiting for another moderator"
     HEARING = "hearing", "Appeal with a moderator"
     CLOSED = "closed", "Closed"
 
 
-OPEN_CASES = frozenset({CaseState.QUEUED, CaseState.CLAIMED})
+OPEN_CASES = frozenset({CaseState.QUEUED, CaseState.CLAIMED, CaseState.ASKED, CaseState.ESCALATED})
 HELD_CASES = frozenset({CaseState.CLAIMED, CaseState.HEARING})
-WAITING_CASES = frozenset({CaseState.QUEUED, CaseState.APPEALED})
+# What a person has yet to take; ESCALATED only by a senior one.
+WAITING_CASES = frozenset({CaseState.QUEUED, CaseState.ESCALATED, CaseState.APPEALED})
+# What the queue shows: everything that somebody has yet to end.
+LISTED_CASES = OPEN_CASES | {CaseState.APPEALED, CaseState.HEARING}
 
 
 class ReportState(TextChoices):
@@ -152,7 +159,16 @@ TRANSITIONS: Mapping[type[TextChoices], Mapping[str, set[str]]] = {
     },
     CaseState: {
         CaseState.QUEUED: {CaseState.CLAIMED},
-        CaseState.CLAIMED: {CaseState.QUEUED, CaseState.DECIDED, CaseState.CLOSED},
+        CaseState.CLAIMED: {
+            CaseState.QUEUED,
+            CaseState.ASKED,
+            CaseState.ESCALATED,
+            CaseState.DECIDED,
+            CaseState.CLOSED,
+        },
+        # Back when the creator has answered, or did not in time; or a moderator goes on without.
+        CaseState.ASKED: {CaseState.QUEUED, CaseState.ESCALATED, CaseState.CLAIMED},
+        CaseState.ESCALATED: {CaseState.CLAIMED},
         CaseState.DECIDED: {CaseState.APPEALED},
         CaseState.APPEALED: {CaseState.HEARING},
         CaseState.HEARING: {CaseState.APPEALED, CaseState.CLOSED},

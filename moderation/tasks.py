@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from moderation import findings, heartbeats, jobs, notices, queue
+from moderation import cases, findings, heartbeats, inquiries, jobs, notices, queue
 
 
 @shared_task(name="moderation.notice_send")
@@ -19,4 +19,6 @@ def sweep() -> None:
     jobs.jobs_resend()
     notices.notices_resend()
     queue.claims_expire()
+    inquiries.inquiries_expire()
+    cases.cases_weigh()
     heartbeats.heartbeats_forget()

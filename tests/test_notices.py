@@ -14,6 +14,7 @@ from django.urls import reverse
 
 from moderation.appeals import appeal_answer, appeal_file
 from moderation.decisions import decision_make
+from moderation.inquiries import inquiry_send
 from moderation.intake import model_create, report_file
 from moderation.models import Account, Decision, ModelVersion, Notice
 from moderation.notices import notice_issue, notice_send
@@ -67,7 +68,9 @@ def story(policy: None, cast: dict[str, Account]) -> list[Notice]:
     _reported(version, cast)
     removed = _decided(version, Action.REMOVE, ["red-star", "yellow-ring"], cast)
     _appealed(removed, AppealState.OVERTURNED, cast)
-    factories.held(cast["creator"], title=TITLE)
+    held = factories.held(cast["creator"], title=TITLE)
+    case_claim(case=held, actor=cast["moderator"])
+    inquiry_send(case=held, text="Whose drawing is this?", actor=cast["moderator"])
     return list(Notice.objects.order_by("pk"))
 
 

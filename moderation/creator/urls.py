@@ -10,6 +10,7 @@ urlpatterns = [
     path("new/", views.create, name="create"),
     path("notices/", views.notices, name="notices"),
     path("decisions/<str:code>/", views.decision, name="decision"),
+    path("inquiries/<str:code>/", views.answer_inquiry, name="answer-inquiry"),
     path("<str:code>/", views.version, name="version"),
     path("<str:code>/next/", views.next_version, name="next-version"),
     path("<str:code>/edit/", views.edit, name="edit"),

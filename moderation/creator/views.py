@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from moderation import intake, selectors
 from moderation.appeals import appeal_file
 from moderation.errors import Refusal
+from moderation.inquiries import inquiry_answer
 from moderation.models import Account, ModelVersion
 from moderation.notices import notices_read
 from moderation.statements import statement_of
@@ -83,6 +84,7 @@ def _show(
     else:
         template = "creator/version.html"
         context["place"] = selectors.creators.place_in_queue(found)
+        context["inquiry"] = selectors.creators.open_inquiry(found)
         context["resembles"] = selectors.cases.resembles_another(found)
         context["decisions"] = found.decisions.order_by("-decided_at")
     if request.htmx and refusal is None:  # type: ignore[attr-defined]
@@ -158,6 +160,23 @@ def submit(request: HttpRequest, code: str) -> HttpResponse:
         return _show(request, found, refusal)
     messages.success(request, "Submitted. It is being weighed now.")
     return redirect("creator:version", code=code)
+
+
+@login_required
+@require_POST
+def answer_inquiry(request: HttpRequest, code: str) -> HttpResponse:
+    """Take the creator's answer to a moderator's question."""
+    inquiry = selectors.creators.own_inquiry(_account(request), code)
+    version = inquiry.case.version
+    try:
+        inquiry_answer(
+            inquiry=inquiry, text=request.POST.get("answer", ""), actor=_account(request)
+        )
+    except Refusal as refusal:
+        found = selectors.creators.own_version(_account(request), version.code)
+        return _show(request, found, refusal)
+    messages.success(request, "Thank you. A moderator reads your answer.")
+    return redirect("creator:version", code=version.code)
 
 
 @login_required

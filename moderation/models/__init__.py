@@ -7,6 +7,7 @@ from moderation.models.decisions import Appeal, Decision
 from moderation.models.known import Bank, BankEntry, Consent, Person, WeightSketch
 from moderation.models.operations import Counter, Heartbeat
 from moderation.models.policy import Policy, Prompt, Rule, Term
+from moderation.models.queue import CaseFacet, CaseText, Inquiry, SavedFilter
 from moderation.models.record import Event, Notice
 
 __all__ = [
@@ -15,12 +16,15 @@ __all__ = [
     "Bank",
     "BankEntry",
     "Case",
+    "CaseFacet",
+    "CaseText",
     "Consent",
     "Counter",
     "Decision",
     "Event",
     "Finding",
     "Heartbeat",
+    "Inquiry",
     "ModelFile",
     "ModelVersion",
     "Notice",
@@ -30,6 +34,7 @@ __all__ = [
     "Prompt",
     "Report",
     "Rule",
+    "SavedFilter",
     "Term",
     "TriageJob",
     "UploadedModel",

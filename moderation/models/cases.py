@@ -1,14 +1,18 @@
 """The work on a version: triage jobs, findings, cases and reports."""
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from moderation.models.catalog import ModelFile, ModelVersion, PreviewImage
 from moderation.models.codes import new_code, new_token
 from moderation.models.policy import Policy, Rule
 from moderation.states import (
     HELD_CASES,
+    LISTED_CASES,
     OPEN_CASES,
     WAITING_CASES,
     CaseState,
@@ -137,8 +141,32 @@ class Case(models.Model):
     is_incomplete = models.BooleanField(
         default=False, help_text="A probe failed or a triage job died: not everything was seen."
     )
-    priority = models.PositiveIntegerField(default=0)
+    priority = models.PositiveIntegerField(
+        default=0, help_text="Harm times probability times reach, in hundredths (ordering.py)."
+    )
+    reasons = models.JSONField(
+        default=dict, help_text="What the priority was computed from, for the people who ask why."
+    )
+    weighed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the priority was computed; empty asks for it."
+    )
+    # The clock: from when it runs, how long it stood still, when it ends.
+    clock_from = models.DateTimeField(default=timezone.now)
+    paused_for = models.DurationField(default=timedelta)
     due_at = models.DateTimeField()
+    turn_at = models.DateTimeField(
+        default=timezone.now,
+        help_text="The queue's order: the deadline, earlier the greater the risk (ordering.py).",
+    )
+    # Whose it is for good; `claimed_by` is only who has it open.
+    assigned_to = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="assigned_cases",
+    )
+    escalated_at = models.DateTimeField(null=True, blank=True)
     claimed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         null=True,
@@ -168,12 +196,32 @@ class Case(models.Model):
             ),
         ]
         indexes = [
+            # What the next case is taken from.
             models.Index(
-                fields=["-priority", "due_at", "id"],
+                fields=["turn_at", "id"],
                 condition=Q(state__in=sorted(WAITING_CASES)),
-                name="case_queue",
+                name="case_waiting",
             ),
-            models.Index(fields=["state", "due_at"], name="case_state"),
+            # What the queue shows, without and with a state chosen.
+            models.Index(
+                fields=["turn_at", "id"],
+                condition=Q(state__in=sorted(LISTED_CASES)),
+                name="case_listed",
+            ),
+            models.Index(fields=["state", "turn_at", "id"], name="case_by_state"),
+            models.Index(
+                fields=["due_at"], condition=Q(state__in=sorted(LISTED_CASES)), name="case_due"
+            ),
+            models.Index(
+                fields=["claimed_until"],
+                condition=Q(state__in=sorted(HELD_CASES)),
+                name="case_claimed_until",
+            ),
+            models.Index(
+                fields=["opened_at"],
+                condition=Q(state__in=sorted(LISTED_CASES), weighed_at__isnull=True),
+                name="case_unweighed",
+            ),
         ]
 
     def __str__(self) -> str:

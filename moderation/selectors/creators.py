@@ -1,6 +1,6 @@
 """What creators read of their own."""
 
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Prefetch, QuerySet
 
 from moderation.authz import (
     Hidden,
@@ -10,6 +10,7 @@ from moderation.models import (
     Account,
     Case,
     Decision,
+    Inquiry,
     ModelVersion,
     Notice,
 )
@@ -48,6 +49,24 @@ def own_version(account: Account, code: str) -> ModelVersion:
     return version
 
 
+def open_inquiry(version: ModelVersion) -> Inquiry | None:
+    """Return the question that a moderator waits to have answered, if there is one."""
+    return Inquiry.objects.filter(case__version=version, closed_at__isnull=True).first()
+
+
+def own_inquiry(account: Account, code: str) -> Inquiry:
+    """Return a question to this creator by its code. Raises Hidden for anybody else's."""
+    inquiry = (
+        Inquiry.objects.filter(code=code)
+        .select_related("case__version__uploaded_model__creator")
+        .first()
+    )
+    if inquiry is None:
+        raise Hidden
+    require_own(account, inquiry.case.version.uploaded_model)
+    return inquiry
+
+
 def own_decision(account: Account, code: str) -> Decision:
     """Return a decision about one of a creator's models. Raises Hidden for anybody else's."""
     decision = (
@@ -79,5 +98,4 @@ def place_in_queue(version: ModelVersion) -> int | None:
     case = version.cases.filter(state__in=WAITING_CASES).first()
     if case is None:
         return None
-    before = Q(priority__gt=case.priority) | Q(priority=case.priority, due_at__lt=case.due_at)
-    return Case.objects.filter(before, state__in=WAITING_CASES).count()
+    return Case.objects.filter(turn_at__lt=case.turn_at, state__in=WAITING_CASES).count()

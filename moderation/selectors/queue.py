@@ -89,7 +89,7 @@ def queue_rows(*, state: str = "", rule: str = "", limit: int = 50) -> list[Row]
             Prefetch("reports", queryset=Report.objects.select_related("rule")),
             "version__previews",
         )
-        .order_by("-priority", "due_at", "pk")
+        .order_by("turn_at", "pk")
     )
     return [_row(case) for case in rows[:limit]]
 

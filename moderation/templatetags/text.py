@@ -159,6 +159,14 @@ _EVENTS: Mapping[str, str] = {
     "case.opened": "opened the case because of {source}",
     "case.claimed": "took the case",
     "case.released": "gave the case back",
+    "case.taken_over": "took the case over from {before}",
+    "case.assigned": "assigned the case to {to_whom}",
+    "case.asked": "asked the creator and put the case aside until the answer",
+    "case.answered": "brought the case back with the creator's answer",
+    "case.not_answered": "brought the case back: the creator did not answer in time",
+    "case.escalated": "escalated the case to the senior moderators",
+    "case.note": "noted: {note}",
+    "inquiry.answered": "answered the moderator's question",
     "case.claim_expired": "put the case back in the queue because its time ran out",
     "case.decided": "ended the review",
     "case.closed": "closed the case",
@@ -192,5 +200,8 @@ def in_words(event: Event) -> str:
     return template_.format(
         policy=data.get("policy", "in force"),
         source=_SOURCES.get(data.get("source", ""), "something"),
+        before=data.get("from") or "nobody",
+        to_whom=visibility or "nobody",
+        note=data.get("note", ""),
         to=str(Visibility(visibility).label).lower() if visibility in Visibility.values else "",
     )
