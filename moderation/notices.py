@@ -1,30 +1,19 @@
-"""Notices: renders the triple of a kind, stores it as sent, and delivers it by e-mail.
+"""Notices: renders the triple of a kind and stores it as sent. ``outbox`` delivers it.
 
 Reads ``templates/notices/{kind}/``; writes ``Notice``. Private notes and reporters' names never
 reach a template: only what ``notice_issue`` names is in its context.
 """
 
-from datetime import timedelta
-from smtplib import SMTPException
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.core.mail import EmailMultiAlternatives
-from django.db import transaction
-from django.db.models import F, Q
 from django.template.loader import render_to_string
 from django.utils import timezone
-from django.utils.text import wrap
 
 from moderation.dispatch import wake_notice
 from moderation.models import Account, Decision, ModelVersion, Notice, Report
 from moderation.states import NoticeState
-
-ATTEMPTS = 5
-RESEND_AFTER = timedelta(seconds=60)
-SWEEP_LIMIT = 200
-# RFC 5322, 2.1.1 asks for at most 78 characters a line; 72 leaves room for marks of quotation.
-LINE_LENGTH = 72
 
 
 def notice_issue(
@@ -36,13 +25,18 @@ def notice_issue(
     decision: Decision | None = None,
     report: Report | None = None,
     extra: dict[str, Any] | None = None,
+    not_before: datetime | None = None,
 ) -> Notice | None:
     """Write a notice to one person and wake a worker to send it on commit.
 
-    Returns None where there is nobody to tell: a visitor who left no address.
+    With ``not_before`` its reader sees nothing of it until then, neither by e-mail nor on a page,
+    and ``notices_withdraw`` can take it back. Returns None where there is nobody to tell: a
+    visitor who left no address.
     """
     if account is None and not email:
         return None
+    now = timezone.now()
+    moment = max(not_before or now, now)
     context = {
         "site": settings.SITE_URL.rstrip("/"),
         # On one line, so that a title cannot pass for a paragraph of ours.
@@ -70,81 +64,36 @@ def notice_issue(
         html=render_to_string(f"notices/{kind}/body.html", context),
         state=NoticeState.QUEUED if address else NoticeState.DEAD,
         error="" if address else "The account has no e-mail address; it reads this on its page.",
-        # A message is sent now; the sweeper looks again after a while.
-        not_before=timezone.now() + RESEND_AFTER,
+        not_before=moment,
+        shown_from=moment,
+        # The sweeper wakes a worker when the moment has come; what is due now is woken here.
+        woken_at=now if moment == now else None,
     )
-    wake_notice(notice_id=notice.pk)
+    if moment == now:
+        wake_notice(notice_id=notice.pk)
     return notice
 
 
-def notice_send(*, notice_id: int) -> bool:
-    """Send the e-mail of a notice; True if this call sent it.
+def notices_withdraw(*, decision: Decision) -> int:
+    """Take back the notices of a decision that nobody could read yet; return how many.
 
-    A failure is kept with its reason and tried again with growing pauses, five times in all.
+    For a decision that is undone before it takes effect.
     """
+    unseen = Notice.objects.filter(
+        decision=decision, shown_from__gt=timezone.now(), attempts=0, sent_at__isnull=True
+    )
+    return unseen.delete()[0]
+
+
+def notice_read(*, notice: Notice) -> None:
+    """Mark a notice as read by its recipient, who has opened it."""
+    Notice.objects.filter(pk=notice.pk, read_at__isnull=True).update(read_at=timezone.now())
+
+
+def notices_read(*, account: Account, decision: Decision | None = None) -> int:
+    """Mark what an account was told, or told about one decision, as read; return how many."""
     now = timezone.now()
-    # Taking an attempt first means that a second message for the same notice finds it taken.
-    taken = Notice.objects.filter(pk=notice_id, state=NoticeState.QUEUED, attempts__lt=ATTEMPTS)
-    with transaction.atomic():
-        notice = taken.select_for_update().first()
-        if notice is None:
-            return False
-        if notice.attempts and notice.not_before > now:
-            return False
-        pause = RESEND_AFTER * 2**notice.attempts
-        Notice.objects.filter(pk=notice.pk).update(
-            attempts=F("attempts") + 1, not_before=now + pause
-        )
-    message = EmailMultiAlternatives(
-        subject=notice.subject,
-        body=wrap(notice.text, LINE_LENGTH),
-        from_email=settings.DEFAULT_FROM_EMAIL,
-        to=[notice.email],
-        headers={
-            "Message-ID": f"<{notice.code}@weighhouse>",
-            "Auto-Submitted": "auto-generated",  # RFC 3834: keeps vacation replies away
-        },
-    )
-    message.attach_alternative(notice.html, "text/html")
-    try:
-        message.send()
-    except (SMTPException, OSError, UnicodeError) as error:
-        # UnicodeError: Django accepts some addresses whose domain cannot be written in IDNA.
-        dead = notice.attempts + 1 >= ATTEMPTS
-        Notice.objects.filter(pk=notice.pk).update(
-            error=str(error)[:2000], state=NoticeState.DEAD if dead else NoticeState.QUEUED
-        )
-        return False
-    Notice.objects.filter(pk=notice.pk).update(
-        state=NoticeState.SENT, sent_at=timezone.now(), error=""
-    )
-    return True
-
-
-def notices_resend() -> int:
-    """Wake a worker for every notice whose e-mail is overdue; return how many.
-
-    Gives up those whose last attempt ended without a word, so that they block nobody's way.
-    """
-    now = timezone.now()
-    overdue = Notice.objects.filter(state=NoticeState.QUEUED, not_before__lt=now)
-    overdue.filter(attempts__gte=ATTEMPTS).update(
-        state=NoticeState.DEAD,
-        error="The worker was lost during the last attempt; it may or may not have been sent.",
-    )
-    silent = overdue.filter(
-        Q(woken_at__isnull=True) | Q(woken_at__lt=now - timedelta(seconds=settings.RESEND_SECONDS))
-    )
-    woken = 0
-    for notice_id in silent.order_by("not_before").values_list("pk", flat=True)[:SWEEP_LIMIT]:
-        if silent.filter(pk=notice_id).update(woken_at=now):
-            wake_notice(notice_id=notice_id)
-            woken += 1
-    return woken
-
-
-def notices_read(*, account: Account) -> int:
-    """Mark every notice of an account as read; return how many were new."""
-    return Notice.objects.filter(recipient=account, read_at__isnull=True).update(
-        read_at=timezone.now()
-    )
+    unread = Notice.objects.filter(recipient=account, read_at__isnull=True, shown_from__lte=now)
+    if decision is not None:
+        unread = unread.filter(decision=decision)
+    return unread.update(read_at=now)

@@ -25,6 +25,13 @@ STAFF = MODERATING | {Role.POLICY_LEAD}
 SENIOR = frozenset({Role.SENIOR_MODERATOR, Role.ADMIN})
 
 
+class Language(TextChoices):
+    """In which languages people are told things. Each has every notice: a test holds it."""
+
+    ENGLISH = "en", "English"
+    GERMAN = "de", "Deutsch"
+
+
 class Visibility(TextChoices):
     """Who can see a model version."""
 

@@ -2,13 +2,13 @@
 
 from celery import shared_task
 
-from moderation import cases, findings, heartbeats, inquiries, jobs, notices, queue
+from moderation import cases, findings, heartbeats, inquiries, jobs, outbox, queue
 
 
 @shared_task(name="moderation.notice_send")
 def notice_send(notice_id: int) -> None:
     """Send the e-mail of one notice."""
-    notices.notice_send(notice_id=notice_id)
+    outbox.notice_send(notice_id=notice_id)
 
 
 @shared_task(name="moderation.sweep")
@@ -17,7 +17,7 @@ def sweep() -> None:
     jobs.jobs_expire()
     findings.versions_settle()
     jobs.jobs_resend()
-    notices.notices_resend()
+    outbox.notices_resend()
     queue.claims_expire()
     inquiries.inquiries_expire()
     cases.cases_weigh()

@@ -15,7 +15,8 @@ from django.utils import timezone
 
 from moderation.intake import model_create, report_file
 from moderation.models import Account, Notice
-from moderation.notices import ATTEMPTS, notice_issue, notice_send, notices_resend
+from moderation.notices import notice_issue, notices_withdraw
+from moderation.outbox import ATTEMPTS, notice_send, notices_resend
 from tests import factories
 
 Browser = Callable[[Account | None], Client]
@@ -249,3 +250,57 @@ def test_without_a_mail_server_the_terminal_shows_the_letter_and_no_html(
     printed = capsys.readouterr().out
     assert f"Letter to uma@example.org: {notice.subject}" in printed
     assert "<html" not in printed
+
+
+# --- A moment in the future -----------------------------------------------------------------
+
+
+def _told_later(account: Account, seconds: float) -> Notice:
+    notice = notice_issue(
+        kind="published",
+        version=model_create(title="Ink wash", actor=account),
+        account=account,
+        not_before=timezone.now() + timedelta(seconds=seconds),
+    )
+    assert notice is not None
+    return notice
+
+
+def test_nobody_is_told_before_the_moment_and_the_sweeper_tells_at_it(
+    uma: Account,
+    as_: Browser,
+    mailoutbox: list[EmailMultiAlternatives],
+    django_capture_on_commit_callbacks: Callbacks,
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        notice = _told_later(uma, 10)
+    assert not notice_send(notice_id=notice.pk), "a stray message sends nothing"
+    assert notices_resend() == 0
+    client = as_(uma)
+    assert "is published" not in client.get(reverse("creator:notices")).content.decode()
+    assert client.get(reverse("creator:notice", args=[notice.code])).status_code == 404
+    assert mailoutbox == []
+
+    past = timezone.now() - timedelta(seconds=1)
+    Notice.objects.filter(pk=notice.pk).update(not_before=past, shown_from=past)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert notices_resend() == 1
+    assert len(mailoutbox) == 1
+    assert "is published" in client.get(reverse("creator:notices")).content.decode()
+
+
+def test_a_decision_undone_in_time_takes_its_unseen_notices_back(
+    policy: None, uma: Account, mo: Account
+) -> None:
+    decision = factories.decided(uma, mo)
+    (seen,) = decision.notices.all()
+    later = timezone.now() + timedelta(seconds=10)
+    notice_issue(
+        kind="appeal_received",
+        version=decision.version,
+        account=uma,
+        decision=decision,
+        not_before=later,
+    )
+    assert notices_withdraw(decision=decision) == 1
+    assert list(decision.notices.all()) == [seen], "what could be read stays"

@@ -17,7 +17,8 @@ from moderation.decisions import decision_make
 from moderation.inquiries import inquiry_send
 from moderation.intake import model_create, report_file
 from moderation.models import Account, Decision, ModelVersion, Notice
-from moderation.notices import notice_issue, notice_send
+from moderation.notices import notice_issue
+from moderation.outbox import notice_send
 from moderation.queue import case_claim
 from moderation.states import RESTRICTIONS, Action, AppealState, ReportState, Role
 from tests import factories

@@ -15,7 +15,7 @@ from moderation.appeals import appeal_file
 from moderation.errors import Refusal
 from moderation.inquiries import inquiry_answer
 from moderation.models import Account, ModelVersion
-from moderation.notices import notices_read
+from moderation.notices import notice_read, notices_read
 from moderation.statements import statement_of
 from moderation.states import APPEALABLE_BY_CREATOR, Visibility
 
@@ -182,13 +182,28 @@ def answer_inquiry(request: HttpRequest, code: str) -> HttpResponse:
 @login_required
 @require_GET
 def notices(request: HttpRequest) -> HttpResponse:
-    """Show what the account was told, and mark it as read."""
+    """List what the account was told."""
     page = Paginator(selectors.creators.own_notices(_account(request)), 20).get_page(
         request.GET.get("page")
     )
-    response = render(request, "creator/notices.html", {"page": page})
+    return render(request, "creator/notices.html", {"page": page})
+
+
+@login_required
+@require_GET
+def notice(request: HttpRequest, code: str) -> HttpResponse:
+    """Show one notice, and mark it as read."""
+    found = selectors.creators.own_notice(_account(request), code)
+    notice_read(notice=found)
+    return render(request, "creator/notice.html", {"notice": found})
+
+
+@login_required
+@require_POST
+def read_all(request: HttpRequest) -> HttpResponse:
+    """Mark everything the account was told as read."""
     notices_read(account=_account(request))
-    return response
+    return redirect("creator:notices")
 
 
 @login_required
@@ -196,6 +211,8 @@ def notices(request: HttpRequest) -> HttpResponse:
 def decision(request: HttpRequest, code: str) -> HttpResponse:
     """Show a decision with its reasons, and take an appeal against it."""
     found = selectors.creators.own_decision(_account(request), code)
+    # The page says all that the notice says.
+    notices_read(account=_account(request), decision=found)
     refusal: Refusal | None = None
     if request.method == "POST":
         try:

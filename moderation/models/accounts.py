@@ -3,7 +3,7 @@
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 
-from moderation.states import MODERATING, STAFF, Role
+from moderation.states import MODERATING, STAFF, Language, Role
 
 
 class Account(AbstractUser):
@@ -11,6 +11,12 @@ class Account(AbstractUser):
 
     email = models.EmailField("e-mail", unique=True)
     role = models.CharField(max_length=20, choices=Role.choices, default=Role.CREATOR)
+    language = models.CharField(
+        max_length=5,
+        choices=Language.choices,
+        default=Language.ENGLISH,
+        help_text="In which language the person is told things.",
+    )
 
     class Meta:
         constraints = [

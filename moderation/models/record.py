@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from moderation.models.cases import Case, Report
 from moderation.models.catalog import ModelVersion
@@ -38,7 +39,10 @@ class Notice(models.Model):
     html = models.TextField()
     state = models.CharField(max_length=10, choices=NoticeState.choices, default=NoticeState.QUEUED)
     attempts = models.PositiveSmallIntegerField(default=0)
-    not_before = models.DateTimeField()
+    not_before = models.DateTimeField(help_text="When the next attempt to send it may be made.")
+    shown_from = models.DateTimeField(
+        default=timezone.now, help_text="Before this moment its reader sees nothing of it."
+    )
     woken_at = models.DateTimeField(
         null=True, blank=True, help_text="When a worker was last told about the notice."
     )

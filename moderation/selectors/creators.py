@@ -1,6 +1,7 @@
 """What creators read of their own."""
 
 from django.db.models import Prefetch, QuerySet
+from django.utils import timezone
 
 from moderation.authz import (
     Hidden,
@@ -82,15 +83,25 @@ def own_decision(account: Account, code: str) -> Decision:
 def own_notices(account: Account) -> QuerySet[Notice]:
     """Return what an account was told, newest first."""
     return (
-        Notice.objects.filter(recipient=account)
+        Notice.objects.filter(recipient=account, shown_from__lte=timezone.now())
         .select_related("version", "decision", "report")
         .order_by("-created_at", "-pk")
     )
 
 
+def own_notice(account: Account, code: str) -> Notice:
+    """Return a notice to an account by its code. Raises Hidden for anybody else's."""
+    notice = own_notices(account).filter(code=code).first()
+    if notice is None:
+        raise Hidden
+    return notice
+
+
 def unread_notices(account: Account) -> int:
     """Return how many notices an account has not opened."""
-    return Notice.objects.filter(recipient=account, read_at__isnull=True).count()
+    return Notice.objects.filter(
+        recipient=account, read_at__isnull=True, shown_from__lte=timezone.now()
+    ).count()
 
 
 def place_in_queue(version: ModelVersion) -> int | None:
