@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from moderation.audit import event_record
 from moderation.errors import Conflict, IllegalTransition
+from moderation.language import language_of
 from moderation.models import Account, Case, CaseFacet, Finding, ModelVersion, Report, Rule
 from moderation.ordering import UNKNOWN, Weight, together, turn_of
 from moderation.search import case_facets_store, case_text_store
@@ -78,7 +79,7 @@ def case_weigh(*, case: Case) -> None:
     )
     case.reasons = {
         **weight.as_data(),
-        "reports": len(reports),
+        "reporters": len(reports),
         "strongest": _strongest(findings),
         "titles": _titles(findings, reports),
     }
@@ -87,11 +88,13 @@ def case_weigh(*, case: Case) -> None:
         update_fields=["priority", "due_at", "turn_at", "is_incomplete", "reasons", "weighed_at"]
     )
     rules = [*(finding.rule for finding in findings), *(report.rule for report in reports)]
+    page = case.version.uploaded_model
     case_facets_store(
         case=case,
         facets=[
             *((CaseFacet.Kind.RULE, rule.slug) for rule in rules if rule),
             *((CaseFacet.Kind.PROBE, finding.probe) for finding in findings),
+            (CaseFacet.Kind.LANGUAGE, language_of(f"{page.title}\n{page.description}")),
         ],
     )
     case_text_store(case=case)
@@ -118,22 +121,30 @@ def _weight(case: Case, findings: list[Finding], reports: list[Report]) -> Weigh
     no rule, such as a file that could not be read, has the least harm.
     """
     reach = 2.0 if case.version.visibility in REACHABLE else 1.0
-    machine: dict[Rule | None, float] = {}
+    machine: dict[Rule | None, list[float]] = {}
+    failed: set[Rule | None] = set()
     for finding in findings:
-        probability = UNKNOWN if finding.score is None else finding.score
-        machine[finding.rule] = max(machine.get(finding.rule, 0.0), probability)
+        if finding.score is None:
+            failed.add(finding.rule)
+        else:
+            machine.setdefault(finding.rule, []).append(finding.score)
     people: dict[Rule | None, list[float]] = {}
     for report in reports:
         people.setdefault(report.rule, []).append(UNKNOWN)
-    weights = [
-        Weight(
+    weights = []
+    for rule in {*machine, *failed, *people}:
+        score = max(machine.get(rule, []), default=None)
+        seen = max(score or 0.0, UNKNOWN if rule in failed else 0.0)
+        said = people.get(rule, [])
+        weight = Weight(
             harm=rule.harm if rule else 1,
-            probability=round(together([machine.get(rule, 0.0), *people.get(rule, [])]), 4),
+            probability=round(together([seen, *said]), 4),
             reach=reach,
             rule=rule.title if rule else "",
+            score=score,
+            reports=len(said),
         )
-        for rule in {*machine, *people}
-    ]
+        weights.append(weight)
     nothing = Weight(harm=1, probability=UNKNOWN, reach=reach)
     return max(weights, key=lambda weight: (weight.risk, weight.rule), default=nothing)
 

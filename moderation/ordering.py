@@ -25,13 +25,16 @@ class Weight:
     """What the place of a case was computed from.
 
     ``harm`` is 1 to 5, ``probability`` 0 to 1, ``reach`` 1 while nobody can get the model and 2
-    once it is public. ``rule`` is the title of the rule that weighs most.
+    once it is public. ``rule`` is the title of the rule that weighs most; ``score`` and
+    ``reports`` are the witnesses for it: the highest score of a probe, and how many people.
     """
 
     harm: int
     probability: float
     reach: float
     rule: str = ""
+    score: float | None = None
+    reports: int = 0
 
     @property
     def risk(self) -> float:

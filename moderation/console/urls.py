@@ -2,12 +2,18 @@
 
 from django.urls import path
 
-from moderation.console.views import case, queue
+from moderation.console.views import case, claims, queue
 
 app_name = "console"
 urlpatterns = [
     path("", queue.queue, name="queue"),
     path("next/", queue.claim_next, name="next"),
+    path("views/", queue.save_filter, name="save-filter"),
+    path("views/<int:saved>/forget/", queue.forget_filter, name="forget-filter"),
+    path("cases/<str:code>/take-over/", claims.take_over, name="take-over"),
+    path("cases/<str:code>/assign/", claims.assign, name="assign"),
+    path("cases/<str:code>/escalate/", claims.escalate, name="escalate"),
+    path("cases/<str:code>/ask/", claims.ask, name="ask"),
     path("decisions/<str:code>/bank/", case.bank, name="bank"),
     path("cases/<str:code>/", case.case, name="case"),
     path("cases/<str:code>/claim/", case.claim, name="claim"),

@@ -9,7 +9,7 @@ from moderation.authz import (
     conflict_of_interest,
     require_moderator,
 )
-from moderation.errors import NotAllowed
+from moderation.errors import Invalid, NotAllowed
 from moderation.models import (
     Account,
     Appeal,
@@ -54,6 +54,16 @@ def case_for(account: Account, code: str) -> Case:
             code="conflict_of_interest",
         )
     return case
+
+
+def assignee(name: str) -> Account | None:
+    """Return the moderator of that user name; None for no name. Raises Invalid for any other."""
+    if not name:
+        return None
+    account = Account.objects.filter(username=name).first()
+    if account is None or not account.is_moderator:
+        raise Invalid(f"No moderator is called “{name}”.", field="to")
+    return account
 
 
 @dataclass(frozen=True)

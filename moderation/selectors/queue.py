@@ -1,27 +1,34 @@
 """The moderators' queue: what waits, in which order, and why."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from django.db.models import Count, F, Prefetch, Q
+from django.db.models import IntegerField, OuterRef, QuerySet, Subquery
+from django.http import QueryDict
 from django.utils import timezone
 from django.utils.text import get_text_list
 
 from moderation.errors import NotAllowed
-from moderation.models import (
-    Account,
-    Case,
-    Finding,
-    Report,
-    TriageJob,
-)
+from moderation.models import Account, Case, PreviewImage, SavedFilter, TriageJob
+from moderation.ordering import head_start, share_used
+from moderation.selectors import queue_filters
+from moderation.selectors.public import policy_in_force
+from moderation.selectors.queue_filters import Active, Choice, QueueFilter
 from moderation.states import (
     HELD_CASES,
-    WAITING_CASES,
+    LISTED_CASES,
+    REACHABLE,
     CaseState,
     Concern,
     JobState,
 )
+
+PAGE_LENGTH = 25
+# Counting stops here: what a person makes of “over 1,000” does not change with the number, and
+# the page costs the same with a thousand cases and with a million.
+COUNTED = 1000
 
 
 def require_team(account: Account) -> None:
@@ -30,28 +37,60 @@ def require_team(account: Account) -> None:
         raise NotAllowed("The console is for the moderation team.")
 
 
+# --- The counters ---------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Tally:
-    """The counters above the queue."""
+    """The counters above the queue; each stops one above ``COUNTED``."""
 
-    waiting: int
+    queued: int
     in_review: int
-    appeals: int
+    asked: int
+    escalated: int
+    appealed: int
     overdue: int
     jobs: int
 
+    @property
+    def waiting(self) -> int:
+        """Return how many cases wait to be taken."""
+        return self.queued + self.escalated + self.appealed
 
-def queue_tally() -> Tally:
-    """Count what waits, in one query for cases and one for jobs."""
-    now = timezone.now()
-    counts = Case.objects.filter(state__in=WAITING_CASES | HELD_CASES).aggregate(
-        waiting=Count("pk", filter=Q(state=CaseState.QUEUED)),
-        in_review=Count("pk", filter=Q(state__in=HELD_CASES)),
-        appeals=Count("pk", filter=Q(state=CaseState.APPEALED)),
-        overdue=Count("pk", filter=Q(due_at__lt=now)),
+
+class _Counted(Subquery):
+    """The number of rows of a query, counted no further than its limit."""
+
+    template = "(SELECT COUNT(*) FROM (%(subquery)s) counted)"
+    output_field = IntegerField()
+
+
+def queue_tally(account: Account) -> Tally:
+    """Count what this person could see in the queue, in one query, without scanning the table."""
+    cases = _visible_to(account)
+    jobs = TriageJob.objects.all()
+    counted: dict[str, QuerySet[Any]] = {
+        name: cases.filter(state__in=sorted(queue_filters.STATES[name][1]))
+        for name in ("queued", "in_review", "asked", "escalated", "appealed")
+    }
+    counted["overdue"] = cases.filter(state__in=sorted(LISTED_CASES), due_at__lt=timezone.now())
+    counted["jobs_queued"] = jobs.filter(state=JobState.QUEUED)
+    counted["jobs_running"] = jobs.filter(state=JobState.RUNNING)
+    names = list(counted)
+    counts = Account.objects.filter(pk=account.pk).values_list(
+        *(_Counted(counted[name].values("pk")[: COUNTED + 1]) for name in names)
     )
-    jobs = TriageJob.objects.filter(state__in=[JobState.QUEUED, JobState.RUNNING]).count()
-    return Tally(jobs=jobs, **counts)
+    found: dict[str, int] = dict(zip(names, counts.get(), strict=True))
+    jobs_open = found.pop("jobs_queued") + found.pop("jobs_running")
+    return Tally(jobs=jobs_open, **found)
+
+
+def _visible_to(account: Account) -> QuerySet[Case]:
+    """Return all cases but those about the person's own models: they name who reported them."""
+    return Case.objects.exclude(version__uploaded_model__creator=account)
+
+
+# --- The rows -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -59,102 +98,192 @@ class Row:
     """One line of the queue: the case, and in words why it stands where it does."""
 
     case: Case
-    concerns: tuple[tuple[str, Concern], ...]
+    preview: str
+    concerns: tuple[tuple[str, str], ...]
     why: str
+    order: tuple[str, ...]
     used: int
     left: timedelta
     bar: str
+    stands_still: bool
 
 
-def queue_rows(*, state: str = "", rule: str = "", limit: int = 50) -> list[Row]:
-    """Return the cases that are open, first one first, with the reasons for their order."""
-    cases = Case.objects.filter(state__in=WAITING_CASES | HELD_CASES)
-    if state in set(WAITING_CASES | HELD_CASES):
-        cases = cases.filter(state=state)
-    if rule:
-        cases = cases.filter(
-            Q(version__findings__rule__slug=rule) & ~Q(version__findings__concern=Concern.NONE)
-            | Q(reports__rule__slug=rule)
-        ).distinct()
-    concerned = (
-        Finding.objects.exclude(concern=Concern.NONE)
-        .select_related("rule", "preview")
-        # Where there is no score, PostgreSQL would put it first and SQLite last.
-        .order_by(F("score").desc(nulls_last=True))
+@dataclass(frozen=True)
+class QueuePage:
+    """What the page of the queue shows."""
+
+    asked: QueueFilter
+    rows: list[Row]
+    tally: Tally
+    active: list[Active]
+    choices: dict[str, list[Choice]]
+    saved: list[SavedFilter]
+    held: Case | None
+    previous: str
+    next: str
+
+
+def queue_page(*, account: Account, query: Mapping[str, str] | QueryDict) -> QueuePage:
+    """Return one page of the queue for a member of the team, by the query of its link.
+
+    Raises NotAllowed for everybody else. The number of queries does not depend on the rows.
+    """
+    require_team(account)
+    policy = policy_in_force()
+    rules = {rule.slug: rule.title for rule in policy.rules.all()} if policy else {}
+    asked = queue_filters.filter_read(query, rules)
+    cases, before, after = _cases(asked, account, query)
+    return QueuePage(
+        asked=asked,
+        rows=[_row(case) for case in cases],
+        tally=queue_tally(account),
+        active=queue_filters.in_words(asked, rules),
+        choices=queue_filters.choices(asked, rules),
+        saved=list(SavedFilter.objects.filter(account=account).order_by("name")),
+        held=held_case(account),
+        previous=_link(asked, "before", before),
+        next=_link(asked, "after", after),
     )
-    rows = (
-        cases.select_related("version__uploaded_model__creator", "claimed_by")
-        .prefetch_related(
-            Prefetch("version__findings", queryset=concerned, to_attr="concerned"),
-            Prefetch("reports", queryset=Report.objects.select_related("rule")),
-            "version__previews",
-        )
-        .order_by("turn_at", "pk")
+
+
+def _cases(
+    asked: QueueFilter, account: Account, query: Mapping[str, str] | QueryDict
+) -> tuple[list[Case], Case | None, Case | None]:
+    """Return the cases of a page, and the ones that the links to its neighbours begin at."""
+    cursor = queue_filters.cursor_read(query)
+    cases = queue_filters.filter_apply(_visible_to(account), asked, account)
+    order = ["turn_at", "pk"]
+    if cursor is not None:
+        cases = cursor.apply(cases)
+        if cursor.backwards:
+            order = ["-turn_at", "-pk"]
+    first_preview = PreviewImage.objects.filter(version=OuterRef("version"))
+    found: list[Any] = list(
+        cases.select_related("version__uploaded_model__creator", "claimed_by", "assigned_to")
+        # A description can be long, and the queue does not show it.
+        .defer("version__uploaded_model__description")
+        .annotate(first_preview=Subquery(first_preview.values("code")[:1]))
+        .order_by(*order)[: PAGE_LENGTH + 1]
     )
-    return [_row(case) for case in rows[:limit]]
+    more = len(found) > PAGE_LENGTH
+    found = found[:PAGE_LENGTH]
+    backwards = cursor is not None and cursor.backwards
+    if backwards:
+        found.reverse()
+    if not found:
+        return [], None, None
+    has_previous = more if backwards else cursor is not None
+    has_next = True if backwards else more
+    return found, found[0] if has_previous else None, found[-1] if has_next else None
+
+
+def _link(asked: QueueFilter, name: str, case: Case | None) -> str:
+    if case is None:
+        return ""
+    query = asked.query()
+    return f"{query}{'&' if query else ''}{name}={queue_filters.cursor_write(case)}"
 
 
 def _row(case: Case) -> Row:
-    findings: list[Finding] = getattr(case.version, "concerned", [])
-    reports = list(case.reports.all())
-    length = (case.due_at - case.opened_at).total_seconds()
-    left = case.due_at - timezone.now()
-    used = round(100 * (1 - left.total_seconds() / length)) if length > 0 else 100
-    bars = [bar for bar in (90, 75, 50) if used >= bar]
+    stands_still = case.state == CaseState.ASKED and case.version.visibility not in REACHABLE
+    used = share_used(start=case.clock_from, due_at=case.due_at, now=timezone.now())
+    bars = [bar for bar in (90, 75, 50) if used >= bar and not stands_still]
     return Row(
         case=case,
-        concerns=_titles(findings, reports, case.is_incomplete),
-        why=_why(case, findings, reports),
-        used=max(0, min(used, 100)),
-        left=left,
+        preview=getattr(case, "first_preview", None) or "",
+        concerns=_concerns(case),
+        why=_why(case),
+        order=tuple(order_in_words(case)),
+        used=used,
+        left=case.due_at - timezone.now(),
         bar=f"used-{bars[0]}" if bars else "",
+        stands_still=stands_still,
     )
 
 
-def _titles(
-    findings: list[Finding], reports: list[Report], is_incomplete: bool
-) -> tuple[tuple[str, Concern], ...]:
-    """Return what the case is about, each with its gravest concern, the gravest first."""
-    titles: dict[str, Concern] = {}
-    for concern in (Concern.HOLD, Concern.REVIEW):
-        for finding in findings:
-            if finding.rule and finding.concern == concern:
-                titles.setdefault(finding.rule.title, concern)
-    for report in reports:
-        titles.setdefault(report.rule.title if report.rule else "A report", Concern.REVIEW)
-    if is_incomplete or not titles:
-        titles.setdefault("Not everything could be seen", Concern.REVIEW)
-    return tuple(titles.items())
+def _concerns(case: Case) -> tuple[tuple[str, str], ...]:
+    titles = [(str(title), str(concern)) for title, concern in case.reasons.get("titles", [])]
+    if case.is_incomplete or not titles:
+        titles.append(("Not everything could be seen", Concern.REVIEW))
+    return tuple(titles)
 
 
-def _why(case: Case, findings: list[Finding], reports: list[Report]) -> str:
+def _why(case: Case) -> str:
+    """Say in a sentence why the case is in the queue at all."""
     parts = []
     if case.state in {CaseState.APPEALED, CaseState.HEARING}:
         parts.append("the creator appeals")
-    scored = [finding for finding in findings if finding.score is not None]
-    if scored:
-        parts.append(_scored(max(scored, key=lambda finding: finding.concern == Concern.HOLD)))
+    if case.escalated_at and case.state in {CaseState.ESCALATED, CaseState.CLAIMED}:
+        parts.append("a moderator asks for a senior one")
+    if strongest := case.reasons.get("strongest"):
+        parts.append(_scored(strongest))
     if case.is_incomplete:
         parts.append("something could not be looked at")
-    if reports:
-        people = "1 person" if len(reports) == 1 else f"{len(reports)} people"
-        parts.append(f"{people} reported it")
-    text = get_text_list(parts, "and") or "it waits for a person"
-    return f"Here because {text}."
+    if reporters := case.reasons.get("reporters", 0):
+        parts.append(_reported(reporters))
+    return f"Here because {get_text_list(parts, 'and') or 'it waits for a person'}."
 
 
-def _scored(finding: Finding) -> str:
-    if finding.preview:
-        subject = f"preview {finding.preview.position + 1}"
+def order_in_words(case: Case) -> list[str]:
+    """Explain a case's place in sentences, with the numbers that it was computed from."""
+    reasons = case.reasons
+    if not case.weighed_at or "harm" not in reasons:
+        return ["It is being weighed; until then it stands where its deadline puts it."]
+    rule = f" (“{reasons['rule']}”)" if reasons["rule"] else ""
+    risk = case.priority / 100
+    start = head_start(risk)
+    said = [
+        f"Harm: {reasons['harm']} of 5{rule}.",
+        f"Probability: {100 * reasons['probability']:.0f} %{_witnesses(reasons)}.",
+        f"Reach: {reasons['reach']:g}, because "
+        + ("everybody can get it." if reasons["reach"] > 1 else "nobody can get it yet."),
+        f"Together {reasons['harm']} × {reasons['probability']:.2f} × {reasons['reach']:g} = "
+        f"{risk:.2f}. Twice the risk is worth a day on the clock, so it stands {_ahead(start)}.",
+    ]
+    length, now = case.due_at - case.clock_from, timezone.now()
+    used = now - case.clock_from
+    if used <= length:
+        said.append(f"Clock: {_hours(used)} of {_hours(length)} are used.")
     else:
-        subject = "a file" if finding.file_id else "the page"
-    if finding.concern == Concern.HOLD and finding.hold is not None:
-        return f"{subject} scored {finding.score:.2f} (hold from {finding.hold:.2f})"
-    if finding.review is not None:
-        return f"{subject} scored {finding.score:.2f} (review from {finding.review:.2f})"
-    return f"{subject} scored {finding.score:.2f}"
+        said.append(f"Clock: {_hours(length)} were allowed; it is {_hours(used - length)} late.")
+    return said
+
+
+def _ahead(start: timedelta) -> str:
+    if abs(start) < timedelta(minutes=30):
+        return "where its deadline puts it"
+    return f"{_hours(abs(start))} {'before' if start > timedelta() else 'after'} its deadline"
+
+
+def _witnesses(reasons: Mapping[str, Any]) -> str:
+    parts = []
+    if reasons["score"] is not None:
+        parts.append(f"a probe scored {reasons['score']:.2f}")
+    if reasons["reports"]:
+        parts.append(f"{_reported(reasons['reports'])} for this")
+    return f"; {get_text_list(parts, 'and')}" if parts else "; nobody could say more"
+
+
+def _reported(reports: int) -> str:
+    return f"{'1 person' if reports == 1 else f'{reports} people'} reported it"
+
+
+def _scored(strongest: Mapping[str, Any]) -> str:
+    if strongest["preview"]:
+        subject = f"preview {strongest['preview']}"
+    else:
+        subject = "a file" if strongest["file"] else "the page"
+    said = f"{subject} scored {strongest['score']:.2f}"
+    if strongest["threshold"] is None:
+        return said
+    return f"{said} ({strongest['concern']} from {strongest['threshold']:.2f})"
+
+
+def _hours(span: timedelta) -> str:
+    hours = span.total_seconds() / 3600
+    return f"{hours / 24:.1f} days" if hours >= 96 else f"{hours:.0f} h"
 
 
 def held_case(account: Account) -> Case | None:
     """Return the case this moderator holds, if any."""
-    return Case.objects.filter(claimed_by=account, state__in=HELD_CASES).first()
+    return Case.objects.filter(claimed_by=account, state__in=sorted(HELD_CASES)).first()

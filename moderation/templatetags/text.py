@@ -104,6 +104,12 @@ def figure(score: float | None) -> str:
 
 
 @register.filter
+def capped(count: int, most: int) -> str:
+    """Show a count that stopped one above ``most``."""
+    return f"{most:,}+" if count > most else f"{count:,}"
+
+
+@register.filter
 def megabytes(size: int) -> str:
     """Say a size in the unit that fits."""
     for unit, step in (("GB", 1024**3), ("MB", 1024**2), ("kB", 1024)):

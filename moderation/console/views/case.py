@@ -17,7 +17,7 @@ from moderation.decisions import decision_make
 from moderation.errors import Conflict, Invalid, Refusal
 from moderation.models import Case
 from moderation.queue import case_claim, case_release, claim_renew
-from moderation.states import HELD_CASES, Action, AppealState, CaseState
+from moderation.states import HELD_CASES, WAITING_CASES, Action, AppealState, CaseState
 
 Choice = TypeVar("Choice", Action, AppealState)
 
@@ -39,7 +39,7 @@ def _show(request: HttpRequest, found: Case, refusal: Refusal | None = None) -> 
         "is_mine": found.state in HELD_CASES and found.claimed_by_id == request.user.pk,
         "decides": found.state == CaseState.CLAIMED,
         "hears": found.state == CaseState.HEARING,
-        "waits": found.state in {CaseState.QUEUED, CaseState.APPEALED},
+        "waits": found.state in WAITING_CASES | {CaseState.ASKED},
         "refusal": refusal,
         "given": request.POST,
         "given_rules": request.POST.getlist("rules"),

@@ -1,32 +1,70 @@
-"""The queue: see what waits, and take it."""
+"""The queue: see what waits, and take it; keep views of it."""
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from moderation import selectors
 from moderation.console.views.common import account_of, private
+from moderation.errors import Refusal
+from moderation.filters import filter_forget, filter_save
 from moderation.queue import queue_claim_next
+from moderation.selectors.queue import COUNTED
+from moderation.selectors.queue_filters import STATES, filter_read
+
+MENUS = (
+    ("rule", "Rule", "any rule"),
+    ("source", "Opened by", "anything"),
+    ("probe", "Found by", "any probe"),
+    ("language", "Language", "any language"),
+    ("age", "Age", "any age"),
+    ("assigned", "Assigned to", "anybody"),
+)
 
 
 @login_required
 @require_GET
 def queue(request: HttpRequest) -> HttpResponse:
     """Show what waits for a person, first one first."""
-    selectors.queue.require_team(account_of(request))
-    state, rule = request.GET.get("state", ""), request.GET.get("rule", "")
+    page = selectors.queue.queue_page(account=account_of(request), query=request.GET)
+    return _show(request, page)
+
+
+def _show(
+    request: HttpRequest, page: selectors.queue.QueuePage, refusal: Refusal | None = None
+) -> HttpResponse:
     context = {
-        "rows": selectors.queue.queue_rows(state=state, rule=rule),
-        "tally": selectors.queue.queue_tally(),
-        "policy": selectors.public.policy_in_force(),
-        "held": selectors.queue.held_case(account_of(request)),
-        "state": state,
-        "rule": rule,
+        "page": page,
+        "tally": page.tally,
+        "held": page.held,
+        "here": request.GET.urlencode(),
+        "links": {
+            "here": page.asked.query(),
+            "all": page.asked.query(state=""),
+            "decided": page.asked.query(state="decided"),
+            "closed": page.asked.query(state="closed"),
+        },
+        "tabs": [
+            {
+                "state": state,
+                "label": STATES[state][0],
+                "count": getattr(page.tally, state),
+                "query": page.asked.query(state=state),
+            }
+            for state in ("queued", "in_review", "asked", "escalated", "appealed")
+        ],
+        "menus": [
+            {"name": name, "label": label, "any": empty, "choices": page.choices[name]}
+            for name, label, empty in MENUS
+        ],
+        "counted": COUNTED,
+        "refusal": refusal,
     }
     template = "console/_queue.html" if request.htmx else "console/queue.html"  # type: ignore[attr-defined]
-    return private(render(request, template, context))
+    return private(render(request, template, context, status=refusal.status if refusal else 200))
 
 
 @login_required
@@ -38,3 +76,27 @@ def claim_next(request: HttpRequest) -> HttpResponse:
         messages.info(request, "Nothing waits for you.")
         return redirect("console:queue")
     return redirect("console:case", code=case.code)
+
+
+@login_required
+@require_POST
+def save_filter(request: HttpRequest) -> HttpResponse:
+    """Keep the filters of the page under a name."""
+    # Read and written back, so that nothing but filters is kept.
+    query = filter_read(QueryDict(request.POST.get("query", "")), {}).query()
+    try:
+        saved = filter_save(
+            name=request.POST.get("name", ""), query=query, actor=account_of(request)
+        )
+    except Refusal as refusal:
+        page = selectors.queue.queue_page(account=account_of(request), query=QueryDict(query))
+        return _show(request, page, refusal)
+    return redirect(f"{reverse('console:queue')}?{saved.query}")
+
+
+@login_required
+@require_POST
+def forget_filter(request: HttpRequest, saved: int) -> HttpResponse:
+    """Forget a saved view."""
+    filter_forget(saved=saved, actor=account_of(request))
+    return redirect("console:queue")
