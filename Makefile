@@ -21,6 +21,7 @@ lint: $(VENV)/.test ## formatting, types, imports, templates, migrations
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy config moderation triage
+	$(BIN)/mypy --config-file= --strict --ignore-missing-imports clients/python/weighhouse_client
 	$(BIN)/lint-imports
 	$(BIN)/djhtml --tabwidth 2 --check templates
 	$(BIN)/python manage.py makemigrations --check --dry-run

@@ -209,6 +209,8 @@ CELERY_TASK_ROUTES = {
     "triage.files": {"queue": "triage.cpu"},
     "triage.previews": {"queue": "triage.gpu"},
     "moderation.notice_send": {"queue": "notices"},
+    "moderation.webhook_send": {"queue": "webhooks"},
+    "moderation.reference_fetch": {"queue": "files"},
     "moderation.sweep": {"queue": "beat"},
 }
 SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=2.0)
@@ -234,6 +236,8 @@ MAX_WEIGHTS_BYTES = env.int("MAX_WEIGHTS_BYTES", default=8 * 1024**3)
 MAX_PREVIEW_BYTES = env.int("MAX_PREVIEW_BYTES", default=25 * 1024**2)
 MAX_PREVIEWS = 20
 MAX_FILES = 10
+# Hosts on a private network that webhooks and file references may name all the same.
+OUTBOUND_PRIVATE_HOSTS = env.list("OUTBOUND_PRIVATE_HOSTS", default=[])
 
 # What Prometheus shows to be let in to /metrics; without it there is no such page.
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")

@@ -8,5 +8,6 @@ urlpatterns = [
     path("", include("moderation.public.urls")),
     path("studio/", include("moderation.creator.urls")),
     path("console/", include("moderation.console.urls")),
+    path("api/", include("moderation.api.urls")),
     path("admin/", admin.site.urls),
 ]

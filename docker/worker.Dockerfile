@@ -15,4 +15,4 @@ COPY manage.py ./
 RUN mkdir -p static /data && chown weighhouse /data
 USER weighhouse
 ENV WEIGHHOUSE_DATA=/data PYTHONUNBUFFERED=1
-CMD ["celery", "-A", "config", "worker", "--pool", "threads", "--concurrency", "4", "-Q", "default,triage.cpu,triage.gpu,notices,beat"]
+CMD ["celery", "-A", "config", "worker", "--pool", "threads", "--concurrency", "4", "-Q", "default,triage.cpu,triage.gpu,files,notices,webhooks,beat"]

@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 STAGE_TASKS = {"files": "triage.files", "previews": "triage.previews"}
 NOTICE_TASK = "moderation.notice_send"
+WEBHOOK_TASK = "moderation.webhook_send"
+REFERENCE_TASK = "moderation.reference_fetch"
 
 
 def _send(task: str, row_id: int) -> None:
@@ -32,3 +34,13 @@ def wake_triage(*, stage: str, job_id: int) -> None:
 def wake_notice(*, notice_id: int) -> None:
     """Wake a worker to send a notice once the transaction has been committed."""
     transaction.on_commit(partial(_send, NOTICE_TASK, notice_id))
+
+
+def wake_webhook(*, delivery_id: int) -> None:
+    """Wake a worker to send a webhook once the transaction has been committed."""
+    transaction.on_commit(partial(_send, WEBHOOK_TASK, delivery_id))
+
+
+def wake_reference(*, reference_id: int) -> None:
+    """Wake a worker to fetch a file once the transaction has been committed."""
+    transaction.on_commit(partial(_send, REFERENCE_TASK, reference_id))

@@ -102,6 +102,24 @@ class NoticeState(TextChoices):
     DEAD = "dead", "Could not be sent"
 
 
+class DeliveryState(TextChoices):
+    """Where something stands that is sent to, or fetched from, another server."""
+
+    QUEUED = "queued", "Waiting"
+    DONE = "done", "Done"
+    DEAD = "dead", "Given up"
+
+
+class Scope(TextChoices):
+    """What a token of the API may be used for."""
+
+    READ = "read", "Read models, findings, decisions and events"
+    SUBMIT = "submit", "Create models and submit versions"
+    REPORT = "report", "File reports"
+    APPEAL = "appeal", "File appeals"
+    WEBHOOK = "webhook", "Manage webhooks"
+
+
 class Outcome(TextChoices):
     """How a probe ended on one subject."""
 

@@ -2,13 +2,36 @@
 
 from celery import shared_task
 
-from moderation import cases, findings, heartbeats, inquiries, jobs, outbox, queue
+from moderation import (
+    cases,
+    findings,
+    heartbeats,
+    idempotency,
+    inquiries,
+    jobs,
+    outbox,
+    queue,
+    references,
+    webhooks,
+)
 
 
 @shared_task(name="moderation.notice_send")
 def notice_send(notice_id: int) -> None:
     """Send the e-mail of one notice."""
     outbox.notice_send(notice_id=notice_id)
+
+
+@shared_task(name="moderation.webhook_send")
+def webhook_send(delivery_id: int) -> None:
+    """Send one event to one webhook."""
+    webhooks.delivery_send(delivery_id=delivery_id)
+
+
+@shared_task(name="moderation.reference_fetch")
+def reference_fetch(reference_id: int) -> None:
+    """Fetch one file that a marketplace keeps."""
+    references.reference_fetch(reference_id=reference_id)
 
 
 @shared_task(name="moderation.sweep")
@@ -21,4 +44,8 @@ def sweep() -> None:
     queue.claims_expire()
     inquiries.inquiries_expire()
     cases.cases_weigh()
+    references.references_send()
+    webhooks.webhooks_fan_out()
+    webhooks.deliveries_send()
     heartbeats.heartbeats_forget()
+    idempotency.answers_forget()

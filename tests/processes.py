@@ -73,7 +73,7 @@ class House:
             "--without-mingle",
             "--without-heartbeat",
             "-Q",
-            "default,triage.cpu,triage.gpu,notices,beat",
+            "default,triage.cpu,triage.gpu,files,notices,webhooks,beat",
         )
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:

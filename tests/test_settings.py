@@ -48,7 +48,8 @@ def test_a_variable_that_cannot_be_read_is_named_and_its_value_is_not_repeated(
 
 
 def test_the_settings_of_a_fresh_machine_have_nothing_to_complain_about() -> None:
-    assert checks.run_checks() == []
+    said = [message for message in checks.run_checks() if message.level >= checks.ERROR]
+    assert said == []
 
 
 PUBLIC: dict[str, Any] = {

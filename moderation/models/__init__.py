@@ -1,6 +1,14 @@
 """Every table: fields and constraints, no behaviour."""
 
 from moderation.models.accounts import Account
+from moderation.models.api import (
+    ApiToken,
+    ExternalAccount,
+    FileReference,
+    IdempotentAnswer,
+    Webhook,
+    WebhookDelivery,
+)
 from moderation.models.cases import Case, Finding, Report, TriageJob
 from moderation.models.catalog import ModelFile, ModelVersion, PreviewImage, UploadedModel
 from moderation.models.decisions import Appeal, Decision
@@ -12,6 +20,7 @@ from moderation.models.record import Event, Notice
 
 __all__ = [
     "Account",
+    "ApiToken",
     "Appeal",
     "Bank",
     "BankEntry",
@@ -22,8 +31,11 @@ __all__ = [
     "Counter",
     "Decision",
     "Event",
+    "ExternalAccount",
+    "FileReference",
     "Finding",
     "Heartbeat",
+    "IdempotentAnswer",
     "Inquiry",
     "ModelFile",
     "ModelVersion",
@@ -38,5 +50,7 @@ __all__ = [
     "Term",
     "TriageJob",
     "UploadedModel",
+    "Webhook",
+    "WebhookDelivery",
     "WeightSketch",
 ]

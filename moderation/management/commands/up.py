@@ -76,7 +76,7 @@ class Command(BaseCommand):
             "--workers 1 --blocking-threads 4 --no-ws --log-level warning config.wsgi:application",
             "worker": f"{celery} worker --pool threads --concurrency {concurrency} "
             "--loglevel warning --without-gossip --without-mingle --without-heartbeat "
-            "-Q default,triage.cpu,triage.gpu,notices,beat",
+            "-Q default,triage.cpu,triage.gpu,files,notices,webhooks,beat",
             "clock": f"{celery} beat --loglevel warning --pidfile= "
             f"--schedule {shlex.quote(str(settings.DATA_DIR / 'clock'))}",
         }

@@ -1,0 +1,1 @@
+"""The API under ``/api/v1``, for marketplaces that keep their own pages and files."""

@@ -1,0 +1,35 @@
+"""Who asks: a token, and what it may be used for."""
+
+from typing import Any, cast
+
+from django.http import HttpRequest
+from ninja.security import HttpBearer
+
+from moderation.errors import NotAllowed
+from moderation.models import ApiToken
+from moderation.states import Scope
+from moderation.tokens import token_find
+
+
+class TokenAuth(HttpBearer):
+    """``Authorization: Bearer wh_…`` with one scope."""
+
+    openapi_description = "A key made with `manage.py api_token create`."
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__()
+        self.scope = scope
+
+    def authenticate(self, request: HttpRequest, token: str) -> Any:
+        """Return the token, or None for one that is not valid; raises NotAllowed for its scope."""
+        found = token_find(token) if token.isascii() else None
+        if found is None:
+            return None
+        if self.scope not in found.scopes:
+            raise NotAllowed(f"This key lacks the scope “{self.scope}”.", code="scope_missing")
+        return found
+
+
+def token_of(request: HttpRequest) -> ApiToken:
+    """Return the token that was shown."""
+    return cast(ApiToken, request.auth)  # type: ignore[attr-defined]

@@ -1,0 +1,126 @@
+"""Models and versions: create, add files, submit, and see how they stand."""
+
+from typing import Annotated, Any
+
+from django.http import HttpRequest
+from ninja import File, Form, Router, Status
+from ninja.decorators import decorate_view
+from ninja.files import UploadedFile
+
+from moderation import selectors
+from moderation.api.auth import TokenAuth, token_of
+from moderation.api.once import once
+from moderation.api.pages import Limit, page_of
+from moderation.api.problems import Problem
+from moderation.api.schemas import (
+    FileOut,
+    FindingOut,
+    ModelIn,
+    ReferenceIn,
+    ReferenceOut,
+    VersionOut,
+    VersionPage,
+)
+from moderation.external import external_account
+from moderation.intake import (
+    model_create,
+    version_add_file,
+    version_add_preview,
+    version_create,
+    version_submit,
+)
+from moderation.references import reference_add
+from moderation.states import Scope
+
+router = Router(tags=["models"])
+READ, SUBMIT = TokenAuth(Scope.READ), TokenAuth(Scope.SUBMIT)
+PROBLEMS: dict[Any, Any] = {frozenset({400, 401, 403, 404, 409, 410, 413, 422, 503}): Problem}
+
+
+@router.post("/models", auth=SUBMIT, response={201: VersionOut, **PROBLEMS})
+@decorate_view(once(Scope.SUBMIT))
+def create(request: HttpRequest, given: ModelIn) -> Status[VersionOut]:
+    """Create a model with the draft of its first version."""
+    marketplace = token_of(request).account
+    texts = given.dict(exclude={"on_behalf_of"})
+    creator = external_account(marketplace=marketplace, external_id=given.on_behalf_of)
+    version = model_create(**texts, actor=creator)
+    return Status(201, VersionOut.of(selectors.marketplace.version_of(marketplace, version.code)))
+
+
+@router.get("/versions", auth=READ, response={200: VersionPage, **PROBLEMS})
+def versions(request: HttpRequest, cursor: str = "", limit: Limit = 50) -> VersionPage:
+    """List your versions, the newest first."""
+    mine = selectors.marketplace.versions_of(token_of(request).account)
+    rows, following = page_of(
+        mine.prefetch_related("files", "previews", "references"), cursor=cursor, limit=limit
+    )
+    return VersionPage(items=[VersionOut.of(row) for row in rows], next=following)
+
+
+@router.get("/versions/{code}", auth=READ, response={200: VersionOut, **PROBLEMS})
+def version(request: HttpRequest, code: str) -> VersionOut:
+    """Show one version and where it stands."""
+    return VersionOut.of(selectors.marketplace.version_of(token_of(request).account, code))
+
+
+@router.get("/versions/{code}/findings", auth=READ, response={200: list[FindingOut], **PROBLEMS})
+def findings(request: HttpRequest, code: str) -> list[FindingOut]:
+    """List what the probes said about a version, the highest score first."""
+    found = selectors.marketplace.version_of(token_of(request).account, code)
+    return [FindingOut.of(row) for row in selectors.marketplace.findings_of(found)]
+
+
+@router.post("/versions/{code}/next", auth=SUBMIT, response={201: VersionOut, **PROBLEMS})
+@decorate_view(once(Scope.SUBMIT))
+def next_version(request: HttpRequest, code: str) -> Status[VersionOut]:
+    """Create the draft of the next version of the same model."""
+    marketplace = token_of(request).account
+    page = selectors.marketplace.version_of(marketplace, code).uploaded_model
+    made = version_create(uploaded_model=page, actor=page.creator)
+    return Status(201, VersionOut.of(selectors.marketplace.version_of(marketplace, made.code)))
+
+
+@router.post("/versions/{code}/files", auth=SUBMIT, response={201: FileOut, **PROBLEMS})
+@decorate_view(once(Scope.SUBMIT))
+def add_file(request: HttpRequest, code: str, file: File[UploadedFile]) -> Status[FileOut]:
+    """Add a file of weights to a draft."""
+    found = selectors.marketplace.version_of(token_of(request).account, code)
+    creator = found.uploaded_model.creator
+    return Status(
+        201, FileOut.from_orm(version_add_file(version=found, upload=file, actor=creator))
+    )
+
+
+@router.post("/versions/{code}/previews", auth=SUBMIT, response={201: FileOut, **PROBLEMS})
+@decorate_view(once(Scope.SUBMIT))
+def add_preview(
+    request: HttpRequest,
+    code: str,
+    file: File[UploadedFile],
+    prompt: Annotated[str, Form(max_length=2000)] = "",
+) -> Status[FileOut]:
+    """Add a preview to a draft, with the prompt it was made from."""
+    found = selectors.marketplace.version_of(token_of(request).account, code)
+    creator = found.uploaded_model.creator
+    added = version_add_preview(version=found, upload=file, prompt=prompt, actor=creator)
+    return Status(201, FileOut.from_orm(added))
+
+
+@router.post("/versions/{code}/references", auth=SUBMIT, response={202: ReferenceOut, **PROBLEMS})
+@decorate_view(once(Scope.SUBMIT))
+def add_reference(request: HttpRequest, code: str, given: ReferenceIn) -> Status[ReferenceOut]:
+    """Name a file that you keep; a worker fetches it into the draft."""
+    found = selectors.marketplace.version_of(token_of(request).account, code)
+    creator = found.uploaded_model.creator
+    return Status(202, ReferenceOut.of(reference_add(version=found, **given.dict(), actor=creator)))
+
+
+@router.post("/versions/{code}/submit", auth=SUBMIT, response={200: VersionOut, **PROBLEMS})
+@decorate_view(once(Scope.SUBMIT))
+def submit(request: HttpRequest, code: str) -> VersionOut:
+    """Submit a draft: it is quarantined and weighed."""
+    marketplace = token_of(request).account
+    found = selectors.marketplace.version_of(marketplace, code)
+    version_submit(version=found, actor=found.uploaded_model.creator)
+    return VersionOut.of(selectors.marketplace.version_of(marketplace, code))

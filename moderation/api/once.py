@@ -1,0 +1,99 @@
+"""``Idempotency-Key`` for every POST: sent twice, done once, answered alike."""
+
+import hashlib
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.core.exceptions import RequestDataTooBig
+from django.db import OperationalError
+from django.http import HttpRequest, HttpResponse
+
+from moderation.api.auth import TokenAuth
+from moderation.api.problems import problem, refusal_problem
+from moderation.errors import Refusal
+from moderation.idempotency import Kept, answer_once
+from moderation.states import Scope
+
+Run = Callable[..., HttpResponse]
+
+
+def once(scope: Scope) -> Callable[[Run], Run]:
+    """Wrap a POST so that a repeated key gets the first answer again.
+
+    The answer carries ``Idempotent-Replay: true`` when it is given again. While another request
+    with the key is at work this one waits for it, and says 503 if that takes too long.
+    """
+
+    def wrapped(run: Run) -> Run:
+        @wraps(run)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            authentication = TokenAuth(scope)
+            header = request.headers.get("Authorization", "")
+            kind, _, key = header.partition(" ")
+            try:
+                token = authentication.authenticate(request, key) if kind == "Bearer" else None
+                if token is None:
+                    # Let the API itself say so.
+                    return run(request, *args, **kwargs)
+                kept = answer_once(
+                    token=token,
+                    key=request.headers.get("Idempotency-Key", ""),
+                    route=f"{request.method} {request.path}"[:300],
+                    body_digest=_digest(request),
+                    work=lambda: _keep(run(request, *args, **kwargs)),
+                )
+            except Refusal as refusal:
+                return refusal_problem(refusal)
+            except RequestDataTooBig:
+                return problem(413, "The body of the request is too large.", "too_large")
+            except OperationalError:
+                response = problem(
+                    503,
+                    "The database is busy, or another request with this key is still at work. "
+                    "Send it again with the same key.",
+                    "busy",
+                )
+                response["Retry-After"] = "2"
+                return response
+            except _ServerError as error:
+                return error.response
+            response = HttpResponse(kept.body, status=kept.status, content_type=kept.content_type)
+            if kept.is_replay:
+                response["Idempotent-Replay"] = "true"
+            return response
+
+        return guarded
+
+    return wrapped
+
+
+class _ServerError(Exception):
+    """An answer that is not kept: everything is rolled back, and the same key may try again."""
+
+    def __init__(self, response: HttpResponse) -> None:
+        super().__init__()
+        self.response = response
+
+
+def _keep(response: HttpResponse) -> Kept:
+    if response.status_code >= 500:
+        raise _ServerError(response)
+    return Kept(response.status_code, response["Content-Type"], response.content.decode())
+
+
+def _digest(request: HttpRequest) -> str:
+    """Return the digest of what was sent: fields and files, whatever the boundary between them."""
+    digest = hashlib.sha256()
+    if request.content_type == "multipart/form-data":
+        for name, values in sorted(request.POST.lists()):
+            digest.update(repr((name, values)).encode())
+        for name, files in sorted(request.FILES.lists()):
+            for file in files:
+                digest.update(repr((name, file.name)).encode())
+                for chunk in file.chunks():
+                    digest.update(chunk)
+                file.seek(0)
+    else:
+        digest.update(request.body)
+    return digest.hexdigest()

@@ -1,0 +1,121 @@
+"""What a marketplace reads through the API: its own models and what happened to them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.models import F, Prefetch, Q, QuerySet
+
+from moderation.authz import Hidden
+from moderation.models import (
+    Account,
+    Appeal,
+    Decision,
+    Event,
+    FileReference,
+    Finding,
+    ModelVersion,
+    Report,
+    Webhook,
+)
+
+# The kinds of events that concern the creator, and the facts of them that are theirs to know.
+# Reports, claims and notes are the house's own.
+PUBLIC_KINDS = ("version.", "decision.", "appeal.")
+PUBLIC_FACTS = frozenset({"decision", "action", "rules", "from", "to", "appeal", "outcome"})
+
+
+def _mine(account: Account, path: str) -> Q:
+    """Match what was made by the marketplace or by one of its users."""
+    return Q(**{path: account}) | Q(**{f"{path}__external__marketplace": account})
+
+
+def versions_of(account: Account) -> QuerySet[ModelVersion]:
+    """Return the versions of a marketplace, the newest first."""
+    versions = ModelVersion.objects.filter(_mine(account, "uploaded_model__creator"))
+    return versions.select_related("uploaded_model__creator__external").order_by("-pk")
+
+
+def version_of(account: Account, code: str) -> ModelVersion:
+    """Return one of its versions with files and previews; raises Hidden for any other."""
+    found = versions_of(account).filter(code=code)
+    version = found.prefetch_related(
+        "files", "previews", Prefetch("references", FileReference.objects.order_by("pk"))
+    ).first()
+    if version is None:
+        raise Hidden
+    return version
+
+
+def findings_of(version: ModelVersion) -> QuerySet[Finding]:
+    """Return the findings on a version, the highest score first."""
+    found = version.findings.select_related("rule", "file", "preview")
+    return found.order_by(F("score").desc(nulls_last=True), "pk")
+
+
+def decisions_of(account: Account) -> QuerySet[Decision]:
+    """Return the decisions on models of a marketplace, the newest first."""
+    decisions = Decision.objects.filter(_mine(account, "creator"))
+    return decisions.select_related("version__uploaded_model", "policy").order_by("-pk")
+
+
+def decision_of(account: Account, code: str) -> Decision:
+    """Return one of those decisions; raises Hidden for any other."""
+    decision = decisions_of(account).filter(code=code).first()
+    if decision is None:
+        raise Hidden
+    return decision
+
+
+def report_of(account: Account, code: str) -> Report:
+    """Return a report that the marketplace or one of its users filed; raises Hidden otherwise."""
+    mine = Report.objects.filter(_mine(account, "reporter"), code=code)
+    report = mine.select_related("version").first()
+    if report is None:
+        raise Hidden
+    return report
+
+
+def appeal_of(account: Account, code: str) -> Appeal:
+    """Return an appeal that the marketplace or one of its users filed; raises Hidden otherwise."""
+    mine = Appeal.objects.filter(_mine(account, "appellant"), code=code)
+    appeal = mine.select_related("decision").first()
+    if appeal is None:
+        raise Hidden
+    return appeal
+
+
+def events_of(account: Account, *, after: int = 0) -> QuerySet[Event]:
+    """Return what happened to the models of a marketplace after an event, in order."""
+    kinds = Q()
+    for kind in PUBLIC_KINDS:
+        kinds |= Q(action__startswith=kind)
+    events = Event.objects.filter(
+        kinds, _mine(account, "version__uploaded_model__creator"), sequence__gt=after
+    )
+    return events.select_related("version").order_by("sequence")
+
+
+def public_event(event: Event) -> Mapping[str, Any]:
+    """Return an event as others may see it: no actor, no case, no note."""
+    return {
+        "id": event.sequence,
+        "type": event.action,
+        "timestamp": event.at.isoformat(),
+        "data": {
+            "version": event.version.code if event.version else None,
+            **{name: fact for name, fact in event.data.items() if name in PUBLIC_FACTS},
+        },
+    }
+
+
+def webhooks_of(account: Account) -> QuerySet[Webhook]:
+    """Return the webhooks of a marketplace."""
+    return Webhook.objects.filter(account=account).order_by("pk")
+
+
+def webhook_of(account: Account, code: str) -> Webhook:
+    """Return one of its webhooks; raises Hidden for any other."""
+    webhook = webhooks_of(account).filter(code=code).first()
+    if webhook is None:
+        raise Hidden
+    return webhook

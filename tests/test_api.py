@@ -1,0 +1,440 @@
+"""The API as a marketplace uses it: submit, read, report, appeal, be told."""
+
+import json
+import re
+import threading
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from moderation.models import (
+    Account,
+    ApiToken,
+    Appeal,
+    FileReference,
+    IdempotentAnswer,
+    ModelVersion,
+    Policy,
+    Report,
+    UploadedModel,
+)
+from moderation.states import Role, Scope, Visibility
+from moderation.tasks import reference_fetch
+from moderation.tokens import token_create, token_revoke
+from tests import factories
+from tests.receiver import receiver
+
+pytestmark = pytest.mark.django_db
+ALL = list(Scope.values)
+
+
+class Marketplace:
+    """A marketplace with a key: every POST gets an Idempotency-Key of its own."""
+
+    def __init__(self, account: Account, *scopes: str) -> None:
+        self.account = account
+        self.token, self.key = token_create(
+            account=account, name="test", scopes=scopes or ALL, actor=None
+        )
+        self.client = Client()
+        self.requests = 0
+
+    def headers(self) -> dict[str, str]:
+        return {"HTTP_AUTHORIZATION": f"Bearer {self.key}"}
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self.client.get(f"/api/v1{path}", query, **self.headers())
+
+    def post(self, path: str, body: Any = None, *, key: str = "", **files: Any) -> Any:
+        self.requests += 1
+        headers = self.headers() | {"HTTP_IDEMPOTENCY_KEY": key or f"key-{self.requests}"}
+        if files:
+            return self.client.post(f"/api/v1{path}", {**(body or {}), **files}, **headers)
+        return self.client.post(
+            f"/api/v1{path}", json.dumps(body or {}), content_type="application/json", **headers
+        )
+
+
+@pytest.fixture
+def shop(db: None) -> Marketplace:
+    return Marketplace(factories.account("shop"))
+
+
+@pytest.fixture
+def maximiliana(db: None) -> Account:
+    """Return a moderator whose name is part of no other word."""
+    return factories.account("maximiliana", role=Role.MODERATOR)
+
+
+def _draft(shop: Marketplace, **fields: Any) -> str:
+    made = shop.post("/models", {"title": "Ink wash", **fields})
+    assert made.status_code == 201, made.content
+    return str(made.json()["code"])
+
+
+def _submitted(shop: Marketplace, **fields: Any) -> ModelVersion:
+    code = _draft(shop, **fields)
+    assert shop.post(f"/versions/{code}/files", file=factories.weights_upload()).status_code == 201
+    added = shop.post(
+        f"/versions/{code}/previews", {"prompt": "ink"}, file=factories.preview_upload()
+    )
+    assert added.status_code == 201
+    assert shop.post(f"/versions/{code}/submit").json()["visibility"] == "quarantined"
+    return ModelVersion.objects.get(code=code)
+
+
+def test_a_marketplace_submits_for_its_user_and_sees_how_it_stands(
+    shop: Marketplace, policy: Policy
+) -> None:
+    version = _submitted(shop, on_behalf_of="user-42")
+    assert version.uploaded_model.creator.external.external_id == "user-42"
+    seen = shop.get(f"/versions/{version.code}").json()
+    assert (seen["on_behalf_of"], seen["visibility"]) == ("user-42", "quarantined")
+    assert [file["name"] for file in seen["files"]] == ["weights.safetensors"]
+    again = _draft(shop, on_behalf_of="user-42")
+    assert ModelVersion.objects.get(code=again).uploaded_model.creator_id == (
+        version.uploaded_model.creator_id
+    )
+
+
+def test_two_marketplaces_see_nothing_of_each_other(shop: Marketplace, policy: Policy) -> None:
+    other = Marketplace(factories.account("other"))
+    version = _submitted(shop)
+    assert other.get(f"/versions/{version.code}").status_code == 404
+    assert other.get(f"/versions/{version.code}/findings").status_code == 404
+    assert other.post(f"/versions/{version.code}/submit").status_code == 404
+    assert other.get("/versions").json()["items"] == []
+    assert other.get("/events").json()["items"] == []
+    mine = Marketplace(factories.account("third")).post(
+        "/models", {"title": "Same user", "on_behalf_of": "user-42"}
+    )
+    assert mine.status_code == 201
+
+
+def test_findings_and_decisions_are_read_without_naming_who_decided(
+    shop: Marketplace, policy: Policy, maximiliana: Account
+) -> None:
+    decision = factories.decided(shop.account, maximiliana)
+    found = shop.get(f"/versions/{decision.version.code}/findings").json()
+    assert found[0]["concern"] == "hold"
+    answer = shop.get(f"/decisions/{decision.code}")
+    assert answer.json()["facts"] == "The first preview shows a red star."
+    assert answer.json()["clauses"][0]["slug"] == "red-star"
+    listed = shop.get("/decisions").content.decode()
+    for text in (answer.content.decode(), listed):
+        assert maximiliana.username not in text
+        assert "seen before" not in text
+
+
+def test_an_appeal_is_filed_for_the_creator_and_its_answer_is_read(
+    shop: Marketplace, policy: Policy, mo: Account
+) -> None:
+    decision = factories.decided(shop.account, mo)
+    filed = shop.post(f"/decisions/{decision.code}/appeals", {"text": "They are flowers."})
+    assert filed.status_code == 201
+    assert Appeal.objects.get().text == "They are flowers."
+    assert shop.get(f"/appeals/{filed.json()['code']}").json()["state"] == "open"
+    second = shop.post(f"/decisions/{decision.code}/appeals", {"text": "Again."})
+    assert (second.status_code, second["Content-Type"]) == (409, "application/problem+json")
+
+
+def test_a_user_of_the_marketplace_reports_and_the_outcome_is_read(
+    shop: Marketplace, policy: Policy, uma: Account
+) -> None:
+    version = factories.published(uma)
+    body = {"version": version.code, "text": "A red star.", "on_behalf_of": "user-7"}
+    filed = shop.post("/reports", body)
+    assert filed.status_code == 201, filed.content
+    report = Report.objects.get()
+    assert report.reporter is not None
+    assert report.reporter.external.external_id == "user-7"
+    assert shop.get(f"/reports/{report.code}").json()["state"] == "open"
+    twice = shop.post("/reports", body)
+    assert (twice.status_code, twice.json()["code"]) == (409, "already_reported")
+
+
+# --- Keys -----------------------------------------------------------------------------------
+
+
+def test_without_a_valid_key_nothing_is_answered(shop: Marketplace, client: Client) -> None:
+    assert client.get("/api/v1/versions").status_code == 401
+    answer = client.get("/api/v1/versions", HTTP_AUTHORIZATION="Bearer wh_guess")
+    assert (answer.status_code, answer.json()["code"]) == (401, "not_authenticated")
+    assert shop.get("/versions").status_code == 200
+    token_revoke(token=shop.token, actor=None)
+    assert shop.get("/versions").status_code == 401
+
+
+def test_an_expired_key_and_the_key_of_a_suspended_account_are_refused(shop: Marketplace) -> None:
+    ApiToken.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert shop.get("/versions").status_code == 401
+    ApiToken.objects.update(expires_at=None)
+    Account.objects.filter(pk=shop.account.pk).update(is_active=False)
+    assert shop.get("/versions").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("scope", "allowed", "refused"),
+    [
+        ("read", ("GET", "/versions"), ("POST", "/models")),
+        ("submit", ("POST", "/models"), ("GET", "/versions")),
+        ("report", ("POST", "/reports"), ("POST", "/models")),
+        ("webhook", ("GET", "/webhooks"), ("POST", "/reports")),
+    ],
+)
+def test_a_key_does_what_its_scopes_say_and_nothing_else(
+    scope: str, allowed: tuple[str, str], refused: tuple[str, str], db: None
+) -> None:
+    shop = Marketplace(factories.account("shop"), scope)
+
+    def status(method: str, path: str) -> int:
+        answer = shop.get(path) if method == "GET" else shop.post(path)
+        return int(answer.status_code)
+
+    assert status(*allowed) != 403
+    assert status(*refused) == 403
+
+
+def test_the_key_itself_is_nowhere_in_the_database(shop: Marketplace) -> None:
+    row = ApiToken.objects.get()
+    kept = [str(getattr(row, field.attname)) for field in ApiToken._meta.concrete_fields]
+    assert not [value for value in kept if shop.key in value]
+
+
+def test_keys_are_made_listed_and_revoked_at_the_terminal(uma: Account) -> None:
+    out = StringIO()
+    call_command(
+        "api_token", "create", "--account", "uma", "--name", "ci", "--scopes", "read", "--json",
+        stdout=out,
+    )  # fmt: skip
+    made = json.loads(out.getvalue())
+    assert made["key"].startswith("wh_")
+    call_command("api_token", "revoke", made["code"], stdout=StringIO())
+    out = StringIO()
+    call_command("api_token", "list", "--json", stdout=out)
+    assert json.loads(out.getvalue())[0]["revoked"] is True
+    with pytest.raises(CommandError, match="no scope"):
+        call_command("api_token", "create", "--account", "uma", "--name", "x", "--scopes", "all")
+
+
+# --- Sent twice -----------------------------------------------------------------------------
+
+
+def test_a_post_sent_twice_with_one_key_has_one_effect_and_one_answer(shop: Marketplace) -> None:
+    first = shop.post("/models", {"title": "Once"}, key="same")
+    second = shop.post("/models", {"title": "Once"}, key="same")
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json() == second.json()
+    assert second["Idempotent-Replay"] == "true"
+    assert UploadedModel.objects.count() == 1
+
+
+def test_a_refusal_is_given_again_too(shop: Marketplace) -> None:
+    code = _draft(shop)
+    first = shop.post(f"/versions/{code}/submit", key="early")
+    shop.post(f"/versions/{code}/files", file=factories.weights_upload())
+    second = shop.post(f"/versions/{code}/submit", key="early")
+    assert first.status_code == second.status_code == 422
+    assert first.content == second.content
+
+
+def test_the_same_key_with_another_body_or_address_is_refused(shop: Marketplace) -> None:
+    shop.post("/models", {"title": "Once"}, key="same")
+    other = shop.post("/models", {"title": "Twice"}, key="same")
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+    assert shop.post("/reports", {"title": "Once"}, key="same").status_code == 409
+    assert UploadedModel.objects.count() == 1
+
+
+def test_a_file_sent_again_is_recognised_whatever_the_boundary(shop: Marketplace) -> None:
+    code = _draft(shop)
+    first = shop.post(f"/versions/{code}/files", file=factories.weights_upload(), key="file")
+    second = shop.post(f"/versions/{code}/files", file=factories.weights_upload(), key="file")
+    assert first.json() == second.json()
+
+
+def test_keys_are_forgotten_after_a_day(shop: Marketplace) -> None:
+    shop.post("/models", {"title": "Once"}, key="same")
+    IdempotentAnswer.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    assert shop.post("/models", {"title": "Twice"}, key="same").status_code == 201
+
+
+@pytest.mark.parametrize("key", [None, "", "x" * 101, "line\u00e9"])
+def test_a_post_without_a_usable_key_is_refused(key: str | None, shop: Marketplace) -> None:
+    headers = shop.headers() | ({"HTTP_IDEMPOTENCY_KEY": key} if key is not None else {})
+    answer = shop.client.post(
+        "/api/v1/models", '{"title": "x"}', content_type="application/json", **headers
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_missing")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_three_at_once_with_one_key_have_one_effect(shop: Marketplace) -> None:
+    answers: list[Any] = []
+
+    def send() -> None:
+        try:
+            answers.append(shop.post("/models", {"title": "Once"}, key="same"))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=send) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.status_code for answer in answers} <= {201, 503}
+    assert len({answer.content for answer in answers if answer.status_code == 201}) == 1
+    assert UploadedModel.objects.count() == 1
+
+
+# --- Lists and events -----------------------------------------------------------------------
+
+
+def test_lists_are_read_page_by_page_while_rows_are_added(shop: Marketplace) -> None:
+    codes = [_draft(shop) for _ in range(5)]
+    first = shop.get("/versions", limit=2).json()
+    _draft(shop)
+    second = shop.get("/versions", limit=2, cursor=first["next"]).json()
+    third = shop.get("/versions", limit=2, cursor=second["next"]).json()
+    seen = [item["code"] for page in (first, second, third) for item in page["items"]]
+    assert seen == codes[::-1]
+    assert third["next"] is None
+
+
+@pytest.mark.parametrize("cursor", ["x", "djE6", "djI6MQ", "djE6LTE", "%00", "é"])
+def test_a_cursor_that_was_not_given_out_is_refused(cursor: str, shop: Marketplace) -> None:
+    answer = shop.get("/versions", cursor=cursor)
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor")
+
+
+def test_lists_ask_the_database_the_same_number_of_questions_however_long(
+    shop: Marketplace, django_assert_max_num_queries: Any
+) -> None:
+    for _ in range(6):
+        _draft(shop)
+    with django_assert_max_num_queries(8):
+        shop.get("/versions")
+
+
+def test_events_are_streamed_by_cursor_and_hold_nothing_private(
+    shop: Marketplace, policy: Policy, maximiliana: Account
+) -> None:
+    decision = factories.decided(shop.account, maximiliana)
+    first = shop.get("/events").json()
+    kinds = [event["type"] for event in first["items"]]
+    assert "version.submitted" in kinds
+    assert "decision.made" in kinds
+    assert not [kind for kind in kinds if kind.startswith(("case.", "report."))]
+    text = json.dumps(first)
+    assert maximiliana.username not in text
+    assert decision.private_note not in text
+    assert shop.get("/events", cursor=first["next"]).json()["items"] == []
+    _submitted(shop)
+    later = shop.get("/events", cursor=first["next"]).json()
+    assert [event["type"] for event in later["items"]] == ["version.submitted"]
+
+
+# --- Files that the marketplace keeps -------------------------------------------------------
+
+
+def _reference(shop: Marketplace, code: str, url: str, content: bytes, kind: str) -> Any:
+    import hashlib
+
+    sha256 = hashlib.sha256(content).hexdigest()
+    body = {"kind": kind, "url": url, "name": f"a {kind}", "sha256": sha256}
+    return shop.post(f"/versions/{code}/references", body)
+
+
+def test_files_are_fetched_from_where_the_marketplace_keeps_them(
+    shop: Marketplace, policy: Policy, settings: Any
+) -> None:
+    settings.OUTBOUND_PRIVATE_HOSTS = ["127.0.0.1"]
+    weights, picture = factories.safetensors_bytes(), factories.picture_bytes()
+    with receiver() as server:
+        server.files = {"/weights": weights, "/picture": picture}
+        code = _draft(shop)
+        assert _reference(shop, code, f"{server.url}/weights", weights, "file").status_code == 202
+        _reference(shop, code, f"{server.url}/picture", picture, "preview")
+        for reference in FileReference.objects.all():
+            reference_fetch(reference.pk)
+            reference_fetch(reference.pk)
+        assert len(server.received) == 2
+    seen = shop.get(f"/versions/{code}").json()
+    assert {row["state"] for row in seen["references"]} == {"done"}
+    assert (len(seen["files"]), len(seen["previews"])) == (1, 1)
+    assert shop.post(f"/versions/{code}/submit").status_code == 200
+
+
+def test_a_file_that_is_not_the_one_that_was_named_is_refused(
+    shop: Marketplace, settings: Any
+) -> None:
+    settings.OUTBOUND_PRIVATE_HOSTS = ["127.0.0.1"]
+    with receiver() as server:
+        server.files["/weights"] = factories.safetensors_bytes()
+        code = _draft(shop)
+        _reference(shop, code, f"{server.url}/weights", b"something else", "file")
+        reference_fetch(FileReference.objects.get().pk)
+    row = shop.get(f"/versions/{code}").json()["references"][0]
+    assert row["state"] == "dead"
+    assert "SHA-256" in row["error"]
+    assert not ModelVersion.objects.get(code=code).files.exists()
+
+
+def test_a_host_that_does_not_answer_is_asked_again_and_then_given_up(
+    shop: Marketplace, settings: Any
+) -> None:
+    settings.OUTBOUND_PRIVATE_HOSTS = ["127.0.0.1"]
+    with receiver() as server:
+        server.status = 500
+        code = _draft(shop)
+        _reference(shop, code, f"{server.url}/weights", b"x", "file")
+        for _ in range(6):
+            FileReference.objects.update(not_before=timezone.now())
+            reference_fetch(FileReference.objects.get().pk)
+        assert len(server.received) == 4
+    assert FileReference.objects.get().state == "dead"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/", "https://user:pw@example.org/", "ftp://x/"])
+def test_an_address_that_may_not_be_asked_is_refused_at_once(url: str, shop: Marketplace) -> None:
+    answer = _reference(shop, _draft(shop), url, b"x", "file")
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_url")
+
+
+# --- The description ------------------------------------------------------------------------
+
+
+def test_the_document_describes_every_post_with_its_key(client: Client) -> None:
+    document = client.get("/api/v1/openapi.json").json()
+    posts = [item["post"] for item in document["paths"].values() if "post" in item]
+    assert len(posts) >= 8
+    for post in posts:
+        assert "Idempotency-Key" in [parameter["name"] for parameter in post["parameters"]]
+
+
+def test_the_page_about_the_api_names_every_operation(client: Client) -> None:
+    page = client.get("/api/v1/docs/").content.decode()
+    document = client.get("/api/v1/openapi.json").json()
+    for path in document["paths"]:
+        assert path in page
+    assert not re.search(r"<script(?![^>]*src=)|style=|onclick=", page)
+
+
+def test_what_does_not_fit_its_description_is_a_problem_with_the_place(shop: Marketplace) -> None:
+    answer = shop.post("/models", {"title": "x" * 500})
+    assert (answer.status_code, answer["Content-Type"]) == (422, "application/problem+json")
+    assert answer.json()["errors"][0]["where"].endswith("title")
+
+
+def test_nothing_sent_along_changes_what_is_not_in_the_description(shop: Marketplace) -> None:
+    code = _draft(shop, visibility="published", is_staff=True, creator=1, code="mine")
+    version = ModelVersion.objects.get(code=code)
+    assert version.visibility == Visibility.DRAFT
+    assert version.uploaded_model.creator == shop.account

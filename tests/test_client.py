@@ -1,0 +1,90 @@
+"""The Python client against a running house: a folder of models, once and again."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from moderation.models import Account, ModelVersion, Policy, UploadedModel
+from moderation.webhooks import signed_headers
+from tests import factories
+from tests.test_api import ALL, Marketplace
+
+pytestmark = pytest.mark.django_db(transaction=True)
+CLIENT = settings.BASE_DIR / "clients" / "python"
+
+
+@pytest.fixture
+def client_of(live_server: Any, monkeypatch: pytest.MonkeyPatch, asleep: None) -> Any:
+    """Return a way to make a client for an account."""
+    monkeypatch.syspath_prepend(str(CLIENT))
+    from weighhouse_client import Client
+
+    return lambda account: Client(live_server.url, key=Marketplace(account, *ALL).key, attempts=2)
+
+
+def _folder(root: Path) -> Path:
+    root.mkdir()
+    for name in ("ink", "sky"):
+        (root / name).mkdir()
+        (root / name / "weights.safetensors").write_bytes(factories.safetensors_bytes())
+        (root / name / "preview.png").write_bytes(factories.picture_bytes())
+    (root / "ink" / "model.json").write_text(json.dumps({"title": "Ink wash", "tags": ["ink"]}))
+    (root / "notes").mkdir()
+    return root
+
+
+def test_a_folder_of_models_is_submitted_and_sent_again_changes_nothing(
+    live_server: Any, policy: Policy, asleep: None, tmp_path: Path
+) -> None:
+    shop = Marketplace(factories.account("shop"))
+    command = [
+        sys.executable, "-m", "weighhouse_client.submit_folder", str(_folder(tmp_path / "models")),
+        "--url", live_server.url, "--on-behalf-of", "user-1",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(CLIENT), "WEIGHHOUSE_KEY": shop.key}
+    for _ in range(2):
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+        assert "2 submitted" in run.stdout
+        assert "1 without weights or previews" in run.stdout
+    versions = ModelVersion.objects.filter(visibility="quarantined")
+    assert sorted(str(version.uploaded_model) for version in versions) == ["Ink wash", "sky"]
+    assert UploadedModel.objects.count() == 2
+
+
+def test_the_client_reads_what_was_decided_and_appeals(
+    client_of: Any, policy: Policy, mo: Account, uma: Account
+) -> None:
+    house = client_of(uma)
+    decision = factories.decided(uma, mo)
+    assert [read.code for read in house.decisions()] == [decision.code]
+    assert house.findings(decision.version.code)[0].concern == "hold"
+    assert house.appeal(decision.code, "They are flowers.").state == "open"
+    assert "decision.made" in [event.type for event in house.events()]
+
+
+def test_a_refusal_is_an_error_with_a_code_and_a_sentence(client_of: Any, uma: Account) -> None:
+    from weighhouse_client import WeighhouseError
+
+    house = client_of(uma)
+    made = house.create_model(title="Empty")
+    with pytest.raises(WeighhouseError, match="Add at least one file of weights") as caught:
+        house.submit(made.code)
+    assert caught.value.status == 422
+
+
+def test_the_client_tells_our_messages_from_forged_ones(client_of: Any) -> None:
+    from standardwebhooks.webhooks import WebhookVerificationError
+    from weighhouse_client import verify
+
+    secret = "whsec_" + "QUFB" * 8
+    headers = signed_headers(secret=secret, message_id="msg_1", body='{"type":"version.published"}')
+    assert verify(secret, headers, b'{"type":"version.published"}')["type"] == "version.published"
+    with pytest.raises(WebhookVerificationError):
+        verify(secret, headers, b'{"type":"version.removed"}')

@@ -1,0 +1,117 @@
+"""Requests to addresses that strangers name reach public hosts only, and are not led astray."""
+
+import socket
+from typing import Any
+
+import pytest
+
+from moderation.errors import Invalid
+from moderation.outbound import OutboundError, address_of, ask, target_of
+from tests.receiver import receiver
+
+INWARD = [
+    "127.0.0.1",
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "0177.0.0.1",
+    "0.0.0.0",  # noqa: S104
+    "10.0.0.1",
+    "172.16.0.1",
+    "192.168.1.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "224.0.0.1",
+    "localhost",
+    "[::1]",
+    "[::]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:10.0.0.1]",
+    "[fd00::1]",
+    "[fe80::1]",
+    "[64:ff9b::7f00:1]",
+    "[2002:7f00:1::]",
+]
+
+
+@pytest.mark.parametrize("host", INWARD)
+def test_no_spelling_of_an_inward_address_is_asked(host: str) -> None:
+    with pytest.raises(OutboundError, match=r"not a public one|not known"):
+        address_of(target_of(f"https://{host}/"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.org/",
+        "ftp://example.org/",
+        "gopher://example.org/",
+        "file:///etc/passwd",
+        "https://user:secret@example.org/",
+        "https://example.org:22/",
+        "https://example.org:6379/",
+        "https://example.org:99999/",
+        "https:///nowhere",
+        "https://exa mple.org/",
+        "javascript:alert(1)",
+        "",
+    ],
+)
+def test_only_plain_web_addresses_are_taken(url: str) -> None:
+    with pytest.raises(Invalid):
+        target_of(url)
+
+
+def test_a_name_with_one_inward_address_among_public_ones_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def both(*_: Any, **__: Any) -> list[Any]:
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        return [(*kind, ("93.184.215.14", 443)), (*kind, ("127.0.0.1", 443))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    with pytest.raises(OutboundError, match="not a public one"):
+        address_of(target_of("https://rebinding.example.org/"))
+
+
+def test_the_connection_goes_to_the_address_that_was_checked(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """A name that points elsewhere a moment later is not looked up again."""
+    settings.OUTBOUND_PRIVATE_HOSTS = ["files.internal"]
+    looked_up = []
+    real = socket.getaddrinfo
+
+    def counting(host: str, *args: Any, **kwargs: Any) -> Any:
+        if host == "files.internal":
+            looked_up.append(host)
+            host = "127.0.0.1"
+        return real(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", counting)
+    with receiver() as server:
+        server.files["/a"] = b"content"
+        port = server.url.rsplit(":", 1)[1]
+        with ask(f"http://files.internal:{port}/a") as answer:
+            assert b"".join(answer.chunks(limit=100)) == b"content"
+    assert looked_up == ["files.internal"]
+
+
+def test_a_redirect_is_not_followed(settings: Any) -> None:
+    settings.OUTBOUND_PRIVATE_HOSTS = ["127.0.0.1"]
+    with receiver() as server:
+        server.status, server.location = 302, "http://127.0.0.1:1/secret"
+        with ask(f"{server.url}/a") as answer:
+            assert answer.status == 302
+        assert len(server.received) == 1
+
+
+def test_an_answer_that_does_not_end_is_cut_off(settings: Any) -> None:
+    settings.OUTBOUND_PRIVATE_HOSTS = ["127.0.0.1"]
+    with receiver() as server:
+        server.files["/long"] = b"x" * 5000
+        with (
+            ask(f"{server.url}/long") as answer,
+            pytest.raises(OutboundError, match="longer than 1,000 bytes"),
+        ):
+            list(answer.chunks(limit=1000))
