@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from moderation.audit import event_record
 from moderation.cases import case_open, case_weigh
+from moderation.embeddings import EmbeddingIn, embeddings_record
 from moderation.jobs import Lease, job_fail, job_finish
 from moderation.models import Case, Finding, ModelVersion, TriageJob, WeightSketch
 from moderation.notices import notice_issue
@@ -54,6 +55,7 @@ def findings_record(
     lease: Lease,
     findings: Sequence[FindingIn],
     facts: Sequence[FileFacts] = (),
+    embeddings: Sequence[EmbeddingIn] = (),
     seconds: Mapping[str, float] | None = None,
 ) -> bool:
     """Finish a job with its findings, each stored exactly once.
@@ -94,6 +96,7 @@ def findings_record(
             file=files[known.file],
             defaults={"sketch": known.sketch, "data_sha256": known.data_sha256},
         )
+    embeddings_record(embeddings=embeddings)
     event_record(
         action="triage.answered",
         actor=None,

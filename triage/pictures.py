@@ -6,7 +6,9 @@ is judged before a pixel is decoded.
 
 import struct
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +49,29 @@ class PictureError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """An opened picture. ``width`` and ``height`` are those of the file as it is stored."""
+class PictureFacts:
+    """What the header of a picture tells; the sides are those of the file as it is stored."""
 
-    image: Image.Image
     format: str
     width: int
     height: int
-    animated: bool  # there are more frames than the first, which is the one in ``image``
+    animated: bool  # there are more frames than the first, which is the one that is read
+
+
+@dataclass(frozen=True, slots=True)
+class Picture(PictureFacts):
+    """An opened picture."""
+
+    image: Image.Image
+
+
+def picture_facts(path: Path, *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
+    """Return what the header of a picture tells, without decoding a pixel.
+
+    Raises ``PictureError`` as ``open_picture`` does, for all that the header shows.
+    """
+    with _refusing(max_pixels), Image.open(path, formats=FORMATS) as image:
+        return _facts(image, max_pixels)
 
 
 def read_picture(
@@ -75,16 +92,28 @@ def open_picture(
     Raises ``PictureError`` with one of the codes ``picture.missing``, ``picture.format``,
     ``picture.too_many_pixels``, ``picture.too_small``, ``picture.strip``, ``picture.broken``.
     """
+    with _refusing(max_pixels), Image.open(path, formats=FORMATS) as image:
+        facts = _facts(image, max_pixels)
+        if enough is not None:
+            # A JPEG can be decoded at half, a quarter or an eighth of its size.
+            image.draft(None, (enough, enough))
+        rgb = _rgb(ImageOps.exif_transpose(image))
+        return Picture(**asdict(facts), image=_reduced(rgb, enough))
+
+
+def _facts(image: Image.Image, max_pixels: int) -> PictureFacts:
+    width, height = image.size
+    _check_size(width, height, max_pixels)
+    return PictureFacts(
+        image.format or "", width, height, bool(getattr(image, "is_animated", False))
+    )
+
+
+@contextmanager
+def _refusing(max_pixels: int) -> Iterator[None]:
+    """Turn whatever Pillow raises on a stranger's picture into a ``PictureError``."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
-            _check_size(width, height, max_pixels)
-            form, animated = image.format or "", bool(getattr(image, "is_animated", False))
-            if enough is not None:
-                # A JPEG can be decoded at half, a quarter or an eighth of its size.
-                image.draft(None, (enough, enough))
-            rgb = _rgb(ImageOps.exif_transpose(image))
-            return Picture(_reduced(rgb, enough), form, width, height, animated)
+        yield
     except FileNotFoundError as error:
         raise PictureError("picture.missing", "The stored file of the picture is gone.") from error
     except UnidentifiedImageError as error:

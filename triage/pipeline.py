@@ -14,7 +14,7 @@ from triage.probes.lineage import LineageProbe
 from triage.probes.previews import PreviewsProbe
 from triage.probes.text_space import TextSpaceProbe
 from triage.probes.thumbnails import ThumbnailsProbe
-from triage.sample import Finding, Outcome, Probe, Sample, Stage, Subject
+from triage.sample import Embedding, Finding, Outcome, Probe, Sample, Stage, Subject
 
 logger = logging.getLogger(__name__)
 
@@ -49,28 +49,34 @@ def run(
     stage: Stage,
     among: Iterable[Probe],
     seconds: MutableMapping[str, float] | None = None,
+    embedded: list[Embedding] | None = None,
 ) -> list[Finding]:
     """Run the probes of one stage on a sample.
 
     A probe that breaks becomes a finding “failed” with the reason; the others go on. How long
-    each took is noted in ``seconds``, under its name.
+    each took is noted in ``seconds``, under its name; what was newly embedded goes to ``embedded``.
     """
     findings: list[Finding] = []
     for probe in among:
         if probe.stage is not stage:
             continue
         began = perf_counter()
-        findings.extend(_examine(probe, sample))
+        findings.extend(_examine(probe, sample, [] if embedded is None else embedded))
         if seconds is not None:
             seconds[probe.name] = round(perf_counter() - began, 4)
     return findings
 
 
-def _examine(probe: Probe, sample: Sample) -> list[Finding]:
+def _examine(probe: Probe, sample: Sample, embedded: list[Embedding]) -> list[Finding]:
     versions = {"probe": probe.version, "policy": f"{sample.policy.name} v{sample.policy.version}"}
     subject = Subject("version", sample.key)
+    found: list[Finding] = []
     try:
-        found = list(probe.examine(sample))
+        for answer in probe.examine(sample):
+            if isinstance(answer, Embedding):
+                embedded.append(answer)
+            else:
+                found.append(answer)
     # The one place that catches everything: a probe meets strangers' files, and whatever
     # breaks in it must become a finding that a person sees, never a lost job.
     except Exception as error:  # noqa: BLE001

@@ -150,8 +150,24 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True)
+class Embedding:
+    """What an encoder of this revision made of a picture, by the SHA-256 of the picture's bytes.
+
+    ``vector`` is written as ``triage.embeddings.pack`` does.
+    """
+
+    sha256: str
+    encoder: str
+    revision: str
+    vector: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
-    """One model version with everything a probe may look at."""
+    """One model version with everything a probe may look at.
+
+    ``embeddings`` is what is remembered of its previews: none of them need be embedded again.
+    """
 
     key: str
     policy: Policy
@@ -164,6 +180,7 @@ class Sample:
     files: tuple[WeightFile, ...] = ()
     previews: tuple[Preview, ...] = ()
     people: tuple[Person, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +220,9 @@ class Probe(Protocol):
     version: str
     stage: Stage
 
-    def examine(self, sample: Sample) -> Iterable[Finding]:
-        """Yield findings, at least one for each subject the probe is there for."""
+    def examine(self, sample: Sample) -> Iterable[Finding | Embedding]:
+        """Yield findings, at least one for each subject the probe is there for.
+
+        What was embedded on the way is yielded too, so that it can be remembered.
+        """
         ...

@@ -9,6 +9,7 @@ from typing import Any
 from celery import shared_task
 from django.conf import settings
 
+from moderation.embeddings import EmbeddingIn
 from moderation.findings import FileFacts, FindingIn, attempt_failed, findings_record
 from moderation.jobs import job_lease, lease_kept
 from moderation.selectors.workers import triage_sample
@@ -17,6 +18,7 @@ from triage.known_index import KnownIndex
 from triage.sample import (
     Concept,
     Consent,
+    Embedding,
     Finding,
     Person,
     Policy,
@@ -54,17 +56,21 @@ def _work(job_id: int, stage: Stage) -> None:
     if lease is None:
         return
     seconds: dict[str, float] = {}
+    embedded: list[Embedding] = []
     with lease_kept(lease):
         try:
             sample = sample_from(triage_sample(job_id=job_id))
         except FileNotFoundError as error:
             attempt_failed(lease=lease, error=f"A stored file is missing: {error}")
             return
-        found = pipeline.run(sample, stage=stage, among=_probes(), seconds=seconds)
+        found = pipeline.run(
+            sample, stage=stage, among=_probes(), seconds=seconds, embedded=embedded
+        )
     findings_record(
         lease=lease,
         findings=[finding_in(finding) for finding in found],
         facts=file_facts(found),
+        embeddings=[embedding_in(one) for one in embedded],
         seconds=seconds,
     )
 
@@ -90,6 +96,7 @@ def sample_from(data: dict[str, Any]) -> Sample:
         files=tuple(WeightFile(**{**row, "path": Path(row["path"])}) for row in data["files"]),
         previews=tuple(Preview(**{**row, "path": Path(row["path"])}) for row in data["previews"]),
         people=tuple(_person(person) for person in data["people"]),
+        embeddings=tuple(Embedding(**row) for row in data["embeddings"]),
     )
 
 
@@ -152,3 +159,8 @@ def finding_in(finding: Finding) -> FindingIn:
         evidence={name: fact for name, fact in finding.evidence.items() if name != "sketch"},
         versions=finding.versions,
     )
+
+
+def embedding_in(embedding: Embedding) -> EmbeddingIn:
+    """Turn what was embedded into what the domain keeps."""
+    return EmbeddingIn(embedding.sha256, embedding.encoder, embedding.revision, embedding.vector)

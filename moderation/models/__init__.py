@@ -12,6 +12,7 @@ from moderation.models.api import (
 from moderation.models.cases import Case, Finding, Report, TriageJob
 from moderation.models.catalog import ModelFile, ModelVersion, PreviewImage, UploadedModel
 from moderation.models.decisions import Appeal, Decision
+from moderation.models.embeddings import Embedding
 from moderation.models.known import Bank, BankEntry, Consent, Person, WeightSketch
 from moderation.models.operations import Counter, Heartbeat
 from moderation.models.policy import Policy, Prompt, Rule, Term
@@ -30,6 +31,7 @@ __all__ = [
     "Consent",
     "Counter",
     "Decision",
+    "Embedding",
     "Event",
     "ExternalAccount",
     "FileReference",

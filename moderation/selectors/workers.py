@@ -1,6 +1,6 @@
 """What the workers read: plain data, no rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from moderation.models import (
     BankEntry,
     Consent,
     Decision,
+    Embedding,
     Person,
     Policy,
     Prompt,
@@ -37,6 +38,7 @@ def triage_sample(*, job_id: int) -> dict[str, Any]:
         pk=job_id
     )
     version, page = job.version, job.version.uploaded_model
+    previews = list(version.previews.all())
     return {
         "key": version.code,
         "title": page.title,
@@ -63,12 +65,22 @@ def triage_sample(*, job_id: int) -> dict[str, Any]:
                 "sha256": row.sha256,
                 "prompt": row.prompt,
             }
-            for row in version.previews.all()
+            for row in previews
         ],
+        "embeddings": list(embeddings_of([row.sha256 for row in previews])),
         "creator": page.creator.username,
         "people": _people(page.creator),
         "policy": _policy_data(job.policy),
     }
+
+
+def embeddings_of(
+    digests: Iterable[str], *, kind: Embedding.Kind = Embedding.Kind.PICTURE
+) -> Iterator[dict[str, Any]]:
+    """Yield what any encoder ever made of these contents, by the SHA-256 of their bytes."""
+    rows = Embedding.objects.filter(kind=kind, sha256__in=list(digests))
+    for row in rows.values("sha256", "encoder", "revision", "vector"):
+        yield {**row, "vector": bytes(row["vector"])}
 
 
 def _people(creator: Account) -> list[dict[str, Any]]:

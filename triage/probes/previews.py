@@ -1,13 +1,35 @@
 """Looks at the previews and scores them against the prohibited prompts of every rule."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+from triage.embeddings import pack, unpack
 from triage.encoders.base import Encoder, EncoderError
-from triage.pictures import Picture, PictureError, open_picture
-from triage.sample import Evidence, Finding, Outcome, Preview, Rule, Sample, Stage, Subject
-from triage.scoring import ConceptScore, RuleScore, ScoringError, concept_bank
+from triage.pictures import Picture, PictureError, PictureFacts, open_picture, picture_facts
+from triage.sample import (
+    Embedding,
+    Evidence,
+    Finding,
+    Outcome,
+    Preview,
+    Rule,
+    Sample,
+    Stage,
+    Subject,
+)
+from triage.scoring import ConceptBank, ConceptScore, RuleScore, ScoringError, concept_bank
 
 SIGNAL = "previews"
+NO_ENCODER = "previews.no_encoder"
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One preview as the encoder sees it."""
+
+    preview: Preview
+    facts: PictureFacts
+    vector: bytes
 
 
 class PreviewsProbe:
@@ -24,8 +46,11 @@ class PreviewsProbe:
     def __init__(self, encoder: Callable[[], Encoder]) -> None:
         self._encoder = encoder
 
-    def examine(self, sample: Sample) -> Iterable[Finding]:
-        """Yield the findings on all previews of one version, embedded in one batch."""
+    def examine(self, sample: Sample) -> Iterator[Finding | Embedding]:
+        """Yield the findings on all previews of one version, embedded in one batch.
+
+        A picture whose embedding the sample remembers is neither decoded nor embedded again.
+        """
         rules = {rule.slug: rule for rule in sample.policy.rules_for(SIGNAL)}
         if not sample.previews:
             yield self._abstained(sample, "previews.none", "There are no previews to look at.")
@@ -35,34 +60,67 @@ class PreviewsProbe:
                 sample, "previews.no_rules", "No rule of the policy is about previews."
             )
             return
-        pictures: list[tuple[Preview, Picture]] = []
-        for preview in sample.previews:
-            try:
-                pictures.append((preview, open_picture(preview.path)))
-            except PictureError as error:
-                yield self._failed(sample, preview, error.code, str(error))
-        if pictures:
-            yield from self._score(sample, rules, pictures)
-
-    def _score(
-        self, sample: Sample, rules: dict[str, Rule], pictures: list[tuple[Preview, Picture]]
-    ) -> Iterator[Finding]:
         try:
             encoder = self._encoder()
             bank = concept_bank(sample.policy, encoder)
-            scores = bank.score(encoder.embed_images([picture.image for _, picture in pictures]))
         except (EncoderError, ScoringError) as error:
-            code = error.code if isinstance(error, ScoringError) else "previews.no_encoder"
-            for preview, _ in pictures:
+            code = error.code if isinstance(error, ScoringError) else NO_ENCODER
+            for preview in sample.previews:
                 yield self._failed(sample, preview, code, str(error))
             return
+        looks: list[_Look] = []
+        for answer in self._look(sample, encoder):
+            if isinstance(answer, _Look):
+                looks.append(answer)
+            else:
+                yield answer
+        if looks:
+            yield from self._score(sample, rules, encoder, bank, looks)
+
+    def _look(self, sample: Sample, encoder: Encoder) -> Iterator[_Look | Finding | Embedding]:
+        """Yield the vector of each preview, remembered or new, and what cannot be read."""
+        known = {
+            one.sha256: one.vector
+            for one in sample.embeddings
+            if (one.encoder, one.revision) == (encoder.name, encoder.revision)
+        }
+        pictures: list[tuple[Preview, Picture]] = []
+        for preview in sample.previews:
+            try:
+                if preview.sha256 in known:
+                    yield _Look(preview, picture_facts(preview.path), known[preview.sha256])
+                else:
+                    pictures.append((preview, open_picture(preview.path)))
+            except PictureError as error:
+                yield self._failed(sample, preview, error.code, str(error))
+        try:
+            rows = encoder.embed_images([picture.image for _, picture in pictures])
+        except EncoderError as error:
+            for preview, _ in pictures:
+                yield self._failed(sample, preview, NO_ENCODER, str(error))
+            return
+        for (preview, picture), row in zip(pictures, rows, strict=True):
+            vector = pack(row)
+            if preview.sha256:
+                yield Embedding(preview.sha256, encoder.name, encoder.revision, vector)
+            yield _Look(preview, picture, vector)
+
+    def _score(
+        self,
+        sample: Sample,
+        rules: dict[str, Rule],
+        encoder: Encoder,
+        bank: ConceptBank,
+        looks: list[_Look],
+    ) -> Iterator[Finding]:
         made_by = {**self._versions(sample), "encoder": f"{encoder.name} {encoder.revision}"}
-        for (preview, picture), rule_scores in zip(pictures, scores, strict=True):
+        scores = bank.score(unpack([look.vector for look in looks]))
+        for look, rule_scores in zip(looks, scores, strict=True):
             for score in rule_scores:
                 rule = rules[score.rule]
                 yield Finding(
                     probe=self.name,
-                    subject=Subject("preview", preview.key),
+                    subject=Subject("preview", look.preview.key),
                     outcome=Outcome.SCORED,
                     reason=_sentence(rule, score),
                     code="previews.scored",
@@ -70,7 +128,7 @@ class PreviewsProbe:
                     score=score.probability,
                     review=rule.review,
                     hold=rule.hold,
-                    evidence=_evidence(score, picture, encoder),
+                    evidence=_evidence(score, look.facts, encoder),
                     versions=made_by,
                 )
 
@@ -106,7 +164,7 @@ def _sentence(rule: Rule, score: RuleScore) -> str:
     )
 
 
-def _evidence(score: RuleScore, picture: Picture, encoder: Encoder) -> Evidence:
+def _evidence(score: RuleScore, picture: PictureFacts, encoder: Encoder) -> Evidence:
     """Return all that explains the score; the cosines allow it to be worked out again."""
     return {
         "calibrated": score.calibrated,

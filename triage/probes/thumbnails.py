@@ -15,7 +15,7 @@ from triage.containers.errors import ContainerError
 from triage.encoders.base import Encoder
 from triage.inspection import Refusal, reencode_preview
 from triage.probes.previews import PreviewsProbe
-from triage.sample import Finding, Outcome, Preview, Sample, Stage, Subject, WeightFile
+from triage.sample import Embedding, Finding, Outcome, Preview, Sample, Stage, Subject, WeightFile
 from triage.sandbox import SandboxError
 
 
@@ -38,7 +38,7 @@ class ThumbnailsProbe:
         self._previews = PreviewsProbe(encoder)
         self._read = read
 
-    def examine(self, sample: Sample) -> Iterator[Finding]:
+    def examine(self, sample: Sample) -> Iterator[Finding | Embedding]:
         """Yield the findings on the thumbnails of one version."""
         with TemporaryDirectory(prefix="thumbnails-") as folder:
             found: list[Preview] = []
@@ -49,16 +49,16 @@ class ThumbnailsProbe:
                 source = Path(folder, file.key)
                 source.write_bytes(thumbnail)
                 copy = source.with_suffix(".webp")
-                answer = reencode_preview(source, copy)
-                if isinstance(answer, Refusal):
+                copied = reencode_preview(source, copy)
+                if isinstance(copied, Refusal):
                     yield self._finding(
-                        Subject("file", file.key), Outcome.FAILED, answer.code, answer.sentence
+                        Subject("file", file.key), Outcome.FAILED, copied.code, copied.sentence
                     )
                 else:
                     found.append(Preview(file.key, file.name, copy, ""))
             if found:
-                for finding in self._previews.examine(replace(sample, previews=tuple(found))):
-                    yield self._of_the_file(finding)
+                for answer in self._previews.examine(replace(sample, previews=tuple(found))):
+                    yield answer if isinstance(answer, Embedding) else self._of_the_file(answer)
                 return
         yield self._finding(
             Subject("version", sample.key),

@@ -1,0 +1,172 @@
+"""What an encoder made of a picture is remembered, and the picture never asked about again."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import IntegrityError, transaction
+from django.test import Client
+from django.urls import reverse
+from PIL import Image
+
+from moderation.embeddings import EmbeddingIn
+from moderation.findings import findings_record
+from moderation.jobs import job_lease
+from moderation.models import Account, Embedding, Finding, ModelVersion
+from moderation.states import Visibility
+from tests import factories
+from tests.test_flow import drawing
+from triage import encoders
+from triage.embeddings import pack, unpack
+from triage.encoders.base import Array
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("policy")]
+Browser = Callable[[Account | None], Client]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Write down how many pictures the encoder is given, each time it is given any."""
+    encoder = encoders.load("demo")
+    calls: list[int] = []
+    real = encoder.embed_images
+
+    def counting(images: Sequence[Image.Image]) -> Array:
+        if images:
+            calls.append(len(images))
+        return real(images)
+
+    monkeypatch.setattr(encoder, "embed_images", counting)
+    yield calls
+
+
+def upload(client: Client, title: str, *previews: SimpleUploadedFile) -> ModelVersion:
+    """Upload and submit through the pages; the jobs run at once."""
+    client.post(reverse("creator:create"), {"title": title, "description": "Shapes."})
+    version = ModelVersion.objects.get(uploaded_model__title=title)
+    add = reverse("creator:add", args=[version.code])
+    client.post(add, {"file": factories.weights_upload()})
+    for preview in previews:
+        preview.seek(0)
+        client.post(add, {"preview": preview})
+    assert client.post(reverse("creator:submit", args=[version.code])).status_code == 302
+    version.refresh_from_db()
+    assert version.triaged_at is not None
+    return version
+
+
+def scores(version: ModelVersion) -> dict[str, float | None]:
+    rows = Finding.objects.filter(version=version, probe="previews")
+    return {row.rule.slug: row.score for row in rows if row.rule is not None}
+
+
+def test_the_same_picture_uploaded_twice_is_embedded_once(
+    as_: Browser, uma: Account, rui: Account, asked: list[int]
+) -> None:
+    star = drawing(("red", "star"), ("red", "star"))
+    first = upload(as_(uma), "First", star)
+    second = upload(as_(rui), "Second", star)
+    assert asked == [1]
+    assert scores(first) == scores(second)
+    assert max(score or 0 for score in scores(first).values()) > 0.85
+    assert Embedding.objects.count() == 1
+
+
+def test_of_a_version_only_the_pictures_not_seen_before_are_embedded(
+    as_: Browser, uma: Account, asked: list[int]
+) -> None:
+    old, new = drawing(("red", "star")), drawing(("blue", "circle"), seed=8)
+    upload(as_(uma), "First", old)
+    version = upload(as_(uma), "Second", old, new)
+    assert asked == [1, 1]
+    looked_at = {finding.preview_id for finding in version.findings.filter(probe="previews")}
+    assert looked_at == set(version.previews.values_list("pk", flat=True))
+
+
+def test_a_picture_seen_before_is_not_even_decoded(as_: Browser, uma: Account) -> None:
+    star = drawing(("red", "star"))
+    upload(as_(uma), "First", star)
+    client = as_(uma)
+    client.post(reverse("creator:create"), {"title": "Second", "description": "Shapes."})
+    version = ModelVersion.objects.get(uploaded_model__title="Second")
+    add = reverse("creator:add", args=[version.code])
+    client.post(add, {"file": factories.weights_upload()})
+    star.seek(0)
+    client.post(add, {"preview": star})
+    # Its header stays and its pixels are gone: whoever decodes it fails.
+    shown = Path(default_storage.path(version.previews.get().shown.name or ""))
+    shown.write_bytes(shown.read_bytes()[:200] + bytes(len(shown.read_bytes()) - 200))
+    client.post(reverse("creator:submit", args=[version.code]))
+    outcomes = version.findings.filter(probe="previews").values_list("outcome", flat=True)
+    assert set(outcomes) == {"scored"}
+
+
+def test_another_revision_of_the_encoder_looks_again(
+    as_: Browser, uma: Account, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    star = drawing(("red", "star"))
+    upload(as_(uma), "First", star)
+    monkeypatch.setattr(encoders.load("demo"), "revision", "another")
+    upload(as_(uma), "Second", star)
+    assert asked == [1, 1]
+    assert Embedding.objects.count() == 2
+
+
+def test_what_is_kept_is_a_unit_vector_in_half_precision(as_: Browser, uma: Account) -> None:
+    upload(as_(uma), "First", drawing(("red", "star")))
+    row = Embedding.objects.get()
+    vector = np.frombuffer(row.vector, "<f2")
+    assert (row.dim, row.kind) == (len(vector), "picture")
+    assert np.linalg.norm(vector.astype(float)) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_worker_that_lost_its_lease_leaves_no_embedding(uma: Account, asleep: None) -> None:
+    version = factories.submitted(uma)
+    job = version.jobs.get(stage="previews")
+    lost = job_lease(job_id=job.pk)
+    assert lost is not None
+    type(job).objects.filter(pk=job.pk).update(token="somebody else's")
+    vector = pack(np.array([1, 0], np.float32))
+    given = [EmbeddingIn("0" * 64, "demo", "1", vector)]
+    assert not findings_record(lease=lost, findings=[], embeddings=given)
+    assert not Embedding.objects.exists()
+
+
+def test_two_workers_with_the_same_picture_do_not_meet_at_the_constraint(
+    uma: Account, asleep: None
+) -> None:
+    vector = pack(np.array([0.6, 0.8], np.float32))
+    for _ in range(2):
+        version = factories.submitted(uma)
+        lease = job_lease(job_id=version.jobs.get(stage="previews").pk)
+        assert lease is not None
+        given = [EmbeddingIn("0" * 64, "demo", "1", vector)]
+        assert findings_record(lease=lease, findings=[factories.finding()], embeddings=given)
+    assert Embedding.objects.count() == 1
+
+
+@pytest.mark.parametrize("fields", [{"dim": 3}, {"dim": 0, "vector": b""}])
+def test_the_database_refuses_a_vector_of_another_length(fields: dict[str, Any]) -> None:
+    row = {"kind": "picture", "sha256": "0" * 64, "encoder": "demo", "revision": "1"}
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Embedding.objects.create(**{**row, "dim": 2, "vector": b"\0" * 4, **fields})
+
+
+def test_halving_the_precision_moves_no_cosine_by_a_ten_thousandth() -> None:
+    random = np.random.default_rng(1)
+    rows = random.normal(size=(200, 512)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    kept = unpack([pack(row) for row in rows])
+    assert np.abs(kept @ rows.T - rows @ rows.T).max() < 1e-4
+    with pytest.raises(ValueError, match="different dimensions"):
+        unpack([pack(rows[0]), pack(rows[0][:3])])
+
+
+def test_a_clean_picture_seen_before_is_published_again(as_: Browser, uma: Account) -> None:
+    circle = drawing(("blue", "circle"))
+    assert upload(as_(uma), "First", circle).visibility == Visibility.PUBLISHED
+    assert upload(as_(uma), "Second", circle).visibility == Visibility.PUBLISHED
