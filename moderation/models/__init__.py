@@ -15,7 +15,7 @@ from moderation.models.decisions import Appeal, Decision
 from moderation.models.embeddings import Embedding
 from moderation.models.known import Bank, BankEntry, Consent, Person, WeightSketch
 from moderation.models.operations import Counter, Heartbeat
-from moderation.models.policy import Policy, Prompt, Rule, Term
+from moderation.models.policy import ConceptVector, Policy, Prompt, Rule, Term
 from moderation.models.queue import CaseFacet, CaseText, Inquiry, SavedFilter
 from moderation.models.record import Event, Notice
 
@@ -28,6 +28,7 @@ __all__ = [
     "Case",
     "CaseFacet",
     "CaseText",
+    "ConceptVector",
     "Consent",
     "Counter",
     "Decision",

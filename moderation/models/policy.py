@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models import F, Q
 
-from moderation.states import Action
+from moderation.states import APPEAL_WINDOW, Action
 
 
 class Policy(models.Model):
@@ -17,6 +17,9 @@ class Policy(models.Model):
     is_active = models.BooleanField(default=False)
     neutral_prompts = models.JSONField(default=list)
     templates = models.JSONField(default=list)
+    deadlines = models.JSONField(
+        default=dict, blank=True, help_text="How fast people look, by name: hours."
+    )
     digest = models.CharField(max_length=64)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -55,9 +58,19 @@ class Rule(models.Model):
     combine = models.CharField(max_length=3, choices=Combine.choices, default=Combine.ANY)
     review = models.FloatField()
     hold = models.FloatField()
+    # The share of what breaks the rule that people are content to miss, for the guarantee.
+    alpha = models.FloatField(null=True, blank=True)
     harm = models.PositiveSmallIntegerField(default=1)
+    is_severe = models.BooleanField(
+        default=False, help_text="A warning precedes every picture under this rule."
+    )
+    is_child_safety = models.BooleanField(default=False)
+    deadline_class = models.CharField(max_length=60, blank=True)
     deadline_hours = models.PositiveIntegerField(default=72)
+    appeal_days = models.PositiveSmallIntegerField(default=APPEAL_WINDOW.days)
     actions = models.JSONField(default=list)
+    # Points by action; an action that is not in it has the usual points (states.py).
+    strike_points = models.JSONField(default=dict, blank=True)
     category = models.CharField(max_length=100, blank=True)
     keyword = models.CharField(max_length=100, blank=True)
     position = models.PositiveSmallIntegerField(default=0)
@@ -69,6 +82,18 @@ class Rule(models.Model):
             models.CheckConstraint(
                 condition=Q(review__gt=0, hold__lte=1, hold__gte=F("review")),
                 name="rule_thresholds_in_order",
+            ),
+            models.CheckConstraint(
+                condition=Q(appeal_days__gte=APPEAL_WINDOW.days),
+                name="rule_appeal_window_never_shorter",
+            ),
+            models.CheckConstraint(
+                condition=Q(alpha__isnull=True) | Q(alpha__gt=0, alpha__lt=1),
+                name="rule_alpha_is_a_share",
+            ),
+            models.CheckConstraint(
+                condition=Q(is_child_safety=False) | Q(is_severe=True),
+                name="rule_child_safety_is_severe",
             ),
         ]
 
@@ -104,6 +129,32 @@ class Prompt(models.Model):
 
     def __str__(self) -> str:
         return self.text
+
+
+class ConceptVector(models.Model):
+    """A direction in one encoder's space that stands for a concept, with its own threshold.
+
+    ``values`` are little-endian fp32; ``position`` counts with the prompts of the same rule.
+    """
+
+    rule = models.ForeignKey(Rule, on_delete=models.PROTECT, related_name="vectors")
+    concept = models.SlugField(max_length=60)
+    name = models.CharField(max_length=200)
+    encoder = models.CharField(max_length=200)
+    revision = models.CharField(max_length=200)
+    values = models.BinaryField()
+    threshold = models.FloatField(help_text="A cosine.")
+    weight = models.FloatField(default=1.0)
+    position = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["rule", "concept", "name"], name="concept_vector_once"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Term(models.Model):
