@@ -11,7 +11,8 @@ from moderation.selectors.creators import unread_notices
 
 def site(request: HttpRequest) -> dict[str, Any]:
     """Return the variables of the page frame."""
-    account = request.user
+    # A request that was refused at the door, such as one for another host, has no user.
+    account = getattr(request, "user", None)
     return {
         "is_demo": settings.ENCODER == "demo",
         "unread": unread_notices(account) if isinstance(account, Account) else 0,

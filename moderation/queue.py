@@ -5,6 +5,7 @@ they reported, or an appeal against their own decision; and an escalated case on
 """
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -67,9 +68,10 @@ def case_claim(*, case: Case, actor: Account) -> Case:
         raise Conflict(f"{_holder(case)} has this case. Take the next one instead.", code="claimed")
     if case.state not in _TAKEN:
         raise Conflict("This case is not waiting for anybody any more.", code="not_waiting")
-    waited = timedelta()
+    clock: dict[str, Any] = {}
     if case.state == CaseState.ASKED and (inquiry := inquiry_close(case=case)):
         waited = time_waited(inquiry)
+        clock = {"paused_for": case.paused_for + waited, "due_at": case.due_at + waited}
     case_transition(
         case=case,
         to=_TAKEN[CaseState(case.state)],
@@ -77,8 +79,7 @@ def case_claim(*, case: Case, actor: Account) -> Case:
         action="case.claimed",
         claimed_by=actor,
         claimed_until=_until(),
-        paused_for=case.paused_for + waited,
-        due_at=case.due_at + waited,
+        **clock,
     )
     return case
 

@@ -540,6 +540,10 @@ def test_after_the_window_a_decision_names_the_other_ways(
 # --- The console ----------------------------------------------------------------------------
 
 
+def test_a_request_for_another_host_is_refused_and_is_no_fault(db: None) -> None:
+    assert Client(headers={"host": "elsewhere.example.org"}).get("/").status_code == 400
+
+
 def test_only_the_team_opens_the_console(
     world: World, as_: Browser, uma: Account, mo: Account
 ) -> None:

@@ -12,7 +12,7 @@ from moderation.console.views.common import account_of, private
 from moderation.errors import Refusal
 from moderation.filters import filter_forget, filter_save
 from moderation.queue import queue_claim_next
-from moderation.selectors.queue import COUNTED
+from moderation.selectors.queue import COUNTED, TABS
 from moderation.selectors.queue_filters import STATES, filter_read
 
 MENUS = (
@@ -54,7 +54,7 @@ def _show(
                 "count": getattr(page.tally, state),
                 "query": page.asked.query(state=state),
             }
-            for state in ("queued", "in_review", "asked", "escalated", "appealed")
+            for state in TABS
         ],
         "menus": [
             {"name": name, "label": label, "any": empty, "choices": page.choices[name]}

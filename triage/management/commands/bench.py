@@ -1,4 +1,4 @@
-"""Measure triage on this machine."""
+"""Measure triage, or the queue, on this machine."""
 
 import gc
 import io
@@ -29,6 +29,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from moderation.intake import model_create, version_add_file, version_add_preview, version_submit
+from moderation.management import queue_benchmark
 from moderation.models import Account, Finding, ModelVersion
 from moderation.policy import POLICY_DIR, policy_import, policy_read
 from moderation.selectors.workers import triage_sample
@@ -51,19 +52,21 @@ PER_WORKER = 3
 
 
 class Command(BaseCommand):
-    """``manage.py bench triage``."""
+    """``manage.py bench triage`` and ``manage.py bench queue``."""
 
     help = (
         "Measure triage on this machine: encoders side by side, from stored files to committed "
         "findings, memory over thousands of pictures, and scoring again after a change of policy. "
         "Ratios come from one run in which the rivals take turns, so they hold on a busy machine "
         "too. Uses a database and files of its own. Needs the torch extra. With a GPU it adds a "
-        "table in bf16. docs/benchmarks.md holds what was measured."
+        "table in bf16. “bench queue” fills a database of its own on PostgreSQL with as many "
+        "cases and events as it is told, and measures the queue with eight moderators. "
+        "docs/benchmarks.md holds what was measured."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare what to measure and how long."""
-        parser.add_argument("what", choices=["triage"])
+        parser.add_argument("what", choices=["triage", "queue"])
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         parser.add_argument("--rounds", type=int, default=8, help="turns of each rival (8)")
         parser.add_argument("--pictures", type=int, default=5000, help="for memory (5000)")
@@ -74,9 +77,31 @@ class Command(BaseCommand):
             help="of encoders side by side (all cores); fewer on a machine that is busy",
         )
         parser.add_argument("--workers", type=int, default=2, help="threads of the worker (2)")
+        queue = parser.add_argument_group("bench queue")
+        queue.add_argument("--cases", type=int, default=1_000_000, help="in the tables (1000000)")
+        queue.add_argument("--open", type=int, default=100_000, help="of them open (100000)")
+        queue.add_argument("--events", type=int, default=5_000_000, help="in the record (5000000)")
+        queue.add_argument("--seconds", type=float, default=60, help="of moderating (60)")
+        queue.add_argument(
+            "--keep",
+            action="store_true",
+            help="the database, to measure again without filling it (then there is no growth)",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Measure and report."""
+        if options["what"] == "queue":
+            self._report(
+                queue_benchmark.measure(
+                    cases=options["cases"],
+                    opened=options["open"],
+                    events=options["events"],
+                    seconds=options["seconds"],
+                    keep=options["keep"],
+                ),
+                as_json=options["json"],
+            )
+            return
         threads = options["threads"] or os.cpu_count() or 1
         # Before torch is loaded: memory that something else has freed would hide a leak.
         memory = _memory(options["pictures"])
@@ -108,11 +133,14 @@ class Command(BaseCommand):
         found["gpu"] = speed.gpu_name()
         if found["gpu"]:
             found["gpu_table"] = speed.gpu_rows(kept, [_jpeg(number) for number in range(64)])
-        if options["json"]:
+        self._report(found, as_json=options["json"])
+
+    def _report(self, found: dict[str, Any], *, as_json: bool) -> None:
+        if as_json:
             self.stdout.write(json.dumps(found))
             return
         for name, value in found.items():
-            self.stdout.write(f"{name:24} {value}")
+            self.stdout.write(f"{name:28} {value}")
 
 
 def _export(checkpoint: Path, folder: Path, int8: bool) -> None:
