@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -44,3 +45,48 @@ class Environment(environ.Env):  # type: ignore[misc]
                 f"such as {example}. docs/settings.md explains it."
             )
         return str(value)
+
+
+def bucket_storage(url: str) -> dict[str, Any]:
+    """Return Django's storage setting for ``s3://bucket/prefix?region=…&endpoint=…``.
+
+    The key comes from the environment or the machine's role, as everywhere with S3. Raises
+    ImproperlyConfigured for an option that is not known.
+    """
+    parts, options = urlsplit(url), _options(url)
+    return {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": parts.netloc,
+            "location": parts.path.strip("/"),
+            "endpoint_url": options.get("endpoint"),
+            "region_name": options.get("region"),
+            "addressing_style": "path" if options.get("endpoint") else None,
+            "signature_version": "s3v4",
+            "file_overwrite": False,
+            "default_acl": None,
+            "querystring_auth": True,
+            "querystring_expire": 60,
+        },
+    }
+
+
+def bucket_origin(url: str) -> str:
+    """Return the origin that a browser sends to when it uploads into the bucket."""
+    options = _options(url)
+    if options.get("endpoint"):
+        endpoint = urlsplit(options["endpoint"])
+        return f"{endpoint.scheme}://{endpoint.netloc}"
+    region = f".{options['region']}" if options.get("region") else ""
+    return f"https://{urlsplit(url).netloc}.s3{region}.amazonaws.com"
+
+
+def _options(url: str) -> dict[str, str]:
+    options = {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
+    unknown = sorted(set(options) - {"region", "endpoint"})
+    if unknown or not urlsplit(url).netloc:
+        wrong = f"has the option “{unknown[0]}”" if unknown else "names no bucket"
+        raise ImproperlyConfigured(
+            f"STORAGE_URL {wrong}; it should be like s3://bucket/prefix?region=…&endpoint=…"
+        )
+    return options

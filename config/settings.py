@@ -2,11 +2,12 @@
 
 import secrets
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 from csp.constants import NONE, SELF
 
-from config.environment import Environment
+from config.environment import Environment, bucket_origin, bucket_storage
 
 env = Environment()
 
@@ -143,8 +144,17 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 
 # --- Files ----------------------------------------------------------------------------------
 MEDIA_ROOT = DATA_DIR / "files"
+STORAGE_URL = env.address(
+    "STORAGE_URL",
+    schemes={"file": "a folder", "s3": "a bucket"},
+    example="s3://bucket/prefix?region=eu-west-1",
+)
+if STORAGE_URL.startswith("file:"):
+    MEDIA_ROOT = Path(urlsplit(STORAGE_URL).path)
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": bucket_storage(STORAGE_URL)
+    if STORAGE_URL.startswith("s3:")
+    else {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 STATIC_URL = "/static/"
@@ -152,6 +162,9 @@ STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
+if STORAGE_URL.startswith("s3:"):
+    # The browser sends the parts of large files straight to the bucket.
+    CONTENT_SECURITY_POLICY["DIRECTIVES"]["connect-src"].append(bucket_origin(STORAGE_URL))
 # Asked at the door about every uploaded file. `moderation` may not import `triage`, so the
 # composition root hands it over by name.
 UPLOAD_INSPECTOR = "triage.inspection"
@@ -211,6 +224,7 @@ CELERY_TASK_ROUTES = {
     "moderation.notice_send": {"queue": "notices"},
     "moderation.webhook_send": {"queue": "webhooks"},
     "moderation.reference_fetch": {"queue": "files"},
+    "moderation.files_publish": {"queue": "files"},
     "moderation.sweep": {"queue": "beat"},
 }
 SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=2.0)

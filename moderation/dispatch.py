@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 STAGE_TASKS = {"files": "triage.files", "previews": "triage.previews"}
 NOTICE_TASK = "moderation.notice_send"
 WEBHOOK_TASK = "moderation.webhook_send"
+PUBLISHING_TASK = "moderation.files_publish"
 REFERENCE_TASK = "moderation.reference_fetch"
 
 
@@ -44,3 +45,8 @@ def wake_webhook(*, delivery_id: int) -> None:
 def wake_reference(*, reference_id: int) -> None:
     """Wake a worker to fetch a file once the transaction has been committed."""
     transaction.on_commit(partial(_send, REFERENCE_TASK, reference_id))
+
+
+def wake_publishing(*, version_id: int) -> None:
+    """Wake a worker to move files out of quarantine once the transaction has been committed."""
+    transaction.on_commit(partial(_send, PUBLISHING_TASK, version_id))

@@ -3,10 +3,8 @@
 Writes everything of one step in one transaction, or nothing. A refused file leaves no trace.
 """
 
-import hashlib
-import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import UploadedFile
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
@@ -40,6 +37,7 @@ from moderation.models.cases import REPORT_LENGTH
 from moderation.models.catalog import DESCRIPTION_LENGTH, TITLE_LENGTH
 from moderation.notices import notice_issue
 from moderation.states import REACHABLE, ReportState, Visibility
+from moderation.stored import file_delete, file_keep, file_written, local_path
 
 if TYPE_CHECKING:
     Upload = UploadedFile[Any]
@@ -214,9 +212,9 @@ def version_add_file(*, version: ModelVersion, upload: Upload, actor: Account) -
     """
     require_own(actor, version.uploaded_model)
     _check_size(upload, settings.MAX_WEIGHTS_BYTES, "file")
-    stored, sha256 = _store(upload)
+    stored, sha256 = file_keep(upload)
     with _kept_on_success(stored):
-        summary = _inspector().inspect_weights(Path(default_storage.path(stored)))
+        summary = _inspector().inspect_weights(local_path(stored))
         _refuse(summary, upload, "file")
         with transaction.atomic():
             draft = _locked_draft(version)
@@ -245,12 +243,11 @@ def version_add_preview(
     """
     require_own(actor, version.uploaded_model)
     _check_size(upload, settings.MAX_PREVIEW_BYTES, "preview")
-    stored, sha256 = _store(upload)
+    stored, sha256 = file_keep(upload)
     shown = f"{stored}.webp"
     with _kept_on_success(stored, shown):
-        summary = _inspector().reencode_preview(
-            Path(default_storage.path(stored)), Path(default_storage.path(shown))
-        )
+        with file_written(shown) as target:
+            summary = _inspector().reencode_preview(local_path(stored), target)
         _refuse(summary, upload, "preview")
         with transaction.atomic():
             draft = _locked_draft(version)
@@ -302,16 +299,6 @@ def _check_size(upload: Upload, limit: int, field: str) -> None:
         )
 
 
-def _store(upload: Upload) -> tuple[str, str]:
-    """Write an upload under a random name; return that name and the SHA-256 of the bytes."""
-    digest = hashlib.sha256()
-    name = default_storage.save(f"quarantine/{uuid.uuid4().hex}", upload)
-    with default_storage.open(name, "rb") as stored:
-        while chunk := stored.read(1024 * 1024):
-            digest.update(chunk)
-    return name, digest.hexdigest()
-
-
 @contextmanager
 def _kept_on_success(*names: str) -> Iterator[None]:
     """Delete the named files unless the block ends well."""
@@ -326,8 +313,7 @@ def _kept_on_success(*names: str) -> Iterator[None]:
 
 def _delete(names: Sequence[str]) -> None:
     for name in names:
-        with suppress(FileNotFoundError):
-            default_storage.delete(name)
+        file_delete(name)
 
 
 def _refuse(summary: Any, upload: Upload, field: str) -> None:

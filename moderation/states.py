@@ -110,6 +110,16 @@ class DeliveryState(TextChoices):
     DEAD = "dead", "Given up"
 
 
+class UploadState(TextChoices):
+    """Where a resumable upload stands."""
+
+    OPEN = "open", "Parts are coming in"
+    JOINING = "joining", "Being put together"
+    DONE = "done", "In the draft"
+    REFUSED = "refused", "Refused at the door"
+    ABANDONED = "abandoned", "Given up"
+
+
 class Scope(TextChoices):
     """What a token of the API may be used for."""
 

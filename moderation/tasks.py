@@ -10,8 +10,11 @@ from moderation import (
     inquiries,
     jobs,
     outbox,
+    publishing,
     queue,
     references,
+    stored,
+    uploads,
     webhooks,
 )
 
@@ -34,6 +37,12 @@ def reference_fetch(reference_id: int) -> None:
     references.reference_fetch(reference_id=reference_id)
 
 
+@shared_task(name="moderation.files_publish")
+def files_publish(version_id: int) -> None:
+    """Move the files of a published version out of quarantine."""
+    publishing.files_publish(version_id=version_id)
+
+
 @shared_task(name="moderation.sweep")
 def sweep() -> None:
     """Take back what nobody finished, settle what died of it, and send messages again."""
@@ -44,6 +53,9 @@ def sweep() -> None:
     queue.claims_expire()
     inquiries.inquiries_expire()
     cases.cases_weigh()
+    publishing.files_to_publish()
+    uploads.uploads_forget()
+    stored.copies_forget()
     references.references_send()
     webhooks.webhooks_fan_out()
     webhooks.deliveries_send()

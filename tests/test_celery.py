@@ -3,7 +3,13 @@
 from celery import current_app
 from django.conf import settings
 
-from moderation.dispatch import NOTICE_TASK, REFERENCE_TASK, STAGE_TASKS, WEBHOOK_TASK
+from moderation.dispatch import (
+    NOTICE_TASK,
+    PUBLISHING_TASK,
+    REFERENCE_TASK,
+    STAGE_TASKS,
+    WEBHOOK_TASK,
+)
 
 
 def _ours() -> set[str]:
@@ -15,7 +21,7 @@ def test_every_task_has_a_route_of_its_own() -> None:
 
 
 def test_every_name_that_is_sent_is_a_task() -> None:
-    sent = {*STAGE_TASKS.values(), NOTICE_TASK, WEBHOOK_TASK, REFERENCE_TASK}
+    sent = {*STAGE_TASKS.values(), NOTICE_TASK, WEBHOOK_TASK, REFERENCE_TASK, PUBLISHING_TASK}
     sent |= {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
     assert sent <= _ours()
 

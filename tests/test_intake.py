@@ -206,7 +206,7 @@ def test_a_quarantined_file_is_not_served_to_strangers(as_: Browser, uma: Accoun
     row = version.files.get()
     address = reverse("download", args=[version.code, row.code])
     assert as_(None).get(address).status_code == 404
-    assert as_(uma).get(address).status_code == 200
+    assert as_(uma).get(address, follow=True).status_code == 200
 
 
 def test_a_published_file_is_served_as_an_attachment_under_our_name(
@@ -214,7 +214,7 @@ def test_a_published_file_is_served_as_an_attachment_under_our_name(
 ) -> None:
     version = factories.published(uma)
     row = version.files.get()
-    response = as_(None).get(reverse("download", args=[version.code, row.code]))
+    response = as_(None).get(reverse("download", args=[version.code, row.code]), follow=True)
     assert response.status_code == 200
     assert response["Content-Disposition"].startswith("attachment;")
     assert row.name not in response["Content-Disposition"]

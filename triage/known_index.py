@@ -31,7 +31,10 @@ class KnownIndex:
             stamp = known_stamp()
             if stamp != self._stamp:
                 self._known = KnownCollection(
-                    [KnownModel(**row | {"path": Path(row["path"])}) for row in known_models()],
+                    [
+                        KnownModel(**row | {"path": Path(row["path"]) if row["path"] else None})
+                        for row in known_models()
+                    ],
                     [BankEntry(**row) for row in known_entries()],  # type: ignore[arg-type]
                 )
                 self._stamp = stamp

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from moderation.creator import views
+from moderation.creator import uploads, views
 
 app_name = "creator"
 urlpatterns = [
@@ -13,6 +13,10 @@ urlpatterns = [
     path("notices/<str:code>/", views.notice, name="notice"),
     path("decisions/<str:code>/", views.decision, name="decision"),
     path("inquiries/<str:code>/", views.answer_inquiry, name="answer-inquiry"),
+    path("uploads/<str:code>/", uploads.progress, name="upload"),
+    path("uploads/<str:code>/parts/<int:number>/", uploads.part, name="upload-part"),
+    path("uploads/<str:code>/complete/", uploads.complete, name="upload-complete"),
+    path("<str:code>/uploads/", uploads.begin, name="upload-begin"),
     path("<str:code>/", views.version, name="version"),
     path("<str:code>/next/", views.next_version, name="next-version"),
     path("<str:code>/edit/", views.edit, name="edit"),

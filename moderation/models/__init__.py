@@ -18,6 +18,7 @@ from moderation.models.operations import Counter, Heartbeat
 from moderation.models.policy import ConceptVector, Policy, Prompt, Rule, Term
 from moderation.models.queue import CaseFacet, CaseText, Inquiry, SavedFilter
 from moderation.models.record import Event, Notice
+from moderation.models.uploads import Upload, UploadPart
 
 __all__ = [
     "Account",
@@ -52,6 +53,8 @@ __all__ = [
     "SavedFilter",
     "Term",
     "TriageJob",
+    "Upload",
+    "UploadPart",
     "UploadedModel",
     "Webhook",
     "WebhookDelivery",

@@ -48,6 +48,9 @@ class ModelVersion(models.Model):
     submitted_at = models.DateTimeField(null=True, blank=True)
     triaged_at = models.DateTimeField(null=True, blank=True)
     published_at = models.DateTimeField(null=True, blank=True)
+    files_published_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its files had left quarantine."
+    )
 
     class Meta:
         constraints = [
@@ -62,7 +65,14 @@ class ModelVersion(models.Model):
                 name="version_beyond_draft_was_submitted",
             ),
         ]
-        indexes = [models.Index(fields=["visibility", "-published_at"])]
+        indexes = [
+            models.Index(fields=["visibility", "-published_at"]),
+            models.Index(
+                fields=["visibility"],
+                condition=Q(files_published_at__isnull=True),
+                name="version_files_in_quarantine",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.uploaded_model.title} v{self.number}"

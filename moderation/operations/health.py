@@ -12,9 +12,12 @@ from django.utils import timezone
 
 from moderation.heartbeats import ALIVE_FOR, heart_beat
 from moderation.selectors.operations import last_worker_heartbeat, oldest_due_job
+from moderation.stored import STORAGE_ERRORS
 
 # A job that has waited for longer than this has no worker, or not enough of them.
 LONGEST_WAIT = timedelta(minutes=5)
+
+NOT_WELL: tuple[type[Exception], ...] = (DatabaseError, *STORAGE_ERRORS)
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def answers() -> list[Answer]:
 def _ask(name: str, check: Callable[[], tuple[bool, str]], *, needed: bool) -> Answer:
     try:
         is_well, says = check()
-    except (DatabaseError, OSError) as error:
+    except NOT_WELL as error:
         # The kind alone: a message may name hosts and users.
         is_well, says = False, f"{type(error).__name__}"
     return Answer(name, is_well, says, needed)

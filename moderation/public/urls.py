@@ -10,6 +10,7 @@ urlpatterns = [
     path("models/<str:code>/", views.model, name="model"),
     path("models/<str:code>/report/", views.report, name="report"),
     path("models/<str:code>/files/<str:file>/", views.download, name="download"),
+    path("download/<str:signed>/", views.download_signed, name="download-signed"),
     path("previews/<str:code>/", views.preview, name="preview"),
     path("reports/<str:token>/", views.report_status, name="report-status"),
     path("policy/", views.policy, name="policy"),

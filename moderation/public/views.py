@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from moderation import selectors
 from moderation.accounts import account_sign_up
 from moderation.authz import Hidden
+from moderation.downloads import download_link, download_name, downloaded
 from moderation.errors import Refusal
 from moderation.intake import report_file
 from moderation.models import Account
@@ -79,18 +80,27 @@ def preview(request: HttpRequest, code: str) -> FileResponse:
 
 
 @require_GET
-def download(request: HttpRequest, code: str, file: str) -> FileResponse:
-    """Serve a file of weights, as an attachment under a name of our own."""
+def download(request: HttpRequest, code: str, file: str) -> HttpResponse:
+    """Lead to a file of weights by a link that is good for a minute."""
     version = selectors.public.version_for(person(request), code)
     if version.visibility == Visibility.AGE_RESTRICTED and not is_adult(request):
         raise Hidden
     row = next((row for row in version.files.all() if row.code == file), None)
     if row is None:
         raise Hidden
+    response = HttpResponseRedirect(download_link(row))
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@require_GET
+def download_signed(request: HttpRequest, signed: str) -> FileResponse:
+    """Serve a file of weights to whoever has a link that is less than a minute old."""
+    row = downloaded(signed)
     response = FileResponse(
         default_storage.open(row.content.name or ""),
         as_attachment=True,
-        filename=f"{version.code}-{row.code}.{row.format}",
+        filename=download_name(row),
         content_type="application/octet-stream",
     )
     response["Cache-Control"] = "no-store"

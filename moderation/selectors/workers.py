@@ -14,6 +14,7 @@ from moderation.models import (
     Consent,
     Decision,
     Embedding,
+    ModelVersion,
     Person,
     Policy,
     Prompt,
@@ -27,6 +28,7 @@ from moderation.states import (
     AppealState,
     Visibility,
 )
+from moderation.stored import is_on_this_machine, local_path
 
 
 def triage_sample(*, job_id: int) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def triage_sample(*, job_id: int) -> dict[str, Any]:
             {
                 "key": row.code,
                 "name": row.name,
-                "path": _existing_path(row.content.name),
+                "path": str(local_path(row.content.name)),
                 "size": row.size,
                 "sha256": row.sha256,
             }
@@ -61,7 +63,7 @@ def triage_sample(*, job_id: int) -> dict[str, Any]:
                 "key": row.code,
                 "name": row.name,
                 # The copy that people see, and that was read in the sandbox at the door.
-                "path": _existing_path(row.shown.name),
+                "path": str(local_path(row.shown.name)),
                 "sha256": row.sha256,
                 "prompt": row.prompt,
             }
@@ -115,12 +117,13 @@ class KnownStamp:
     visible: int
     decisions: int
     overturned: int
+    moved: int
 
 
 def known_stamp() -> KnownStamp:
-    """Return the stamp, from six counts.
+    """Return the stamp, from seven counts.
 
-    The last two tell apart what leaves the others as they were: one version that is removed while
+    The last ones tell apart what leaves the others as they were: one version that is removed while
     another one is restored.
     """
     visible = WeightSketch.objects.filter(file__version__visibility__in=REACHABLE)
@@ -132,6 +135,7 @@ def known_stamp() -> KnownStamp:
         visible=visible.count(),
         decisions=Decision.objects.count(),
         overturned=Appeal.objects.filter(state=AppealState.OVERTURNED).count(),
+        moved=ModelVersion.objects.filter(files_published_at__isnull=False).count(),
     )
 
 
@@ -155,9 +159,14 @@ def known_models() -> Iterator[dict[str, Any]]:
             "state": "removed" if removed else "published",
             "sketch": bytes(row.sketch),
             "rule": under.get(version.pk, "") if removed else "",
-            "path": default_storage.path(row.file.content.name or ""),
+            "path": _path_here(row.file.content.name or ""),
             "digests": (row.file.sha256, row.data_sha256),
         }
+
+
+def _path_here(name: str) -> str | None:
+    """Return the path of a file that lies on this machine: nothing is fetched for a comparison."""
+    return default_storage.path(name) if is_on_this_machine() else None
 
 
 def known_entries() -> Iterator[dict[str, str]]:
@@ -169,12 +178,6 @@ def known_entries() -> Iterator[dict[str, str]]:
             "bank": entry.bank.name,
             "rule": entry.bank.rule,
         }
-
-
-def _existing_path(name: str | None) -> str:
-    if not name or not default_storage.exists(name):
-        raise FileNotFoundError(name)
-    return default_storage.path(name)
 
 
 def _policy_data(policy: Policy) -> dict[str, Any]:

@@ -1,0 +1,147 @@
+"""Stored files, whether they lie in a folder of this machine or in a bucket.
+
+Probes and the door read files by path. From a bucket a file is fetched once into a folder beside
+the data and read from there; ``copies_forget`` tidies that folder up. What was uploaded lies under
+``quarantine/`` until the version is published, so that a bucket's own rules can keep it shut.
+"""
+
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.files.base import File
+from django.core.files.storage import default_storage
+
+try:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    STORAGE_ERRORS: tuple[type[Exception], ...] = (OSError, BotoCoreError, ClientError)
+except ImportError:  # without the s3 extra, files lie in a folder
+    STORAGE_ERRORS = (OSError,)
+
+QUARANTINE, PUBLISHED = "quarantine/", "published/"
+CHUNK = 1024 * 1024
+# How long a copy of a bucket's file is kept after it was last used.
+COPY_SECONDS = 60 * 60
+
+
+def is_on_this_machine() -> bool:
+    """Return whether files lie in a folder here, and not in a bucket."""
+    return str(settings.STORAGES["default"]["BACKEND"]).endswith(".FileSystemStorage")
+
+
+def local_path(name: str | None) -> Path:
+    """Return where a stored file can be read on this machine, fetched if need be.
+
+    Raises FileNotFoundError if it is gone.
+    """
+    if not name:
+        raise FileNotFoundError("a file without a name")
+    if is_on_this_machine():
+        path = Path(default_storage.path(name))
+        if not path.exists():
+            raise FileNotFoundError(name)
+        return path
+    copy = _copy_of(name)
+    if copy.exists():
+        os.utime(copy)
+        return copy
+    # Whole or not at all: another thread may ask for the same file now.
+    part = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}")
+    try:
+        with default_storage.open(name, "rb") as source, part.open("wb") as target:
+            while chunk := source.read(CHUNK):
+                target.write(chunk)
+        part.replace(copy)
+    finally:
+        part.unlink(missing_ok=True)
+    return copy
+
+
+def file_keep(upload: "File[Any]") -> tuple[str, str]:
+    """Store an upload in quarantine under a random name; return the name and its SHA-256."""
+    name = f"{QUARANTINE}{uuid.uuid4().hex}"
+    digest = hashlib.sha256()
+    if is_on_this_machine():
+        name = default_storage.save(name, upload)
+        with default_storage.open(name, "rb") as stored:
+            while chunk := stored.read(CHUNK):
+                digest.update(chunk)
+        return name, digest.hexdigest()
+    copy = _copy_of(name)
+    with copy.open("wb") as target:
+        for chunk in upload.chunks(CHUNK):
+            digest.update(chunk)
+            target.write(chunk)
+    with copy.open("rb") as source:
+        default_storage.save(name, File(source))
+    return name, digest.hexdigest()
+
+
+@contextmanager
+def file_written(name: str) -> Iterator[Path]:
+    """Yield a path to write a new stored file to; it is stored when the block ends well."""
+    if is_on_this_machine():
+        yield Path(default_storage.path(name))
+        return
+    copy = _copy_of(name)
+    yield copy
+    if copy.exists():
+        with copy.open("rb") as source:
+            default_storage.save(name, File(source))
+
+
+def file_delete(name: str | None) -> None:
+    """Delete a stored file and the copy of it; one that is gone already is no fault."""
+    if not name:
+        return
+    with suppress(FileNotFoundError):
+        default_storage.delete(name)
+    if not is_on_this_machine():
+        _copy_of(name).unlink(missing_ok=True)
+
+
+def file_publish(name: str) -> str:
+    """Copy a file out of quarantine; return its new name. The old one is deleted by the caller."""
+    new = PUBLISHED + name.removeprefix(QUARANTINE)
+    if default_storage.exists(new):
+        return new
+    if is_on_this_machine():
+        target = Path(default_storage.path(new))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A second name for the same bytes: nothing is copied, and nobody sees half a file.
+        with suppress(FileExistsError):
+            target.hardlink_to(default_storage.path(name))
+        return new
+    bucket = default_storage.bucket  # type: ignore[attr-defined]
+    old_key = default_storage._normalize_name(name)  # type: ignore[attr-defined]
+    new_key = default_storage._normalize_name(new)  # type: ignore[attr-defined]
+    # Within the bucket, by the server itself; in parts where the file is large.
+    bucket.copy({"Bucket": bucket.name, "Key": old_key}, new_key)
+    return new
+
+
+def copies_forget() -> int:
+    """Delete copies of a bucket's files that were not used for an hour; return how many."""
+    folder = settings.DATA_DIR / "fetched"
+    if is_on_this_machine() or not folder.exists():
+        return 0
+    forgotten = 0
+    for copy in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if time.time() - copy.stat().st_mtime > COPY_SECONDS:
+                copy.unlink()
+                forgotten += 1
+    return forgotten
+
+
+def _copy_of(name: str) -> Path:
+    folder = Path(settings.DATA_DIR) / "fetched"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name.replace("/", "_")

@@ -1,0 +1,122 @@
+"use strict";
+// Weights are sent in parts with a progress bar, and go on where they stopped when the connection
+// breaks or the page is opened again. Without JavaScript the form sends them whole.
+
+const ATTEMPTS = 8;
+const wait = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+
+class Refused extends Error {}
+
+async function ask(address, options, token) {
+  const headers = { "X-CSRFToken": token, ...(options.headers ?? {}) };
+  const answer = await fetch(address, { credentials: "same-origin", ...options, headers });
+  if (answer.redirected) throw new Refused("You have been logged out. Log in again, then go on.");
+  const said = answer.headers.get("Content-Type")?.includes("json") ? await answer.json() : {};
+  if (answer.ok) return said;
+  // A part that arrived cut off or changed is sent again; any other refusal stands.
+  const again = answer.status >= 500 || ["part_incomplete", "part_digest_differs", "joining"].includes(said.code);
+  if (again) throw new Error(said.sentence ?? `It answered ${answer.status}.`);
+  throw new Refused(said.sentence ?? `It answered ${answer.status}.`);
+}
+
+async function patiently(work, tell) {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof Refused || attempt === ATTEMPTS) throw error;
+      tell("The connection broke. Trying again …");
+      await wait(Math.min(2 ** attempt * 0.25, 15));
+    }
+  }
+}
+
+async function digest(blob) {
+  // Only over https or on this machine; the server computes its own in any case.
+  if (!crypto.subtle) return "";
+  const bytes = new Uint8Array(await crypto.subtle.digest("SHA-256", await blob.arrayBuffer()));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+class Upload {
+  constructor(form, file) {
+    this.form = form;
+    this.file = file;
+    this.token = form.querySelector("[name=csrfmiddlewaretoken]").value;
+    this.row = document.createElement("li");
+    this.name = document.createElement("p");
+    this.name.className = "filename";
+    this.name.textContent = file.name;
+    this.bar = document.createElement("progress");
+    this.bar.max = file.size;
+    this.bar.setAttribute("aria-label", `Progress of ${file.name}`);
+    this.said = document.createElement("p");
+    this.said.className = "soft";
+    this.row.append(this.name, this.bar, this.said);
+  }
+
+  tell(text) {
+    this.said.textContent = text;
+  }
+
+  async send() {
+    const begin = () =>
+      ask(this.form.dataset.upload, { method: "POST", body: JSON.stringify({ name: this.file.name, size: this.file.size }) }, this.token);
+    let upload = await patiently(begin, (text) => this.tell(text));
+    const address = new URL(`../../uploads/${upload.code}/`, new URL(this.form.dataset.upload, location.href)).href;
+    const done = new Set(upload.have);
+    let sent = done.size * upload.part_size;
+    for (let number = 1; number <= upload.parts; number += 1) {
+      if (done.has(number)) continue;
+      const part = this.file.slice((number - 1) * upload.part_size, number * upload.part_size);
+      const bucket = Object.keys(upload.addresses).length > 0;
+      if (bucket && !(number in upload.addresses)) upload = await ask(address, {}, this.token);
+      await patiently(async () => {
+        if (bucket) {
+          const answer = await fetch(upload.addresses[number], { method: "PUT", body: part });
+          if (answer.status === 403) upload = await ask(address, {}, this.token);
+          if (!answer.ok) throw new Error(`It answered ${answer.status}.`);
+          return;
+        }
+        const headers = { "Content-Type": "application/octet-stream", "X-Content-SHA256": await digest(part) };
+        await ask(`${address}parts/${number}/`, { method: "PUT", body: part, headers }, this.token);
+      }, (text) => this.tell(text));
+      sent += part.size;
+      this.bar.value = Math.min(sent, this.file.size);
+      this.tell(`${Math.floor((this.bar.value / this.file.size) * 100)} % of ${(this.file.size / 1048576).toFixed(1)} MB`);
+    }
+    this.bar.value = this.file.size;
+    this.tell("Reading the file …");
+    await patiently(() => ask(`${address}complete/`, { method: "POST" }, this.token), (text) => this.tell(text));
+    this.tell("Added.");
+  }
+}
+
+for (const form of document.querySelectorAll("form[data-upload]")) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const input = form.querySelector("input[type=file]");
+    const list = form.querySelector(".uploading");
+    const button = form.querySelector("button");
+    const uploads = Array.from(input.files, (file) => new Upload(form, file));
+    list.replaceChildren(...uploads.map((upload) => upload.row));
+    list.hidden = false;
+    button.disabled = true;
+    const leaving = (unload) => unload.preventDefault();
+    window.addEventListener("beforeunload", leaving);
+    let refused = 0;
+    for (const upload of uploads) {
+      try {
+        await upload.send();
+      } catch (error) {
+        refused += 1;
+        upload.row.classList.add("refused");
+        upload.tell(error instanceof Refused ? error.message : "The connection is gone. Choose the file again to go on where it stopped.");
+      }
+    }
+    window.removeEventListener("beforeunload", leaving);
+    button.disabled = false;
+    delete form.dataset.sent;
+    if (!refused) location.reload();
+  });
+}

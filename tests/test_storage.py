@@ -1,0 +1,202 @@
+"""Where files lie: out of quarantine when published, behind links of a minute, in a bucket."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from django.core.files.storage import default_storage
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from config.environment import bucket_origin, bucket_storage
+from moderation.models import Account, ModelVersion, Policy, Upload
+from moderation.tasks import files_publish, sweep
+from tests import factories
+
+Browser = Callable[[Account | None], Client]
+pytestmark = pytest.mark.django_db
+
+
+def _download(client: Client, version: ModelVersion) -> Any:
+    row = version.files.get()
+    return client.get(reverse("download", args=[version.code, row.code]))
+
+
+def test_files_leave_quarantine_when_the_version_is_published_and_not_before(
+    policy: Policy, uma: Account, django_capture_on_commit_callbacks: Any
+) -> None:
+    held, version = factories.held(uma).version, factories.published(uma)
+    for row in (held, version):
+        files_publish(row.pk)
+    assert held.files.get().content.name.startswith("quarantine/")
+    file, preview = version.files.get(), version.previews.get()
+    assert file.content.name.startswith("published/")
+    assert preview.shown.name.startswith("published/")
+    assert default_storage.exists(file.content.name)
+    assert files_publish(version.pk) is None
+
+
+def test_the_file_in_quarantine_goes_only_after_the_row_names_the_other(
+    policy: Policy, uma: Account, django_capture_on_commit_callbacks: Any
+) -> None:
+    version = factories.published(uma)
+    old = version.files.get().content.name
+    with django_capture_on_commit_callbacks() as after:
+        files_publish(version.pk)
+    assert default_storage.exists(old)
+    for callback in after:
+        callback()
+    assert not default_storage.exists(old)
+    assert default_storage.exists(version.files.get().content.name)
+
+
+def test_the_sweep_finds_published_versions_whose_files_are_in_quarantine(
+    policy: Policy, uma: Account, django_capture_on_commit_callbacks: Any
+) -> None:
+    version = factories.published(uma)
+    with django_capture_on_commit_callbacks(execute=True):
+        sweep()
+    assert version.files.get().content.name.startswith("published/")
+
+
+def test_a_link_works_for_a_minute_without_a_session_and_dies_with_a_removal(
+    policy: Policy, uma: Account, as_: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = factories.published(uma)
+    link = _download(as_(None), version).url
+    assert as_(None).get(link).status_code == 200
+    assert as_(None).get(link[:-3] + "xxx/").status_code == 404
+    ModelVersion.objects.filter(pk=version.pk).update(visibility="removed")
+    assert as_(None).get(link).status_code == 404
+    ModelVersion.objects.filter(pk=version.pk).update(visibility="published")
+    later = timezone.now().timestamp() + 61
+    monkeypatch.setattr("django.core.signing.time.time", lambda: later)
+    assert as_(None).get(link).status_code == 404
+
+
+# --- A bucket -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[str]:
+    """Run an object store on this machine."""
+    server_module = pytest.importorskip("moto.server")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(store: str, settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    settings.DATA_DIR = tmp_path
+    url = f"s3://weighhouse/house?region=us-east-1&endpoint={store}"
+    settings.STORAGES = {**settings.STORAGES, "default": bucket_storage(url)}
+    import boto3
+
+    client = boto3.client("s3", region_name="us-east-1", endpoint_url=store)
+    client.create_bucket(Bucket="weighhouse")
+    yield client
+    for row in client.list_objects_v2(Bucket="weighhouse").get("Contents", []):
+        client.delete_object(Bucket="weighhouse", Key=row["Key"])
+
+
+def _keys(bucket: Any) -> list[str]:
+    return [row["Key"] for row in bucket.list_objects_v2(Bucket="weighhouse").get("Contents", [])]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_upload_travels_through_a_bucket_and_is_downloaded_from_it(
+    bucket: Any, policy: Policy, uma: Account, as_: Browser
+) -> None:
+    import requests
+
+    client = as_(uma)
+    client.post(reverse("creator:create"), {"title": "In a bucket"})
+    version = ModelVersion.objects.get()
+    weights = factories.weights_upload()
+    content = weights.read()
+    weights.seek(0)
+    files = {"file": weights, "preview": factories.preview_upload()}
+    assert client.post(reverse("creator:add", args=[version.code]), files).status_code == 302
+    assert all(key.startswith("house/quarantine/") for key in _keys(bucket))
+    assert len(_keys(bucket)) == 3
+    client.post(reverse("creator:submit", args=[version.code]))
+    version.refresh_from_db()
+    assert version.visibility == "published"
+    sweep()
+    assert all(key.startswith("house/published/") for key in _keys(bucket))
+    preview = as_(None).get(reverse("preview", args=[version.previews.get().code]))
+    assert preview.status_code == 200
+    link = _download(as_(None), version).url
+    answer = requests.get(link, timeout=5)
+    assert answer.content == content
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert "X-Amz-Expires=60" in link
+
+
+def test_parts_go_straight_to_the_bucket_and_are_joined_and_checked(
+    bucket: Any, uma: Account, as_: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import requests
+
+    # The least part that S3 admits, the last one aside.
+    size = 5 * 1024**2
+    monkeypatch.setattr("moderation.uploads.PART_SIZE", size)
+    draft = factories.draft(uma)
+    draft.files.all().delete()
+    content = factories.safetensors_bytes({"lora.down": np.arange(1_500_000.0)})
+    client = as_(uma)
+    begin = reverse("creator:upload-begin", args=[draft.code])
+    body = json.dumps({"name": "weights.safetensors", "size": len(content)})
+    upload = client.post(begin, body, content_type="application/json").json()
+    assert upload["parts"] == 2
+    complete = reverse("creator:upload-complete", args=[upload["code"]])
+    for number in (2, 1):
+        part = content[(number - 1) * size : number * size]
+        assert requests.put(upload["addresses"][str(number)], part, timeout=10).status_code == 200
+        if number == 2:
+            assert client.post(complete).json()["code"] == "parts_missing"
+    again = client.post(begin, body, content_type="application/json").json()
+    assert (again["code"], again["have"], again["addresses"]) == (upload["code"], [1, 2], {})
+    made = client.post(complete).json()
+    assert made["sha256"] == hashlib.sha256(content).hexdigest()
+    assert not [key for key in _keys(bucket) if "uploads/" in key]
+
+
+def test_a_part_of_another_length_does_not_count(bucket: Any, uma: Account, as_: Browser) -> None:
+    import requests
+
+    draft = factories.draft(uma)
+    client = as_(uma)
+    body = json.dumps({"name": "weights.safetensors", "size": 1000})
+    begin = reverse("creator:upload-begin", args=[draft.code])
+    upload = client.post(begin, body, content_type="application/json").json()
+    requests.put(upload["addresses"]["1"], b"short", timeout=10)
+    complete = reverse("creator:upload-complete", args=[upload["code"]])
+    assert client.post(complete).json()["code"] == "parts_missing"
+    Upload.objects.update(touched_at=timezone.now() - timedelta(days=8))
+    sweep()
+    assert Upload.objects.get().state == "abandoned"
+
+
+def test_a_store_that_does_not_answer_makes_the_house_unready(
+    bucket: Any, settings: Any, client: Client
+) -> None:
+    nowhere = "s3://weighhouse?region=us-east-1&endpoint=http://127.0.0.1:1"
+    settings.STORAGES = {**settings.STORAGES, "default": bucket_storage(nowhere)}
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["checks"]["storage"]["ok"]) == (503, False)
+
+
+def test_the_browser_may_send_to_the_bucket_and_nowhere_else() -> None:
+    assert bucket_origin("s3://b/p?endpoint=http://minio:9000") == "http://minio:9000"
+    assert bucket_origin("s3://b?region=eu-west-1") == "https://b.s3.eu-west-1.amazonaws.com"
