@@ -280,6 +280,12 @@ class RuleFile(_Strict):
                 "“previews” away.",
                 "signals",
             )
+        if "text_space" in self.signals and any(concept.vectors for concept in self.concepts):
+            raise fault(
+                "Vectors stand for what pictures show and say nothing about a text encoder. Take "
+                "the signal “text_space” away, or write prompts.",
+                "signals",
+            )
         if self.child_safety and not self.severe:
             raise fault(
                 "A rule about the safety of children is always severe: write 'severe: true'.",

@@ -29,7 +29,7 @@ from triage.learning.measures import (
 )
 from triage.pictures import PictureError, read_picture
 from triage.sample import Policy, Rule
-from triage.scoring import SIGNAL, ConceptBank
+from triage.scoring import SIGNAL, ConceptBank, ScoringError
 
 Floats = NDArray[np.float64]
 Truth = NDArray[np.bool_]
@@ -170,6 +170,8 @@ def evaluate(
     the number of pictures done. Raises ``EncoderError`` and ``ScoringError``.
     """
     bank = ConceptBank(policy, encoder)
+    for sentence in bank.unfit.values():
+        raise ScoringError("scoring.other_encoder", sentence)
     paths = list(dict.fromkeys(item.path for item in collection.items))
     places, embeddings, problems = _embed(paths, encoder, advance)
     zero_shot = _zero_shot(bank, embeddings)

@@ -3,7 +3,16 @@
 from pathlib import Path
 
 from moderation.policy import policy_read
-from triage.sample import Concept, Policy, Rule, TermCondition, TermGroup
+from moderation.policy_file import VectorsFile
+from triage.sample import (
+    Concept,
+    ConceptVector,
+    ConceptVectors,
+    Policy,
+    Rule,
+    TermCondition,
+    TermGroup,
+)
 
 
 def read_policy(path: Path) -> Policy:
@@ -22,7 +31,12 @@ def read_policy(path: Path) -> Policy:
                 hold=rule.hold,
                 signals=tuple(rule.signals),
                 concepts=tuple(
-                    Concept(concept.slug, tuple(concept.prohibited), tuple(concept.contrast))
+                    Concept(
+                        concept.slug,
+                        tuple(concept.prohibited),
+                        tuple(concept.contrast),
+                        _vectors(concept.vectors),
+                    )
                     for concept in rule.concepts
                 ),
                 combine=rule.combine,
@@ -36,5 +50,19 @@ def read_policy(path: Path) -> Policy:
                 ),
             )
             for rule in content.rules
+        ),
+    )
+
+
+def _vectors(written: VectorsFile | None) -> ConceptVectors | None:
+    if written is None:
+        return None
+    rows = zip(written.names, written.values, written.thresholds, written.weights, strict=True)
+    return ConceptVectors(
+        written.encoder,
+        written.revision,
+        tuple(
+            ConceptVector(name, tuple(values), threshold, weight)
+            for name, values, threshold, weight in rows
         ),
     )

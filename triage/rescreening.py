@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from triage.encoders.base import Array, Encoder
 from triage.sample import Concept, Policy
-from triage.scoring import SIGNAL, Calibration, embed_prompts
+from triage.scoring import (
+    SIGNAL,
+    Calibration,
+    embed_prompts,
+    unfit_rules,
+    unit_columns,
+    vector_bounds,
+)
 
 _ROWS = 8192  # in one product: about 20 MB for 300 prompts, small enough for the cache to help
 
@@ -26,19 +33,32 @@ def rescreen(
 
     ``images`` are unit rows of shape (pictures, dim), the probabilities have the shape
     (pictures, rules) and are those of ``ConceptBank.score``, which refuses a policy that cannot
-    be scored: build one first.
+    be scored: build one first. A rule whose vectors belong to another encoder (``unfit`` of the
+    bank) is left out.
     """
-    rules = policy.rules_for(SIGNAL)
-    concepts = [(rule, concept) for rule in rules for concept in rule.concepts]
+    unfit = unfit_rules(policy, encoder)
+    rules = [rule for rule in policy.rules_for(SIGNAL) if rule.slug not in unfit]
+    # In two groups, so that the scores of each stand side by side.
+    concepts = [(rule, each) for rule in rules for each in rule.concepts if not each.vectors]
+    by_vectors = [(rule, each) for rule in rules for each in rule.concepts if each.vectors]
     prompts, groups = _groups([concept for _, concept in concepts], policy.neutral)
     columns = embed_prompts(encoder, prompts, policy.templates).T
     scores = np.concatenate(
         [
-            _scores(images[at : at + _ROWS] @ columns, groups, encoder.logit_scale)
+            np.hstack(
+                [
+                    _scores(images[at : at + _ROWS] @ columns, groups, encoder.logit_scale),
+                    *(
+                        _vector_scores(images[at : at + _ROWS], concept, encoder.logit_scale)
+                        for _, concept in by_vectors
+                    ),
+                ]
+            )
             for at in range(0, len(images), _ROWS)
         ]
-        or [np.zeros((0, len(concepts)))]
+        or [np.zeros((0, len(concepts) + len(by_vectors)))]
     )
+    concepts += by_vectors
     probabilities = np.empty((len(images), len(rules)))
     for number, rule in enumerate(rules):
         own = scores[:, [place for place, (of, _) in enumerate(concepts) if of is rule]]
@@ -74,7 +94,21 @@ def _scores(cosines: Array, groups: NDArray[np.float64], logit_scale: float) -> 
     """Return one log odds per picture and concept."""
     logits = logit_scale * cosines.clip(-1, 1).astype(np.float64)
     # Shifted by the largest, so that nothing overflows; in fp64 nothing of weight underflows.
+    if not groups.size:
+        return np.zeros((len(cosines), 0))
     means = np.log(np.exp(logits - logits.max(axis=1, keepdims=True)) @ groups)
     prohibited, contrast = np.split(means, 2, axis=1)
     odds: NDArray[np.float64] = prohibited - contrast
+    return odds
+
+
+def _vector_scores(images: Array, concept: Concept, logit_scale: float) -> NDArray[np.float64]:
+    """Return one log odds per picture for a concept given as vectors, shape (pictures, 1)."""
+    if concept.vectors is None:
+        raise ValueError(f"The concept “{concept.slug}” has no vectors.")
+    cosines = (images @ unit_columns(concept.vectors)).clip(-1, 1).astype(np.float64)
+    thresholds, weights = vector_bounds(concept.vectors)
+    odds: NDArray[np.float64] = (weights * logit_scale * (cosines - thresholds)).max(
+        axis=1, keepdims=True
+    )
     return odds

@@ -38,12 +38,32 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class ConceptVector:
+    """A direction that stands for an idea; a picture shows it from a cosine of ``threshold`` on."""
+
+    name: str
+    values: tuple[float, ...]
+    threshold: float
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptVectors:
+    """Directions in the space of the one encoder, by name and revision, they were made for."""
+
+    encoder: str
+    revision: str
+    vectors: tuple[ConceptVector, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Concept:
-    """One idea that pictures are scored against."""
+    """One idea that pictures are scored against, in prompts or in vectors."""
 
     slug: str
-    prohibited: tuple[str, ...]
-    contrast: tuple[str, ...]
+    prohibited: tuple[str, ...] = ()
+    contrast: tuple[str, ...] = ()
+    vectors: ConceptVectors | None = None
 
 
 @dataclass(frozen=True, slots=True)

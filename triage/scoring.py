@@ -9,7 +9,15 @@ Means and not sums, so that adding a prompt does not by itself move the score. A
 little: cosines of CLIP lie in a narrow band that differs from concept to concept, and comparing
 with contrast prompts takes the band away (the softmax of two prompt groups, as in Q16, Schramowski
 et al. 2022). Each prompt is the renormalised mean of its templates' embeddings (Radford et al.
-2021, section 3.1.4). Pure numpy.
+2021, section 3.1.4).
+
+A concept may also be given as vectors v of the encoder's space, each with a threshold h on the
+cosine and a weight w, as in the safety checker of Stable Diffusion (Rando et al. 2022, section 2):
+
+    s = max(w * t * (cos(picture, v) - h))
+
+which is zero exactly where that checker draws its line, so that a probability of one half means
+the same for both kinds. Pure numpy.
 """
 
 import hashlib
@@ -23,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triage.encoders.base import Array, Encoder
-from triage.sample import Concept, Policy, Rule
+from triage.sample import Concept, ConceptVectors, Policy, Rule
 
 SIGNAL = "previews"
 
@@ -54,12 +62,18 @@ class PromptMatch:
 
 @dataclass(frozen=True, slots=True)
 class ConceptScore:
-    """One picture against one concept. ``score`` is s, in natural-log units (log odds)."""
+    """One picture against one concept. ``score`` is s, in natural-log units (log odds).
+
+    ``winner`` is the prohibited prompt nearest to the picture, ``runner_up`` the contrast or
+    neutral prompt. Where the concept is given ``by_vectors`` they are the vector that decides and
+    its threshold.
+    """
 
     concept: str
     score: float
-    winner: PromptMatch  # the prohibited prompt nearest to the picture
-    runner_up: PromptMatch  # the contrast or neutral prompt nearest to the picture
+    winner: PromptMatch
+    runner_up: PromptMatch
+    by_vectors: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +103,60 @@ class _Row:
     contrast: tuple[int, ...]
 
 
-class ConceptBank:
-    """The prompts of one policy, embedded once by one encoder.
+@dataclass(frozen=True, slots=True)
+class _VectorRow:
+    """A concept that is given as vectors, its numbers in arrays."""
 
-    Raises ``ScoringError`` for a rule without concepts, and for a concept without prohibited
-    prompts or without anything to contrast them with; ``EncoderError`` if the encoder fails.
+    rule: Rule
+    concept: Concept
+    names: tuple[str, ...]
+    columns: Array
+    thresholds: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rule: Rule, concept: Concept, vectors: ConceptVectors) -> "_VectorRow":
+        """Return the arrays of a concept's vectors."""
+        return cls(
+            rule,
+            concept,
+            tuple(vector.name for vector in vectors.vectors),
+            unit_columns(vectors),
+            *vector_bounds(vectors),
+        )
+
+    def score(self, image: Array, logit_scale: float) -> ConceptScore:
+        """Score one picture."""
+        cosines = (image @ self.columns).clip(-1.0, 1.0).astype(np.float64)
+        scores = self.weights * logit_scale * (cosines - self.thresholds)
+        place = int(scores.argmax())
+        return ConceptScore(
+            self.concept.slug,
+            float(scores[place]),
+            PromptMatch(self.names[place], float(cosines[place])),
+            PromptMatch(f"the threshold of “{self.names[place]}”", float(self.thresholds[place])),
+            by_vectors=True,
+        )
+
+
+class ConceptBank:
+    """The prompts and vectors of one policy, embedded once by one encoder.
+
+    ``unfit`` are the rules, each with a sentence why, that cannot be scored because their vectors
+    belong to another encoder; the others are. Raises ``ScoringError`` for a rule without concepts,
+    and for a concept without prohibited prompts or without anything to contrast them with;
+    ``EncoderError`` if the encoder fails.
     """
 
     def __init__(self, policy: Policy, encoder: Encoder) -> None:
         self.policy = policy
         self.logit_scale = encoder.logit_scale
         columns: dict[str, int] = {}
-        self._rows: list[_Row] = []
+        self._rows: list[_Row | _VectorRow] = []
+        self.unfit = unfit_rules(policy, encoder)
         for rule in policy.rules_for(SIGNAL):
+            if rule.slug in self.unfit:
+                continue
             if not rule.concepts:
                 raise ScoringError(
                     "scoring.no_concepts",
@@ -109,6 +164,9 @@ class ConceptBank:
                     "concepts. Give it one with prohibited prompts, or take the signal away.",
                 )
             for concept in rule.concepts:
+                if concept.vectors:
+                    self._rows.append(_VectorRow.of(rule, concept, concept.vectors))
+                    continue
                 contrast = (*concept.contrast, *policy.neutral)
                 _check_prompts(rule, concept, contrast)
                 prompts = (*concept.prohibited, *contrast)
@@ -130,32 +188,75 @@ class ConceptBank:
         scores, by "all" the smallest.
         """
         cosines = (images @ self._embeddings.T).clip(-1.0, 1.0).astype(np.float64)
-        return [self._score_one(row, calibrations or {}) for row in cosines]
+        return [
+            self._score_one(image, row, calibrations or {})
+            for image, row in zip(images, cosines, strict=True)
+        ]
 
     def _score_one(
-        self, cosines: NDArray[np.float64], calibrations: Mapping[str, Calibration]
+        self, image: Array, cosines: NDArray[np.float64], calibrations: Mapping[str, Calibration]
     ) -> tuple[RuleScore, ...]:
         by_rule: dict[str, tuple[Rule, list[ConceptScore]]] = {}
         for row in self._rows:
-            prohibited, contrast = cosines[list(row.prohibited)], cosines[list(row.contrast)]
-            score = log_mean_exp(self.logit_scale * prohibited) - log_mean_exp(
-                self.logit_scale * contrast
-            )
-            found = ConceptScore(
-                row.concept.slug,
-                score,
-                self._best(row.prohibited, prohibited),
-                self._best(row.contrast, contrast),
-            )
+            if isinstance(row, _VectorRow):
+                found = row.score(image, self.logit_scale)
+            else:
+                found = self._score_prompts(row, cosines)
             by_rule.setdefault(row.rule.slug, (row.rule, []))[1].append(found)
         return tuple(
             _rule_score(rule, concepts, calibrations.get(slug))
             for slug, (rule, concepts) in by_rule.items()
         )
 
+    def _score_prompts(self, row: _Row, cosines: NDArray[np.float64]) -> ConceptScore:
+        prohibited, contrast = cosines[list(row.prohibited)], cosines[list(row.contrast)]
+        score = log_mean_exp(self.logit_scale * prohibited) - log_mean_exp(
+            self.logit_scale * contrast
+        )
+        return ConceptScore(
+            row.concept.slug,
+            score,
+            self._best(row.prohibited, prohibited),
+            self._best(row.contrast, contrast),
+        )
+
     def _best(self, numbers: Sequence[int], cosines: NDArray[np.float64]) -> PromptMatch:
         place = int(cosines.argmax())
         return PromptMatch(self._prompts[numbers[place]], float(cosines[place]))
+
+
+def unfit_rules(policy: Policy, encoder: Encoder) -> dict[str, str]:
+    """Return the rules about previews whose vectors belong to another encoder, and why."""
+    found: dict[str, str] = {}
+    for rule in policy.rules_for(SIGNAL):
+        for concept in rule.concepts:
+            made_for = concept.vectors
+            if made_for is None:
+                continue
+            fits = (made_for.encoder, made_for.revision) == (encoder.name, encoder.revision)
+            if not fits or any(len(one.values) != encoder.dim for one in made_for.vectors):
+                found[rule.slug] = (
+                    f"The vectors of the concept “{concept.slug}” were made for the encoder "
+                    f"“{made_for.encoder} {made_for.revision}” and say nothing in the space of "
+                    f"“{encoder.name} {encoder.revision}”. Run that encoder, or make the vectors "
+                    "anew with this one."
+                )
+    return found
+
+
+def unit_columns(vectors: ConceptVectors) -> Array:
+    """Return the vectors of a concept as unit columns of shape (dim, vectors)."""
+    rows = np.array([vector.values for vector in vectors.vectors], np.float64)
+    columns: Array = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).T.astype(np.float32)
+    return columns
+
+
+def vector_bounds(vectors: ConceptVectors) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the thresholds and the weights of a concept's vectors."""
+    return (
+        np.array([vector.threshold for vector in vectors.vectors]),
+        np.array([vector.weight for vector in vectors.vectors]),
+    )
 
 
 def embed_prompts(encoder: Encoder, prompts: Sequence[str], templates: Sequence[str]) -> Array:

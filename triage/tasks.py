@@ -17,6 +17,8 @@ from triage import pipeline
 from triage.known_index import KnownIndex
 from triage.sample import (
     Concept,
+    ConceptVector,
+    ConceptVectors,
     Consent,
     Embedding,
     Finding,
@@ -116,8 +118,19 @@ def _rule(data: dict[str, Any]) -> Rule:
             "signals": tuple(data["signals"]),
             "terms": tuple(data["terms"]),
             "conditions": conditions,
-            "concepts": tuple(Concept(**concept) for concept in data["concepts"]),
+            "concepts": tuple(_concept(concept) for concept in data["concepts"]),
         }
+    )
+
+
+def _concept(data: dict[str, Any]) -> Concept:
+    if "vectors" not in data:
+        return Concept(**data)
+    made_for = data["vectors"]
+    vectors = tuple(ConceptVector(**vector) for vector in made_for["vectors"])
+    return Concept(
+        data["slug"],
+        vectors=ConceptVectors(made_for["encoder"], made_for["revision"], vectors),
     )
 
 

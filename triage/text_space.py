@@ -79,7 +79,8 @@ class Bench:
         rules = tuple(
             replace(rule, signals=(BANK_SIGNAL,))
             for rule in policy.rules_for(SIGNAL)
-            if rule.concepts
+            # Vectors belong to one encoder of pictures, and mean nothing in this tower.
+            if rule.concepts and not any(concept.vectors for concept in rule.concepts)
         )
         self._bank = ConceptBank(replace(policy, rules=rules), _TextSide(tower))
         self.names, self.table = tower.token_table()

@@ -22,6 +22,7 @@ from moderation.models import (
     TriageJob,
     WeightSketch,
 )
+from moderation.policy_vectors import from_bytes
 from moderation.states import (
     REACHABLE,
     Action,
@@ -198,7 +199,7 @@ def _policy_data(policy: Policy) -> dict[str, Any]:
                 "conditions": rule.conditions,
                 "concepts": _concepts(rule),
             }
-            for rule in policy.rules.prefetch_related("prompts", "terms")
+            for rule in policy.rules.prefetch_related("prompts", "terms", "vectors")
         ],
     }
 
@@ -211,4 +212,19 @@ def _concepts(rule: Rule) -> list[dict[str, Any]]:
         )
         kind = "prohibited" if prompt.kind == Prompt.Kind.PROHIBITED else "contrast"
         concept[kind] += (prompt.text,)
+    for row in rule.vectors.all():
+        concept = concepts.setdefault(
+            row.concept,
+            {
+                "slug": row.concept,
+                "vectors": {"encoder": row.encoder, "revision": row.revision, "vectors": ()},
+            },
+        )
+        vector = {
+            "name": row.name,
+            "values": tuple(from_bytes(bytes(row.values))),
+            "threshold": row.threshold,
+            "weight": row.weight,
+        }
+        concept["vectors"]["vectors"] += (vector,)
     return list(concepts.values())

@@ -114,6 +114,11 @@ class PreviewsProbe:
         looks: list[_Look],
     ) -> Iterator[Finding]:
         made_by = {**self._versions(sample), "encoder": f"{encoder.name} {encoder.revision}"}
+        for slug, sentence in bank.unfit.items():
+            for look in looks:
+                yield self._failed(
+                    sample, look.preview, "scoring.other_encoder", sentence, rule=slug
+                )
         scores = bank.score(unpack([look.vector for look in looks]))
         for look, rule_scores in zip(looks, scores, strict=True):
             for score in rule_scores:
@@ -138,10 +143,17 @@ class PreviewsProbe:
             self.name, subject, Outcome.ABSTAINED, reason, code, versions=self._versions(sample)
         )
 
-    def _failed(self, sample: Sample, preview: Preview, code: str, reason: str) -> Finding:
-        subject = Subject("preview", preview.key)
+    def _failed(
+        self, sample: Sample, preview: Preview, code: str, reason: str, *, rule: str = ""
+    ) -> Finding:
         return Finding(
-            self.name, subject, Outcome.FAILED, reason, code, versions=self._versions(sample)
+            self.name,
+            Subject("preview", preview.key),
+            Outcome.FAILED,
+            reason,
+            code,
+            rule=rule,
+            versions=self._versions(sample),
         )
 
     def _versions(self, sample: Sample) -> dict[str, str]:
@@ -157,6 +169,13 @@ def _sentence(rule: Rule, score: RuleScore) -> str:
         against = f"at or above the review threshold of {rule.review:.2f}"
     else:
         against = f"below the review threshold of {rule.review:.2f}"
+    if score.deciding.by_vectors:
+        return (
+            f"Scored {score.probability:.2f} under “{rule.title}”, {against}; "
+            f"nearest vector “{score.deciding.winner.prompt}” with a cosine of "
+            f"{score.deciding.winner.cosine:.3f}, whose own threshold is "
+            f"{score.deciding.runner_up.cosine:.3f}."
+        )
     return (
         f"Scored {score.probability:.2f} under “{rule.title}”, {against}; "
         f"nearest prohibited prompt “{score.deciding.winner.prompt}”, "
@@ -192,4 +211,5 @@ def _concept_evidence(concept: ConceptScore) -> Evidence:
         "prompt_cosine": concept.winner.cosine,
         "contrast": concept.runner_up.prompt,
         "contrast_cosine": concept.runner_up.cosine,
+        "by_vectors": concept.by_vectors,
     }
