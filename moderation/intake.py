@@ -244,7 +244,7 @@ def version_add_preview(
     require_own(actor, version.uploaded_model)
     _check_size(upload, settings.MAX_PREVIEW_BYTES, "preview")
     stored, sha256 = file_keep(upload)
-    shown = f"{stored}.webp"
+    shown = f"{stored}.jpg"
     with _kept_on_success(stored, shown):
         with file_written(shown) as target:
             summary = _inspector().reencode_preview(local_path(stored), target)

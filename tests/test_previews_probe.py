@@ -186,3 +186,53 @@ def test_a_thumbnail_inside_a_file_is_scored_like_a_preview(tmp_path: Path) -> N
     scores = {finding.rule: finding.score for finding in found if finding.subject.key == "star"}
     assert (scores["red-star"] or 0) > 0.5
     assert {f.outcome.value for f in found if f.subject.key == "torn"} == {"failed"}
+
+
+def test_no_process_is_started_for_files_that_carry_no_picture(tmp_path: Path) -> None:
+    from tests.factories import safetensors_bytes
+    from triage.claims import Claims
+    from triage.probes.thumbnails import ThumbnailsProbe
+    from triage.sample import WeightFile
+
+    read: list[str] = []
+
+    def noted(path: Path) -> Claims:
+        read.append(path.stem)
+        return Claims()
+
+    contents = {
+        "plain": safetensors_bytes(metadata={"ss_output_name": "Evening sky"}),
+        "named": safetensors_bytes(metadata={"modelspec.thumbnail": "data:,"}),
+        # The same name in JSON's other spelling, which a search for the name would miss.
+        "escaped": safetensors_bytes(metadata={"modelspec.thumbnail12345": "data:,"}).replace(
+            b"modelspec.thumbnail12345", b"modelspec.thumb\\u006eail"
+        ),
+        "pickled": b"\x80\x02}.",
+    }
+    files = []
+    for key, content in contents.items():
+        path = tmp_path / key
+        path.write_bytes(content)
+        files.append(WeightFile(key, key, path, len(content), ""))
+    probe = ThumbnailsProbe(demo, read=noted)
+    (finding,) = probe.examine(Sample(key="v", policy=POLICY, files=tuple(files)))
+    assert (finding.outcome, finding.code) == (Outcome.ABSTAINED, "thumbnails.none")
+    assert sorted(read) == ["escaped", "named", "pickled"]
+
+
+def test_each_picture_is_decoded_once_for_all_probes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from triage import pictures, pipeline
+    from triage.known import BankEntry, KnownCollection
+
+    opened: list[Path] = []
+    real = pictures.open_picture
+    monkeypatch.setattr(pictures, "open_picture", lambda path: opened.append(path) or real(path))
+    known = KnownCollection(entries=[BankEntry("pdq", "0" * 64, "bank", "red")])
+    previews = (drawing(tmp_path, "one", ("red", "star")), drawing(tmp_path, "two"))
+    sample = Sample("v", POLICY, previews=previews)
+    probes = pipeline.probes(encoder="demo", known=lambda: known)
+    found = pipeline.run(sample, stage=Stage.PREVIEWS, among=probes)
+    assert {finding.probe for finding in found} == {"previews", "thumbnails", "banks"}
+    assert sorted(opened) == sorted(preview.path for preview in previews)

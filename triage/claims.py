@@ -21,6 +21,7 @@ from typing import Any
 from triage import sandbox
 from triage.containers import safetensors, torch_tensors
 from triage.containers.errors import ContainerError, Severity
+from triage.containers.safetensors_header import header_length
 from triage.containers.sniff import Format, sniff
 from triage.weights.adapter import is_embedding
 from triage.weights.tensors import Shape
@@ -153,6 +154,25 @@ def read_claims(path: Path) -> Claims:
     if "refused" in answer:
         raise ContainerError(str(answer["code"]), str(answer["refused"]))
     return _claims_from(answer)
+
+
+def may_carry_thumbnail(path: Path) -> bool:
+    """Say whether a file could hold a picture, from the bytes of its header and without parsing it.
+
+    False only where it is certain: the name of the entry occurs nowhere in a safetensors header,
+    nor does an escape by which JSON could spell it otherwise. It saves a process a file, 0.2 s, for
+    the many that hold none. Raises ``OSError`` where the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        if sniff(file) is not Format.SAFETENSORS:
+            return True
+        file.seek(0)
+        try:
+            length = header_length(file, path.stat().st_size)
+        except ContainerError:
+            return True
+        header = file.read(length)
+    return _THUMBNAIL.encode() in header or b"\\u" in header
 
 
 def claims_data(path: str) -> dict[str, object]:

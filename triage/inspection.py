@@ -97,7 +97,7 @@ def _inspect_header(path: Path, length: int, size: int) -> Refusal | WeightsSumm
 
 
 def reencode_preview(source: Path, target: Path, max_side: int = 1600) -> Refusal | PreviewSummary:
-    """Write the copy that is published: a WebP of the pixels, without any metadata.
+    """Write the copy that is published: a JPEG of the pixels, without any metadata.
 
     Nothing is left at ``target`` where the source is refused. Raises ``SandboxError``
     (``sandbox.start``) where no child process can be started.

@@ -101,6 +101,19 @@ def open_picture(
         return Picture(**asdict(facts), image=_reduced(rgb, enough))
 
 
+class OpenedPictures:
+    """Opens each picture once for all who look at it; gone with the sample it belongs to."""
+
+    def __init__(self) -> None:
+        self._opened: dict[Path, Picture] = {}
+
+    def open(self, path: Path) -> Picture:
+        """Return what ``open_picture`` does. Nobody may change the pixels."""
+        if path not in self._opened:
+            self._opened[path] = open_picture(path)
+        return self._opened[path]
+
+
 def _facts(image: Image.Image, max_pixels: int) -> PictureFacts:
     width, height = image.size
     _check_size(width, height, max_pixels)

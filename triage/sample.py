@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol
 
+from triage.pictures import OpenedPictures
+
 Evidence = Mapping[str, object]
 
 
@@ -187,6 +189,7 @@ class Sample:
     """One model version with everything a probe may look at.
 
     ``embeddings`` is what is remembered of its previews: none of them need be embedded again.
+    ``pictures`` opens them, once for all probes.
     """
 
     key: str
@@ -201,6 +204,7 @@ class Sample:
     previews: tuple[Preview, ...] = ()
     people: tuple[Person, ...] = ()
     embeddings: tuple[Embedding, ...] = ()
+    pictures: OpenedPictures = field(default_factory=OpenedPictures, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,10 @@ def _back(request: HttpRequest) -> HttpResponseRedirect:
 def preview(request: HttpRequest, code: str) -> FileResponse:
     """Serve the copy of a preview that carries no metadata."""
     row = selectors.public.preview_for(person(request), code, adult=is_adult(request))
-    response = FileResponse(default_storage.open(row.shown.name or ""), content_type="image/webp")
+    name = row.shown.name or ""
+    # Copies that were made before the first release are WebP.
+    kind = "image/webp" if name.endswith(".webp") else "image/jpeg"
+    response = FileResponse(default_storage.open(name), content_type=kind)
     # What is moderated must not stay behind in a browser once it is gone.
     response["Cache-Control"] = "no-store"
     return response

@@ -289,6 +289,8 @@ def _session(
     folder: Path, name: str, providers: Sequence[str], threads: int | None
 ) -> ort.InferenceSession:
     options = ort.SessionOptions()
+    # Threads that wait in a circle would take the cores from those that decode the next pictures.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
     try:

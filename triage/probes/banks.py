@@ -12,15 +12,13 @@ from typing import Final
 from triage.containers.digests import digests
 from triage.known import BankMatch, EntryKind, Known
 from triage.perceptual import MINIMUM_QUALITY, ORIENTATIONS, pdq_dihedral
-from triage.pictures import PictureError, open_picture
+from triage.pictures import PictureError
 from triage.sample import Finding, Outcome, Preview, Sample, Stage, Subject, WeightFile
 
 NAME: Final = "banks"
 VERSION: Final = "1"
 MATCH_SCORE: Final = 1.0
 
-# PDQ is defined on a picture of at most 512 pixels a side; more is decoded for nothing.
-_ENOUGH_PIXELS: Final = 512
 _SHOWN: Final = 10
 _KIND_NAMES: Final[Mapping[str, str]] = {
     "sha256": "the same file, byte for byte",
@@ -102,7 +100,7 @@ class PreviewBanksProbe:
         matches = [(match, "") for match in known.match("sha256", preview.sha256)]
         evidence: dict[str, object] = {"sha256": preview.sha256}
         try:
-            picture = open_picture(preview.path, enough=_ENOUGH_PIXELS)
+            picture = sample.pictures.open(preview.path)
             variants = pdq_dihedral(picture.image)
         except PictureError as error:
             if matches:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from triage.embeddings import pack, unpack
 from triage.encoders.base import Encoder, EncoderError
-from triage.pictures import Picture, PictureError, PictureFacts, open_picture, picture_facts
+from triage.pictures import Picture, PictureError, PictureFacts, picture_facts
 from triage.sample import (
     Embedding,
     Evidence,
@@ -90,7 +90,7 @@ class PreviewsProbe:
                 if preview.sha256 in known:
                     yield _Look(preview, picture_facts(preview.path), known[preview.sha256])
                 else:
-                    pictures.append((preview, open_picture(preview.path)))
+                    pictures.append((preview, sample.pictures.open(preview.path)))
             except PictureError as error:
                 yield self._failed(sample, preview, error.code, str(error))
         try:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from triage.claims import Claims, read_claims
+from triage.claims import Claims, may_carry_thumbnail, read_claims
 from triage.containers.errors import ContainerError
 from triage.encoders.base import Encoder
 from triage.inspection import Refusal, reencode_preview
@@ -48,7 +48,7 @@ class ThumbnailsProbe:
                     continue
                 source = Path(folder, file.key)
                 source.write_bytes(thumbnail)
-                copy = source.with_suffix(".webp")
+                copy = source.with_suffix(".jpg")
                 copied = reencode_preview(source, copy)
                 if isinstance(copied, Refusal):
                     yield self._finding(
@@ -69,8 +69,10 @@ class ThumbnailsProbe:
 
     def _thumbnail(self, file: WeightFile) -> bytes | None:
         try:
+            if not may_carry_thumbnail(file.path):
+                return None
             return self._read(file.path).thumbnail
-        except (ContainerError, SandboxError):
+        except (ContainerError, SandboxError, OSError):
             return None
 
     def _of_the_file(self, finding: Finding) -> Finding:

@@ -259,7 +259,9 @@ def _submitted(files: Sequence[bytes], count: int) -> list[int]:
             version=version, upload=SimpleUploadedFile(*weights_of(upload)), actor=creator
         )
         for place, content in enumerate(files):
-            picture = SimpleUploadedFile(f"{place}.jpg", content)
+            # Readers stop where a JPEG ends. With other bytes behind it is another picture, which
+            # no embedding is remembered of.
+            picture = SimpleUploadedFile(f"{place}.jpg", content + f"{number}".encode())
             version_add_preview(version=version, upload=picture, actor=creator)
         submitted = version_submit(version=version, actor=creator)
         jobs.append(submitted.jobs.get(stage="previews").pk)

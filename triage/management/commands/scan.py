@@ -96,7 +96,7 @@ def _copies(pictures: list[Path], folder: Path, unread: list[str]) -> list[Path]
     """Copy the pixels of pictures in the sandbox, as the door does; note what has none."""
     copies = []
     for number, picture in enumerate(pictures):
-        copy = folder / f"{number}.webp"
+        copy = folder / f"{number}.jpg"
         answer = reencode_preview(picture, copy)
         if isinstance(answer, Refusal):
             unread.append(f"{picture} cannot be read: {answer.sentence}")
