@@ -1,13 +1,73 @@
-"""Django's admin, for configuration: accounts and roles, people and consents, banks."""
+"""Django's admin: configuration to edit, and every other table to look at.
 
+What is edited here leaves an event behind, as everything else does. What the domain writes is
+shown and never changed: a state that no service moved to would have no record and no reason.
+"""
+
+from typing import Any, cast
+
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
+from django.core.paginator import Paginator
+from django.db import models, transaction
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import cached_property
+from django.utils.html import format_html
 
-from moderation.models import Account, Bank, BankEntry, Consent, Person
+from moderation.audit import event_record
+from moderation.models import Account, Bank, BankEntry, Case, Consent, Person
+
+# Whoever has one of these can act for somebody else.
+_SECRET = ("token", "secret", "password", "digest_of_key", "key_hash")
+COUNTED = 10_000
+
+
+class CappedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts no further than it must: a table of events has millions of rows."""
+
+    @cached_property
+    def count(self) -> int:
+        """Return the number of rows, at most ``COUNTED``."""
+        return len(cast(models.QuerySet[Any], self.object_list).values_list("pk")[:COUNTED])
+
+
+class RecordedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Configuration: what is added, changed or deleted here is written to the record."""
+
+    def log_addition(self, request: HttpRequest, obj: models.Model, message: Any) -> Any:
+        """Record an addition, beside Django's own log."""
+        _record("added", request, obj)
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: models.Model, message: Any) -> Any:
+        """Record which fields were changed; never what a password was changed to."""
+        _record("changed", request, obj, message)
+        return super().log_change(request, obj, message)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        """Record each deletion, of one row or of many."""
+        for obj in queryset:
+            _record("deleted", request, obj)
+        return super().log_deletions(request, queryset)
+
+
+@transaction.atomic
+def _record(verb: str, request: HttpRequest, obj: models.Model, message: Any = ()) -> None:
+    data: dict[str, Any] = {"table": obj._meta.model_name, "number": obj.pk, "name": str(obj)[:200]}
+    if isinstance(message, list):
+        changed = [part["changed"].get("fields", []) for part in message if "changed" in part]
+        data["fields"] = [name for fields in changed for name in fields]
+    if isinstance(obj, Account):
+        data["role"] = obj.role
+        data["may_enter_admin"] = obj.is_staff
+    actor = request.user if isinstance(request.user, Account) else None
+    event_record(action=f"configuration.{verb}", actor=actor, data=data)
 
 
 @admin.register(Account)
-class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
+class AccountAdmin(RecordedAdmin, UserAdmin):  # type: ignore[type-arg]
     """Accounts, with the role that this project adds."""
 
     list_display = ("username", "email", "role", "is_active")
@@ -21,14 +81,25 @@ class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Person)
-class PersonAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class PersonAdmin(RecordedAdmin):
     """The people list."""
 
     search_fields = ("name",)
 
+    def get_form(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
+        """Let a person have no other names."""
+        form = super().get_form(request, *args, **options)
+        form.base_fields["aliases"].required = False
+        return form
+
+    def save_model(self, request: HttpRequest, obj: Person, form: Any, change: bool) -> None:
+        """Store no other names as an empty list."""
+        obj.aliases = obj.aliases or []
+        super().save_model(request, obj, form, change)
+
 
 @admin.register(Consent)
-class ConsentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ConsentAdmin(RecordedAdmin):
     """Who consented to what, until when."""
 
     list_display = ("person", "creator", "until", "withdrawn_at")
@@ -36,16 +107,87 @@ class ConsentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Bank)
-class BankAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class BankAdmin(RecordedAdmin):
     """Banks of known material."""
 
     list_display = ("name", "rule")
 
 
 @admin.register(BankEntry)
-class BankEntryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class BankEntryAdmin(RecordedAdmin):
     """What stands in a bank, and whose decision put it there."""
 
     list_display = ("bank", "kind", "value", "decision")
     list_filter = ("bank", "kind")
     readonly_fields = ("decision",)
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """A table that the domain writes: shown with a link to its case, never changed."""
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    ordering = ("-pk",)
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """Show what the row is, its short fields, and its case."""
+        short = [
+            field.name
+            for field in self.model._meta.concrete_fields
+            if not field.primary_key
+            and not field.is_relation
+            and not isinstance(field, models.TextField | models.JSONField | models.BinaryField)
+            and not _is_secret(field.name)
+        ]
+        return ["__str__", *short[:6], "to_the_case"]
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Fetch the case along with the row, so that a list does not ask for each."""
+        related = [name for name in ("case", "version__uploaded_model") if self._leads(name)]
+        rows = super().get_queryset(request)
+        if self._leads("uploaded_model"):
+            related.append("uploaded_model")
+        return rows.select_related(*related) if related else rows
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """Show every field that is no secret, and the link."""
+        shown = [name for name in super().get_fields(request, obj) if not _is_secret(str(name))]
+        return ["to_the_case", *(name for name in shown if name != "to_the_case")]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """Return the link: it is no field of the table."""
+        return ["to_the_case"]
+
+    @admin.display(description="case")
+    def to_the_case(self, obj: Any) -> str:
+        """Link to the case that the row belongs to, where there is one."""
+        case = obj if isinstance(obj, Case) else getattr(obj, "case", None)
+        if not isinstance(case, Case):
+            return "–"
+        return format_html('<a href="{}">{}</a>', reverse("console:case", args=[case.code]), case)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Return False: services add."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return False: services change."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return False: nothing is deleted by hand."""
+        return False
+
+    def _leads(self, path: str) -> bool:
+        name = path.partition("__")[0]
+        return any(field.name == name and field.many_to_one for field in self.opts.get_fields())
+
+
+def _is_secret(name: str) -> bool:
+    return any(word in name for word in _SECRET)
+
+
+for model in apps.get_app_config("moderation").get_models():
+    if not admin.site.is_registered(model):
+        admin.site.register(model, ReadOnlyAdmin)

@@ -1,0 +1,133 @@
+"""Django's admin: configuration leaves events behind, everything else can only be looked at."""
+
+from collections.abc import Callable
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from moderation.audit import chain_verify
+from moderation.intake import report_file
+from moderation.models import Account, Case, Event, Person, Report
+from tests import factories
+from tests.test_queue_page import copies
+
+pytestmark = pytest.mark.usefixtures("policy")
+Browser = Callable[[Account | None], Client]
+CONFIGURED = {"Account", "Person", "Consent", "Bank", "BankEntry"}
+TABLES = [
+    model for model in apps.get_app_config("moderation").get_models()
+    if model.__name__ not in CONFIGURED
+]  # fmt: skip
+
+
+@pytest.fixture
+def root(db: None) -> Account:
+    """Return the person who may enter the admin."""
+    return Account.objects.create_superuser("root", "root@example.org", factories.PASSWORD)
+
+
+def address(model: type, what: str, *args: object) -> str:
+    return reverse(f"admin:moderation_{model.__name__.lower()}_{what}", args=args)
+
+
+def test_every_table_is_there(root: Account) -> None:
+    assert set(apps.get_app_config("moderation").get_models()) <= set(admin.site._registry)
+
+
+def test_nobody_else_enters(as_: Browser, mo: Account, ada: Account, uma: Account) -> None:
+    for person in (mo, ada, uma, None):
+        assert as_(person).get(address(Case, "changelist")).status_code == 302
+
+
+def test_every_moderation_table_is_shown_and_refuses_to_be_changed(
+    as_: Browser, root: Account, uma: Account, mo: Account, rui: Account
+) -> None:
+    decision = factories.decided(uma, mo)
+    version = factories.published(uma)
+    report_file(version=version, text="No good.", actor=rui)
+    client = as_(root)
+    for model in TABLES:
+        assert client.get(address(model, "changelist")).status_code == 200, model
+        assert client.get(address(model, "add")).status_code == 403, model
+        row = model.objects.first()  # type: ignore[attr-defined]
+        if row is None:
+            continue
+        change = address(model, "change", row.pk)
+        assert client.get(change).status_code == 200, model
+        assert client.post(change, {"state": "closed"}).status_code == 403, model
+        assert client.post(address(model, "delete", row.pk), {"post": "yes"}).status_code == 403
+    page = client.get(address(type(decision), "changelist")).content.decode()
+    assert f'href="/console/cases/{decision.case.code}/"' in page
+
+
+def test_what_lets_somebody_act_for_another_is_not_shown(
+    as_: Browser, root: Account, uma: Account, rui: Account
+) -> None:
+    report_file(version=factories.published(uma), text="No good.", actor=rui)
+    report = Report.objects.get()
+    client = as_(root)
+    for page in (address(Report, "changelist"), address(Report, "change", report.pk)):
+        assert report.token not in client.get(page).content.decode()
+
+
+def test_what_is_edited_is_written_to_the_record_with_who_did_it(
+    as_: Browser, root: Account, mo: Account
+) -> None:
+    client = as_(root)
+    fields = {
+        "username": "mo", "email": mo.email, "role": "senior_moderator", "is_active": "on",
+        "last_login_0": "", "last_login_1": "", "date_joined_0": "2026-01-01",
+        "date_joined_1": "00:00:00",
+    }  # fmt: skip
+    answer = client.post(address(Account, "change", mo.pk), fields)
+    assert answer.status_code == 302, answer.content.decode()
+    mo.refresh_from_db()
+    assert mo.role == "senior_moderator"
+    event = Event.objects.get(action="configuration.changed")
+    assert (event.actor, event.data["name"], event.data["role"]) == (root, "mo", "senior_moderator")
+    assert "Role" in event.data["fields"]
+
+    client.post(address(Person, "add"), {"name": "Ida Example", "aliases": "[]"})
+    person = Person.objects.get()
+    assert Event.objects.get(action="configuration.added").data["name"] == "Ida Example"
+    client.post(
+        address(Person, "changelist"),
+        {"action": "delete_selected", "_selected_action": person.pk, "post": "yes"},
+    )
+    assert not Person.objects.exists()
+    assert Event.objects.get(action="configuration.deleted").data["number"] == person.pk
+    assert chain_verify().bad_sequence is None
+
+
+def test_a_changed_password_is_recorded_but_not_what_to(
+    as_: Browser, root: Account, mo: Account
+) -> None:
+    new = "quite another pass phrase"
+    answer = as_(root).post(
+        reverse("admin:auth_user_password_change", args=[mo.pk]),
+        {"password1": new, "password2": new, "usable_password": "true"},
+    )
+    assert answer.status_code == 302
+    event = Event.objects.get(action="configuration.changed")
+    assert new not in str(event.data)
+
+
+def test_a_list_takes_the_same_number_of_queries_for_a_few_rows_and_for_many(
+    as_: Browser, root: Account, uma: Account
+) -> None:
+    case = factories.held(uma)
+    client = as_(root)
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            client.get(address(Case, "changelist"))
+        return len(captured)
+
+    few = queries()
+    copies(case, 60)
+    assert queries() == few
