@@ -303,4 +303,5 @@ def _hours(span: timedelta) -> str:
 
 def held_case(account: Account) -> Case | None:
     """Return the case this moderator holds, if any."""
-    return Case.objects.filter(claimed_by=account, state__in=sorted(HELD_CASES)).first()
+    held = Case.objects.filter(claimed_by=account, state__in=sorted(HELD_CASES))
+    return held.only("code").first()
