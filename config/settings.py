@@ -245,6 +245,15 @@ RESEND_SECONDS = env.int("RESEND_SECONDS", default=30)
 # How long a worker that was told to end may finish its work; containers are killed after 30 s.
 DRAIN_SECONDS = env.float("DRAIN_SECONDS", default=25.0)
 CLAIM_SECONDS = env.int("CLAIM_SECONDS", default=600)
+# How long a decision can be undone: until then nobody is told and nothing becomes public.
+UNDO_SECONDS = env.int("UNDO_SECONDS", default=10)
+# What a second, different person confirms: "popular" is the removal of much downloaded models.
+SECOND_PERSON_FOR = env.list(
+    "SECOND_PERSON_FOR", default=["popular", "suspend", "child_safety", "overturn"]
+)
+POPULAR_DOWNLOADS = env.int("POPULAR_DOWNLOADS", default=1000)
+# The header in which the proxy says from which country somebody comes, such as CF-IPCountry.
+COUNTRY_HEADER = env.str("COUNTRY_HEADER", default="")
 ENCODER = env.str("ENCODER", default="demo")
 MAX_WEIGHTS_BYTES = env.int("MAX_WEIGHTS_BYTES", default=8 * 1024**3)
 MAX_PREVIEW_BYTES = env.int("MAX_PREVIEW_BYTES", default=25 * 1024**2)

@@ -17,7 +17,15 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html
 
 from moderation.audit import event_record
-from moderation.models import Account, Bank, BankEntry, Case, Consent, Person
+from moderation.models import (
+    Account,
+    Bank,
+    BankEntry,
+    Case,
+    ChildSafetyRecord,
+    Consent,
+    Person,
+)
 
 # Whoever has one of these can act for somebody else.
 _SECRET = ("token", "secret", "password", "digest_of_key", "key_hash")
@@ -117,9 +125,9 @@ class BankAdmin(RecordedAdmin):
 class BankEntryAdmin(RecordedAdmin):
     """What stands in a bank, and whose decision put it there."""
 
-    list_display = ("bank", "kind", "value", "decision")
+    list_display = ("bank", "kind", "value", "is_imported")
     list_filter = ("bank", "kind")
-    readonly_fields = ("decision",)
+    readonly_fields = ("decisions",)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -189,5 +197,6 @@ def _is_secret(name: str) -> bool:
 
 
 for model in apps.get_app_config("moderation").get_models():
-    if not admin.site.is_registered(model):
+    # What is held apart is shown in the place apart, and nowhere else.
+    if model is not ChildSafetyRecord and not admin.site.is_registered(model):
         admin.site.register(model, ReadOnlyAdmin)

@@ -1,45 +1,178 @@
-"""Appeals: a creator asks, and a person who took no part in the decision answers.
+"""Appeals: somebody concerned asks, and a person who took no part in the decision answers.
 
-Writes ``Appeal``; a won appeal restores the visibility stored in the decision, and takes what
-the decision put into a bank out of it again.
+Creators appeal restrictions; reporters appeal that nothing was done. Writes ``Appeal`` and
+``AppealMessage``. A granted appeal is a decision of its own, which restores what was.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import Q
 from django.utils import timezone
 
+from moderation.appeal_files import Upload, appeal_files_store
 from moderation.audit import event_record
-from moderation.authz import Hidden, require_other_than_decider
-from moderation.banks import bank_withdraw
-from moderation.cases import case_transition
+from moderation.authz import Hidden, require_impartial, require_no_part_in
+from moderation.cases import case_open, case_transition
+from moderation.decisions import Terms, decision_grant
+from moderation.effects import decisions_about, restrictions_standing, standing_of
+from moderation.enforcement import appeal_tell, hearing_end
 from moderation.errors import Conflict, Invalid, NotAllowed, TooLate
-from moderation.models import Account, Appeal, Case, Decision, ModelVersion
-from moderation.models.decisions import APPEAL_LENGTH
+from moderation.models import (
+    Account,
+    Appeal,
+    AppealMessage,
+    Case,
+    Decision,
+    ModelVersion,
+    Report,
+)
+from moderation.models.appeals import APPEAL_LENGTH, MESSAGE_LENGTH
 from moderation.notices import notice_issue
 from moderation.states import (
+    APPEAL_OUTCOMES,
+    APPEAL_WINDOW,
     APPEALABLE_BY_CREATOR,
-    REACHABLE,
+    APPEALABLE_BY_REPORTER,
+    CAME_INTO_FORCE,
     RESTRICTIONS,
+    Action,
     AppealState,
     CaseState,
-    Visibility,
+    EffectState,
+    Side,
 )
 
 ANSWER_LENGTH = 5000
 # Our own target; the law asks for "in a timely manner" (DSA Art. 20(4)).
 ANSWER_WITHIN = timedelta(hours=72)
+ELSEWHERE = "You may still turn to a certified out-of-court dispute settlement body or to a court."
 
 
-def appeal_file(*, decision: Decision, text: str, actor: Account) -> Appeal:
+@dataclass(frozen=True)
+class Way:
+    """Whether somebody may appeal a decision, and if not, why not, in a sentence and a code."""
+
+    is_open: bool
+    code: str = ""
+    sentence: str = ""
+
+
+def way_to_appeal(*, decision: Decision, side: Side) -> Way:
+    """Say whether a decision can be appealed now from one side, and if not, why not."""
+    closed = _closed(decision, side)
+    return closed or Way(is_open=True)
+
+
+def _closed(decision: Decision, side: Side) -> Way | None:
+    reporter = side == Side.REPORTER
+    appealable = APPEALABLE_BY_REPORTER if reporter else APPEALABLE_BY_CREATOR
+    until = decision.decided_at + APPEAL_WINDOW if reporter else decision.appeal_until
+    if decision.action not in appealable or until is None:
+        return Way(False, "nothing_to_appeal", _nothing(reporter))
+    if decision.effect.state not in CAME_INTO_FORCE:
+        return Way(False, "not_in_force", "This decision is not in force.")
+    if timezone.now() > until:
+        return Way(
+            False,
+            "appeal_too_late",
+            f"The time to appeal ended on {until:%d %B %Y at %H:%M} UTC, 184 days after the "
+            f"decision. {ELSEWHERE}",
+        )
+    about = decisions_about(decision.version)
+    standing = {each.pk for each in standing_of(about)}
+    if reporter:
+        return _overtaken(decision, about, standing)
+    if decision.pk not in standing:
+        return Way(
+            False, "already_overturned", "This decision was taken back; nothing is left to appeal."
+        )
+    # An approval in between changes nothing, so it takes nobody's appeal away.
+    newer = [
+        each
+        for each in restrictions_standing(decision.version)
+        if each.overrides_id == decision.pk and each.decided_at > decision.decided_at
+    ]
+    if newer:
+        return Way(False, "superseded", "A newer decision has replaced this one; appeal that one.")
+    return None
+
+
+def _nothing(reporter: bool) -> str:
+    if reporter:
+        return "Action was taken on this report, so there is nothing to appeal."
+    return "This decision restricts nothing, so there is nothing to appeal."
+
+
+def _overtaken(decision: Decision, about: list[Decision], standing: set[int]) -> Way | None:
+    """Say that what a reporter would ask for has been done already, by whatever decision."""
+    later = [
+        each
+        for each in about
+        if each.pk in standing
+        and each.action in RESTRICTIONS
+        and each.version_id == decision.version_id
+        and (each.decided_at, each.pk) > (decision.decided_at, decision.pk)
+    ]
+    if not later:
+        return None
+    return Way(
+        False,
+        "already_overturned",
+        "Somebody has looked at this again since, and action was taken. Nothing is left to appeal.",
+    )
+
+
+def appeal_file(
+    *, decision: Decision, text: str, uploads: list[Upload] | None = None, actor: Account
+) -> Appeal:
     """File the creator's appeal against a decision.
 
     Raises Hidden to anybody else, TooLate after the window stored in the decision, Conflict if
-    there is an appeal already or the decision has been superseded.
+    there is an appeal already or the decision does not stand any more.
     """
     if decision.creator_id != actor.pk:
         raise Hidden
+    return _file(decision, Side.CREATOR, text, uploads, actor, None)
+
+
+def appeal_file_by_reporter(
+    *, report: Report, text: str, uploads: list[Upload] | None = None, actor: Account | None
+) -> Appeal:
+    """File a reporter's appeal against "no action", by account or by the report's private link.
+
+    The caller has made sure that the report is this person's. Raises as ``appeal_file`` does.
+    """
+    decision = decision_on_report(report)
+    if decision is None:
+        raise Conflict("Nothing has been decided about this report yet.", code="nothing_to_appeal")
+    appellant = actor if actor is not None and actor.pk == report.reporter_id else report.reporter
+    return _file(decision, Side.REPORTER, text, uploads, appellant, report)
+
+
+def decision_on_report(report: Report) -> Decision | None:
+    """Return the last decision in force that left a report, or leaves it again, without action."""
+    return (
+        Decision.objects.filter(
+            Q(case=report.case_id) | Q(overrides__case=report.case_id),
+            effect__state__in=CAME_INTO_FORCE,
+        )
+        .select_related("effect", "version__uploaded_model", "case")
+        .order_by("-decided_at", "-pk")
+        .first()
+    )
+
+
+def _file(
+    decision: Decision,
+    side: Side,
+    text: str,
+    uploads: list[Upload] | None,
+    appellant: Account | None,
+    report: Report | None,
+) -> Appeal:
     text = text.strip()
     if not text:
         raise Invalid("Say in a few words why the decision should be changed.", field="text")
@@ -48,173 +181,249 @@ def appeal_file(*, decision: Decision, text: str, actor: Account) -> Appeal:
             f"Your appeal is {len(text):,} characters long; {APPEAL_LENGTH:,} are the most.",
             field="text",
         )
-    if decision.action not in APPEALABLE_BY_CREATOR or decision.appeal_until is None:
-        raise Conflict("This decision restricts nothing, so there is nothing to appeal.")
+    already = (
+        decision.appeals.filter(report=report)
+        if report
+        else (decision.appeals.filter(appellant=appellant))
+    )
+    if already.exists():
+        raise _appealed()
+    way = way_to_appeal(decision=decision, side=side)
+    if not way.is_open:
+        refusal = TooLate if way.code == "appeal_too_late" else Conflict
+        raise refusal(way.sentence, code=way.code)
     now = timezone.now()
-    if now > decision.appeal_until:
-        raise TooLate(
-            f"The time to appeal ended on {decision.appeal_until:%d %B %Y at %H:%M} UTC, 184 days "
-            "after the decision. You may still turn to a certified out-of-court dispute "
-            "settlement body or to a court.",
-            code="appeal_too_late",
-        )
-    # An approval in between changes nothing, so it takes nobody's appeal away.
-    newer = _standing(decision.version).filter(decided_at__gt=decision.decided_at)
-    if newer.exists():
-        raise Conflict(
-            "A newer decision has replaced this one; appeal that one.", code="superseded"
-        )
     try:
         with transaction.atomic():
+            ModelVersion.objects.select_for_update(no_key=True).get(pk=decision.version_id)
+            case = Case.objects.select_for_update(of=("self",), no_key=True).get(
+                pk=decision.case_id
+            )
             appeal = Appeal.objects.create(
                 decision=decision,
-                case=decision.case,
-                appellant=actor,
+                case=case,
+                side=side,
+                appellant=appellant,
+                report=report,
                 decided_by=decision.decided_by,
                 text=text,
                 filed_at=now,
-            )
-            case_transition(
-                case=decision.case,
-                to=CaseState.APPEALED,
-                actor=actor,
-                clock_from=now,
-                paused_for=timedelta(),
                 due_at=now + ANSWER_WITHIN,
             )
+            appeal_files_store(appeal=appeal, uploads=uploads or [])
+            if case.state in {CaseState.DECIDED, CaseState.CLOSED}:
+                # Another appeal against the same decision joins the one that waits.
+                case_transition(
+                    case=case,
+                    to=CaseState.APPEALED,
+                    actor=appellant,
+                    closed_at=None,
+                    clock_from=now,
+                    paused_for=timedelta(),
+                    due_at=now + ANSWER_WITHIN,
+                )
             event_record(
                 action="appeal.filed",
-                actor=actor,
+                actor=appellant,
                 version=decision.version,
-                case=decision.case,
-                data={"appeal": appeal.code, "decision": decision.code},
+                case=case,
+                data={"appeal": appeal.code, "decision": decision.code, "side": side},
             )
             notice_issue(
-                kind="appeal_received", version=decision.version, account=actor, decision=decision
+                kind="appeal_received" if side == Side.CREATOR else "report_appeal_received",
+                version=decision.version,
+                account=appellant,
+                email=report.email if report else "",
+                decision=decision if side == Side.CREATOR else None,
+                report=report,
             )
     except IntegrityError as error:
-        raise Conflict(
-            "You have appealed this decision already; it is being looked at.",
-            code="already_appealed",
-        ) from error
+        raise _appealed() from error
     return appeal
 
 
-def appeal_answer(*, appeal: Appeal, outcome: AppealState, answer: str, actor: Account) -> Appeal:
-    """Uphold or overturn a decision, with reasons in own words.
+def _appealed() -> Conflict:
+    return Conflict(
+        "You have appealed this decision already; it is being looked at.", code="already_appealed"
+    )
 
-    Overturning restores the visibility the version had before, unless another restriction stands;
-    a version that had been waiting in quarantine is published, since a person has now cleared
-    it. Raises NotAllowed for whoever
-    took part in the decision, Conflict if the appeal is not in this moderator's hands.
+
+def appeal_answer(
+    *,
+    appeal: Appeal,
+    outcome: AppealState,
+    answer: str,
+    action: Action | None = None,
+    rules: Sequence[str] = (),
+    terms: Terms | None = None,
+    actor: Account,
+) -> Appeal:
+    """Answer an appeal, with reasons in own words.
+
+    Upheld: the decision stands. Overturned: it is taken back, or, on a reporter's appeal,
+    ``action`` is taken. Modified: ``action`` replaces it. Remanded: it is decided anew by a person
+    who took no part. What is granted is a decision, which may wait for a second person and can be
+    undone for a moment. Raises NotAllowed for whoever took part in the decision, Conflict if
+    the appeal is not in this moderator's hands.
     """
     answer = answer.strip()
-    if outcome not in {AppealState.UPHELD, AppealState.OVERTURNED}:
-        raise Invalid("Choose whether the decision stands or is overturned.", field="outcome")
+    if outcome not in APPEAL_OUTCOMES:
+        raise Invalid("Choose what becomes of the decision.", field="outcome")
     if not answer:
-        raise Invalid("Give your reasons: the creator reads them.", field="answer")
+        raise Invalid("Give your reasons: they are read by whoever appealed.", field="answer")
     if len(answer) > ANSWER_LENGTH:
         raise Invalid(
             f"The answer is {len(answer):,} characters long; {ANSWER_LENGTH:,} are the most.",
             field="answer",
         )
     try:
-        _answer(appeal, outcome, answer, actor)
+        with transaction.atomic():
+            _answer(appeal, outcome, answer, Granted(action, rules, terms or Terms()), actor)
     except IntegrityError as error:
         # The constraint holds even where a check before it was forgotten.
         raise NotAllowed(
             "Somebody who took part in this decision cannot answer the appeal.",
             code="conflict_of_interest",
         ) from error
+    appeal.refresh_from_db()
     return appeal
 
 
-def _answer(appeal: Appeal, outcome: AppealState, answer: str, actor: Account) -> None:
-    with transaction.atomic():
-        # The version before the case, as everywhere: two orders would be a deadlock.
-        version = ModelVersion.objects.select_for_update(no_key=True).get(
-            pk=appeal.decision.version_id
+@dataclass(frozen=True)
+class Granted:
+    """The action that takes the place of a decision; without rules under those of the decision."""
+
+    action: Action | None
+    rules: Sequence[str]
+    terms: Terms
+
+
+def _answer(
+    appeal: Appeal, outcome: AppealState, answer: str, granted: Granted, actor: Account
+) -> None:
+    # The versions before the case, as everywhere: two orders would be a deadlock.
+    version = ModelVersion.objects.select_for_update(no_key=True).get(pk=appeal.decision.version_id)
+    case = Case.objects.select_for_update(of=("self",), no_key=True).get(pk=appeal.case_id)
+    require_impartial(actor, version)
+    require_no_part_in(actor, appeal.decision, appeal=appeal)
+    appeal.refresh_from_db()
+    if appeal.state != AppealState.OPEN:
+        raise Conflict(
+            f"This appeal is “{AppealState(appeal.state).label}” by now.", code="already_answered"
         )
-        case = Case.objects.select_for_update(of=("self",), no_key=True).get(pk=appeal.case_id)
-        require_other_than_decider(actor, case)
-        if case.state != CaseState.HEARING or case.claimed_by_id != actor.pk:
-            raise Conflict("Claim the appeal first, then answer it.", code="not_claimed")
-        now = timezone.now()
-        appeal.state, appeal.answer = outcome, answer
-        appeal.answered_by, appeal.answered_at = actor, now
-        appeal.save(update_fields=["state", "answer", "answered_by", "answered_at"])
-        case_transition(
-            case=case,
-            to=CaseState.CLOSED,
+    if case.state != CaseState.HEARING or case.claimed_by_id != actor.pk:
+        raise Conflict("Claim the appeal first, then answer it.", code="not_claimed")
+    granting = _granting_action(appeal, outcome, granted.action)
+    if granting is not None:
+        decision = decision_grant(
+            appeal=appeal,
+            action=granting,
+            rules=granted.rules,
+            facts=answer,
+            terms=granted.terms,
             actor=actor,
-            claimed_by=None,
-            claimed_until=None,
-            closed_at=now,
         )
-        event_record(
-            action=f"appeal.{outcome}",
-            actor=actor,
-            version=case.version,
-            case=case,
-            data={"appeal": appeal.code, "decision": appeal.decision.code},
-        )
-        if outcome == AppealState.OVERTURNED:
-            _restore(appeal, version, actor)
-        notice_issue(
-            kind=f"appeal_{outcome}",
-            version=case.version,
-            account=appeal.appellant,
-            decision=appeal.decision,
-            extra={"answer": answer, "answered_by": actor.pseudonym},
-        )
-
-
-def _standing(version: ModelVersion) -> QuerySet[Decision]:
-    """Return the restrictions of a version that no appeal has overturned."""
-    return Decision.objects.filter(version=version, action__in=RESTRICTIONS).exclude(
-        appeal__state=AppealState.OVERTURNED
-    )
-
-
-def _restored(appeal: Appeal) -> Visibility:
-    """Return where a version belongs once this decision no longer counts.
-
-    A later restriction stands on reasons of its own and goes on; an earlier one that was itself
-    overturned does not come back.
-    """
-    last = _standing(appeal.decision.version).order_by("-decided_at", "-pk").first()
-    if last is not None:
-        return Visibility(last.new_visibility)
-    before = Visibility(appeal.decision.previous_visibility)
-    overturned = Appeal.objects.filter(
-        decision__version=appeal.decision.version, state=AppealState.OVERTURNED
-    ).exclude(pk=appeal.pk)
-    if before == Visibility.QUARANTINED or overturned.exists():
-        return Visibility.PUBLISHED
-    return before
-
-
-def _restore(appeal: Appeal, version: ModelVersion, actor: Account) -> None:
-    before = Visibility(version.visibility)
-    restored = _restored(appeal)
-    version.visibility = restored
-    if restored in REACHABLE and version.published_at is None:
-        version.published_at = timezone.now()
-    version.save(update_fields=["visibility", "published_at"])
+        _end_hearing(appeal, case, decision, actor)
+        return
+    appeal.state, appeal.answer = outcome, answer
+    appeal.answered_by, appeal.answered_at = actor, timezone.now()
+    appeal.save(update_fields=["state", "answer", "answered_by", "answered_at"])
     event_record(
-        action="version.restored",
+        action=f"appeal.{outcome}",
         actor=actor,
         version=version,
-        case=appeal.case,
-        data={"from": before, "to": restored},
+        case=case,
+        data={"appeal": appeal.code, "decision": appeal.decision.code},
     )
-    bank_withdraw(decision=appeal.decision, actor=actor)
-    for report in appeal.case.reports.select_related("reporter"):
-        # Who was told that action was taken is told that it was taken back.
-        notice_issue(
-            kind="report_reversed",
-            version=version,
-            account=report.reporter,
-            email=report.email,
-            report=report,
+    if outcome == AppealState.REMANDED:
+        _send_back(case, version, actor)
+    else:
+        hearing_end(case=case, actor=actor, besides=appeal)
+    appeal_tell(appeal=appeal, answered_by=actor, version=version)
+
+
+def _granting_action(appeal: Appeal, outcome: AppealState, action: Action | None) -> Action | None:
+    """Return the action by which an appeal is granted; None where nothing changes."""
+    if outcome in {AppealState.UPHELD, AppealState.REMANDED}:
+        return None
+    if outcome == AppealState.OVERTURNED and appeal.side == Side.CREATOR:
+        return Action.REVERSE
+    if action is None or action not in RESTRICTIONS:
+        raise Invalid("Choose the action that takes its place.", field="action")
+    if appeal.side == Side.CREATOR and action not in _milder(appeal.decision):
+        raise Invalid(
+            "What takes the place of a decision on its creator's appeal is milder than it.",
+            field="action",
         )
+    return action
+
+
+def _milder(decision: Decision) -> tuple[Action, ...]:
+    return RESTRICTIONS[: RESTRICTIONS.index(Action(decision.action))]
+
+
+def _end_hearing(appeal: Appeal, case: Case, decision: Decision, actor: Account) -> None:
+    case.refresh_from_db()
+    if decision.effect.state == EffectState.HELD:
+        case_transition(
+            case=case, to=CaseState.RECONFIRM, actor=actor, claimed_by=None, claimed_until=None
+        )
+    elif case.state == CaseState.HEARING:
+        hearing_end(case=case, actor=actor, besides=appeal)
+
+
+def _send_back(case: Case, version: ModelVersion, actor: Account) -> None:
+    """Send a case back to be decided anew; into the open case on the version, if there is one."""
+    case_open(version=version, source=Case.Source.APPEAL, actor=actor)
+    hearing_end(case=case, actor=actor, besides=None)
+
+
+def appeal_write(*, appeal: Appeal, text: str, actor: Account | None, from_team: bool) -> None:
+    """Write a message in the thread of an open appeal, and tell the other side.
+
+    A message of the team comes from whoever hears the appeal. The caller has made sure that
+    another one comes from whoever appealed.
+    """
+    text = text.strip()
+    if not text:
+        raise Invalid("Write something.", field="message")
+    if len(text) > MESSAGE_LENGTH:
+        raise Invalid(
+            f"The message is {len(text):,} characters long; {MESSAGE_LENGTH:,} are the most.",
+            field="message",
+        )
+    if appeal.state != AppealState.OPEN:
+        raise Conflict("This appeal has been answered.", code="already_answered")
+    with transaction.atomic():
+        case = Case.objects.select_related("version").get(pk=appeal.case_id)
+        if from_team:
+            if actor is None:
+                raise NotAllowed("Only who hears the appeal writes here.")
+            require_impartial(actor, case.version)
+            require_no_part_in(actor, appeal.decision, appeal=appeal)
+            if case.state != CaseState.HEARING or case.claimed_by_id != actor.pk:
+                raise Conflict("Claim the appeal first, then write.", code="not_claimed")
+        AppealMessage.objects.create(
+            appeal=appeal,
+            author=actor,
+            from_team=from_team,
+            text=text,
+            written_at=timezone.now(),
+        )
+        event_record(
+            action="appeal.message",
+            actor=actor,
+            version=case.version,
+            case=case,
+            data={"appeal": appeal.code, "from_team": from_team},
+        )
+        if from_team:
+            notice_issue(
+                kind="appeal_message",
+                version=case.version,
+                account=appeal.appellant,
+                email=appeal.report.email if appeal.report else "",
+                decision=appeal.decision if appeal.side == Side.CREATOR else None,
+                report=appeal.report,
+                extra={"text": text},
+            )

@@ -4,9 +4,11 @@ Each raises ``NotAllowed`` with a sentence, or ``Hidden`` where even the existen
 is no business of the person asking.
 """
 
+from django.db.models import Q
+
 from moderation.errors import NotAllowed, Refusal
-from moderation.models import Account, Case, Decision, ModelVersion, Report, UploadedModel
-from moderation.states import REACHABLE, SENIOR, Visibility
+from moderation.models import Account, Appeal, Case, Decision, ModelVersion, Report, UploadedModel
+from moderation.states import REACHABLE, SENIOR, Action, AppealState, Visibility
 
 
 class Hidden(Refusal):
@@ -72,11 +74,58 @@ def require_impartial(account: Account, version: ModelVersion) -> None:
         raise NotAllowed(reason, code="conflict_of_interest")
 
 
-def require_other_than_decider(account: Account, case: Case) -> None:
-    """Let through a moderator who took no part in any decision on the case."""
-    require_impartial(account, case.version)
-    if Decision.objects.filter(case=case, decided_by=account).exists():
+def took_part(account: Account, decision: Decision, *, appeal: Appeal | None = None) -> bool:
+    """Return whether somebody took part in a decision: made or confirmed it, or one beside it.
+
+    Beside it are the decisions on the same case, undone ones too, those of the same chain, and
+    those made at the same stroke; not what grants the very ``appeal`` that is being answered. Who
+    took a decision of the chain back, on another case, judged in its favour and not it.
+    """
+    beside = Q(case=decision.case_id) | (Q(chain=decision.chain) & ~Q(action=Action.REVERSE))
+    if decision.bulk:
+        beside |= Q(bulk=decision.bulk)
+    decisions = Decision.objects.filter(beside | Q(pk=decision.pk))
+    if appeal is not None:
+        decisions = decisions.exclude(appeal=appeal)
+    return decisions.filter(Q(decided_by=account) | Q(effect__second_person=account)).exists()
+
+
+def require_no_part_in(
+    account: Account, decision: Decision, *, appeal: Appeal | None = None
+) -> None:
+    """Let through whoever took no part in a decision, its chain, its case or its bulk."""
+    if took_part(account, decision, appeal=appeal):
         raise NotAllowed(
-            "You made this decision, so another moderator answers the appeal.",
+            "You took part in this decision, so another moderator answers the appeal.",
             code="conflict_of_interest",
+        )
+
+
+def require_other_than_decider(account: Account, case: Case) -> None:
+    """Let through a moderator who took no part in any decision of the case that is appealed."""
+    require_impartial(account, case.version)
+    for appeal in case.appeals.filter(state=AppealState.OPEN).select_related("decision"):
+        require_no_part_in(account, appeal.decision, appeal=appeal)
+
+
+def require_may_publish(account: Account) -> None:
+    """Let through whoever may upload and change drafts. Raises NotAllowed for the suspended."""
+    if account.is_suspended:
+        until = account.suspended_until
+        raise NotAllowed(
+            "Your account is suspended"
+            + (f" until {until:%d %B %Y, %H:%M} UTC" if until else "")
+            + ". The decision and the way to appeal it stand on the page of your standing.",
+            code="suspended",
+        )
+
+
+def require_may_speak(account: Account) -> None:
+    """Let through whoever may submit and report. Raises NotAllowed for suspended and muted."""
+    require_may_publish(account)
+    if account.is_muted:
+        raise NotAllowed(
+            f"Your account may not submit or report until {account.muted_until:%d %B %Y, %H:%M} "
+            "UTC. The decision and the way to appeal it stand on the page of your standing.",
+            code="muted",
         )

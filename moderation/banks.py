@@ -13,9 +13,10 @@ from pathlib import Path
 from django.db import transaction
 
 from moderation.audit import event_record
+from moderation.effects import restrictions_standing
 from moderation.errors import Conflict, Invalid
-from moderation.models import Account, Appeal, Bank, BankEntry, Decision
-from moderation.states import Action, AppealState
+from moderation.models import Account, Bank, BankEntry, Decision
+from moderation.states import Action
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
@@ -109,8 +110,11 @@ def bank_import(
     if not dry_run:
         bank = bank or Bank.objects.create(name=name, rule=rule)
         BankEntry.objects.bulk_create(
-            BankEntry(bank=bank, kind=kind, value=value) for value in sorted(wanted - present)
+            BankEntry(bank=bank, kind=kind, value=value, is_imported=True)
+            for value in sorted(wanted - present)
         )
+        # What a decision had put there stays when that decision is taken back.
+        bank.entries.filter(kind=kind, value__in=present).update(is_imported=True)
         event_record(
             action="bank.imported",
             actor=actor,
@@ -128,9 +132,11 @@ def bank_add_decided(*, name: str, decision: Decision, actor: Account) -> BankTa
     """
     if decision.action != Action.REMOVE:
         raise Invalid("Only what a person has removed goes into a bank.")
-    if Appeal.objects.filter(decision=decision, state=AppealState.OVERTURNED).exists():
+    if decision not in restrictions_standing(decision.version):
         raise Conflict(
-            "This decision was overturned, so nothing of it goes into a bank.", code="overturned"
+            "This decision was overturned, or is not in force yet, so nothing of it goes into a "
+            "bank.",
+            code="overturned",
         )
     if not _NAME.fullmatch(name):
         raise Invalid(
@@ -156,9 +162,8 @@ def bank_add_decided(*, name: str, decision: Decision, actor: Account) -> BankTa
     ]
     added = 0
     for kind, value in entries:
-        _, created = BankEntry.objects.get_or_create(
-            bank=bank, kind=kind, value=value, defaults={"decision": decision}
-        )
+        entry, created = BankEntry.objects.get_or_create(bank=bank, kind=kind, value=value)
+        entry.decisions.add(decision)
         added += created
     event_record(
         action="bank.added",
@@ -171,8 +176,14 @@ def bank_add_decided(*, name: str, decision: Decision, actor: Account) -> BankTa
 
 @transaction.atomic
 def bank_withdraw(*, decision: Decision, actor: Account) -> int:
-    """Take out what an overturned decision had added; return how many entries that were."""
-    removed, _ = BankEntry.objects.filter(decision=decision).delete()
+    """Take out what only an overturned decision had added; return how many entries that were.
+
+    What was imported, or added by another decision too, stays.
+    """
+    for entry in BankEntry.objects.filter(decisions=decision):
+        entry.decisions.remove(decision)
+    alone = BankEntry.objects.filter(decisions__isnull=True, is_imported=False)
+    removed, _ = alone.delete()
     if removed:
         event_record(
             action="bank.withdrawn",

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from moderation.audit import event_record
 from moderation.cases import case_open, case_weigh
+from moderation.clearing import not_cleared
 from moderation.embeddings import EmbeddingIn, embeddings_record
 from moderation.jobs import Lease, job_fail, job_finish
 from moderation.models import Case, Finding, ModelVersion, TriageJob, WeightSketch
@@ -169,7 +170,9 @@ def version_settle(*, version: ModelVersion) -> None:
     for_a_person = (
         JobState.DEAD in states
         or version.jobs.filter(findings__isnull=True).exists()
-        or findings.exclude(concern=Concern.NONE).exists()
+        or bool(not_cleared(version=version, findings=findings.exclude(concern=Concern.NONE)))
+        # Nothing is published under a model that was removed as a whole.
+        or version.uploaded_model.removed_at is not None
     )
     if for_a_person:
         case, _ = case_open(version=version, source=Case.Source.TRIAGE, actor=None)

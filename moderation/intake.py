@@ -18,7 +18,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from moderation.audit import event_record
-from moderation.authz import require_own, require_sight
+from moderation.authz import require_may_publish, require_may_speak, require_own, require_sight
 from moderation.cases import case_open, case_weigh
 from moderation.errors import Conflict, Invalid
 from moderation.jobs import jobs_create
@@ -85,6 +85,7 @@ def model_create(
 
     Raises Invalid if a text is missing or too long.
     """
+    require_may_publish(actor)
     fields = _check_texts(title, description, tags, base_model, licence)
     words = _check_words("trigger_words", trigger_words)
     uploaded_model = UploadedModel.objects.create(creator=actor, **fields)
@@ -97,6 +98,8 @@ def model_create(
 def version_create(*, uploaded_model: UploadedModel, actor: Account) -> ModelVersion:
     """Create the draft of a model's next version; the draft there already is, if there is one."""
     require_own(actor, uploaded_model)
+    require_may_publish(actor)
+    _refuse_removed(uploaded_model)
     UploadedModel.objects.select_for_update(no_key=True).get(pk=uploaded_model.pk)
     last = uploaded_model.versions.order_by("-number").first()
     if last is not None and last.visibility == Visibility.DRAFT:
@@ -211,6 +214,7 @@ def version_add_file(*, version: ModelVersion, upload: Upload, actor: Account) -
     Raises Invalid, and keeps nothing, if the file can be no model file.
     """
     require_own(actor, version.uploaded_model)
+    require_may_publish(actor)
     _check_size(upload, settings.MAX_WEIGHTS_BYTES, "file")
     stored, sha256 = file_keep(upload)
     with _kept_on_success(stored):
@@ -242,6 +246,7 @@ def version_add_preview(
     Raises Invalid, and keeps nothing, if the picture cannot be read.
     """
     require_own(actor, version.uploaded_model)
+    require_may_publish(actor)
     _check_size(upload, settings.MAX_PREVIEW_BYTES, "preview")
     stored, sha256 = file_keep(upload)
     shown = f"{stored}.jpg"
@@ -336,7 +341,9 @@ def version_submit(*, version: ModelVersion, actor: Account) -> ModelVersion:
     Raises Invalid if weights or previews are missing, Conflict on a second submit.
     """
     require_own(actor, version.uploaded_model)
+    require_may_speak(actor)
     draft = _locked_draft(version)
+    _refuse_removed(draft.uploaded_model)
     if not draft.files.exists():
         raise Invalid("Add at least one file of weights before you submit.", field="file")
     if not draft.previews.exists():
@@ -358,6 +365,36 @@ def version_submit(*, version: ModelVersion, actor: Account) -> ModelVersion:
     return draft
 
 
+def _refuse_removed(uploaded_model: UploadedModel) -> None:
+    if uploaded_model.removed_at is not None:
+        raise Conflict(
+            "A moderator removed this model as a whole, so no version of it can be submitted. The "
+            "decision says why, and how to appeal.",
+            code="model_removed",
+        )
+
+
+@transaction.atomic
+def version_withdraw(*, version: ModelVersion, actor: Account) -> ModelVersion:
+    """Take a version down for good, as its creator. What is under review stays there as evidence.
+
+    Raises Conflict for a draft, or if it is down already.
+    """
+    require_own(actor, version.uploaded_model)
+    version = ModelVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
+    if version.visibility == Visibility.DRAFT:
+        raise Conflict("This version is a draft; nobody sees it.", code="draft")
+    if version.withdrawn_at is not None:
+        raise Conflict("You have taken this version down already.", code="already_withdrawn")
+    before = version.visibility
+    version.withdrawn_at = timezone.now()
+    if before in REACHABLE | {Visibility.QUARANTINED}:
+        version.visibility = Visibility.WITHDRAWN
+    version.save(update_fields=["withdrawn_at", "visibility"])
+    event_record(action="version.withdrawn", actor=actor, version=version, data={"from": before})
+    return version
+
+
 # --- Reports --------------------------------------------------------------------------------
 
 
@@ -374,6 +411,8 @@ def report_file(
     Raises Hidden where the version cannot be seen, Conflict if this account has reported it.
     """
     require_sight(actor, version)
+    if actor is not None:
+        require_may_speak(actor)
     text, email = text.strip(), email.strip()
     if version.visibility not in REACHABLE:
         raise Conflict("Only what is published can be reported.", code="not_published")

@@ -23,7 +23,15 @@ from moderation.cases import case_hand_over, case_transition
 from moderation.errors import Conflict, Invalid, NotAllowed
 from moderation.inquiries import inquiry_close, time_waited
 from moderation.models import Account, Case, Decision, Report
-from moderation.states import HELD_CASES, LISTED_CASES, SENIOR, WAITING_CASES, CaseState
+from moderation.states import (
+    HELD_CASES,
+    LISTED_CASES,
+    SENIOR,
+    WAITING_CASES,
+    Action,
+    AppealState,
+    CaseState,
+)
 
 _TAKEN = {
     CaseState.QUEUED: CaseState.CLAIMED,
@@ -41,14 +49,23 @@ def queue_for(account: Account) -> QuerySet[Case]:
         reporter=account,
         version__uploaded_model=OuterRef("version__uploaded_model"),
     )
-    decided = Decision.objects.filter(case=OuterRef("pk"), decided_by=account)
+    taking_part = Q(decided_by=account) | Q(effect__second_person=account)
+    decided = Decision.objects.filter(taking_part, case=OuterRef("pk"))
+    appealed = Decision.objects.filter(case=OuterRef(OuterRef("pk"))).exclude(chain="")
+    chained = Decision.objects.filter(taking_part, chain__in=appealed.values("chain")).exclude(
+        action=Action.REVERSE
+    )
+    remanded = Decision.objects.filter(
+        taking_part, version=OuterRef("version"), appeals__state=AppealState.REMANDED
+    )
     return (
         Case.objects.filter(
             Q(assigned_to__isnull=True) | Q(assigned_to=account), state__in=sorted(waiting)
         )
         .exclude(version__uploaded_model__creator=account)
         .exclude(Exists(reported))
-        .exclude(Q(state=CaseState.APPEALED) & Exists(decided))
+        .exclude(Q(state=CaseState.APPEALED) & (Exists(decided) | Exists(chained)))
+        .exclude(Q(source=Case.Source.APPEAL) & Exists(remanded))
         .order_by("turn_at", "pk")
     )
 

@@ -4,6 +4,7 @@ from celery import shared_task
 
 from moderation import (
     cases,
+    enforcement,
     findings,
     heartbeats,
     idempotency,
@@ -48,6 +49,8 @@ def sweep() -> None:
     """Take back what nobody finished, settle what died of it, and send messages again."""
     jobs.jobs_expire()
     findings.versions_settle()
+    enforcement.decisions_enforce_due()
+    enforcement.decisions_expire()
     jobs.jobs_resend()
     outbox.notices_resend()
     queue.claims_expire()

@@ -50,6 +50,9 @@ def _quiet_places(settings: Any, tmp_path: Path) -> None:
         **settings.STORAGES,
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
+    # Tests of undo and of the second person say so themselves.
+    settings.UNDO_SECONDS = 0
+    settings.SECOND_PERSON_FOR = []
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     current_app.conf.task_always_eager = True
     # A task that breaks breaks the test, instead of being noted in a result nobody reads.

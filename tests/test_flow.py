@@ -119,9 +119,10 @@ def test_an_upload_travels_from_draft_to_an_overturned_appeal(
         "case.appealed",
         "appeal.filed",
         "case.claimed",
-        "case.closed",
+        "decision.made",
         "appeal.overturned",
         "version.restored",
+        "case.closed",
     ]
     call_command("audit_verify")
 

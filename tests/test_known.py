@@ -144,7 +144,7 @@ def test_a_removal_can_be_added_to_a_bank_by_a_person_and_an_approval_cannot(
         version.files.get().sha256,
         version.previews.get().sha256,
     }
-    assert set(BankEntry.objects.values_list("decision", flat=True)) == {decision.pk}
+    assert set(BankEntry.objects.values_list("decisions", flat=True)) == {decision.pk}
 
 
 def test_a_listed_person_is_found_unless_they_agreed_and_again_once_they_take_it_back(

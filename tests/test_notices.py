@@ -12,15 +12,21 @@ from django.core.mail import EmailMultiAlternatives
 from django.test import Client
 from django.urls import reverse
 
-from moderation.appeals import appeal_answer, appeal_file
-from moderation.decisions import decision_make
+from moderation import overturns
+from moderation.appeals import (
+    appeal_answer,
+    appeal_file,
+    appeal_file_by_reporter,
+    appeal_write,
+)
+from moderation.decisions import Terms, decision_make, decision_reverse
 from moderation.inquiries import inquiry_send
 from moderation.intake import model_create, report_file
 from moderation.models import Account, Decision, ModelVersion, Notice
 from moderation.notices import notice_issue
 from moderation.outbox import notice_send
 from moderation.queue import case_claim
-from moderation.states import RESTRICTIONS, Action, AppealState, ReportState, Role
+from moderation.states import APPEAL_OUTCOMES, Action, AppealState, ReportState, Role
 from tests import factories
 
 Browser = Callable[[Account | None], Client]
@@ -29,9 +35,10 @@ FOLDER: Path = django_settings.BASE_DIR / "templates" / "notices"
 KINDS = sorted(path.name for path in FOLDER.iterdir() if path.is_dir())
 # What the services put behind the beginning of a kind.
 ENDINGS: dict[str, Sequence[str]] = {
-    "decision_": Action.values,
+    "decision_": [Action.APPROVE, Action.AGE_RESTRICT, Action.LIMIT, Action.REMOVE],
     "report_": [ReportState.ACTED, ReportState.NO_ACTION],
-    "appeal_": [AppealState.UPHELD, AppealState.OVERTURNED],
+    "report_appeal_": [AppealState.UPHELD, AppealState.OVERTURNED, AppealState.REMANDED],
+    "appeal_": APPEAL_OUTCOMES,
 }
 ELSEWHERE = "https://digital-strategy.ec.europa.eu/"
 
@@ -52,12 +59,14 @@ def cast(uma: Account) -> dict[str, Account]:
         "reporter": factories.account("reporterella"),
         "moderator": factories.account("moderatrix", role=Role.MODERATOR),
         "senior": factories.account("hearingson", role=Role.SENIOR_MODERATOR),
+        "lead": factories.account("leadora", role=Role.POLICY_LEAD),
     }
 
 
 @pytest.fixture
-def story(policy: None, cast: dict[str, Account]) -> list[Notice]:
+def story(policy: None, cast: dict[str, Account], monkeypatch: pytest.MonkeyPatch) -> list[Notice]:
     """Live through everything that issues a notice; return the notices."""
+    monkeypatch.setattr(overturns, "FEWEST_ANSWERS", 1)
     version = factories.published(cast["creator"], title=TITLE)
     _reported(version, cast)
     _decided(version, Action.APPROVE, [], cast)
@@ -72,7 +81,46 @@ def story(policy: None, cast: dict[str, Account]) -> list[Notice]:
     held = factories.held(cast["creator"], title=TITLE)
     case_claim(case=held, actor=cast["moderator"])
     inquiry_send(case=held, text="Whose drawing is this?", actor=cast["moderator"])
+    _granted_in_other_ways(cast)
+    _reporters_appeal(cast)
     return list(Notice.objects.order_by("pk"))
+
+
+def _granted_in_other_ways(cast: dict[str, Account]) -> None:
+    """Live through what is taken back, replaced, sent back, or settled before an answer."""
+    version = factories.published(cast["creator"], title=TITLE)
+    _reported(version, cast)
+    modified = _decided(version, Action.REMOVE, ["red-star"], cast)
+    _appealed(modified, AppealState.MODIFIED, cast, action=Action.LABEL, words="Draws stars")
+    version = factories.published(cast["creator"], title=TITLE)
+    _reported(version, cast)
+    limited = _decided(version, Action.LIMIT, ["red-star"], cast)
+    appeal = appeal_file(decision=limited, text=APPEAL, actor=cast["creator"])
+    case_claim(case=appeal.case, actor=cast["senior"])
+    appeal_write(appeal=appeal, text="Which one is it?", actor=cast["senior"], from_team=True)
+    decision_reverse(decision=limited, facts="It is a rose.", actor=cast["moderator"])
+    _reported(version, cast)
+    removed = _decided(version, Action.REMOVE, ["red-star"], cast)
+    _appealed(removed, AppealState.REMANDED, cast)
+
+
+def _reporters_appeal(cast: dict[str, Account]) -> None:
+    """Let the reporter appeal that nothing was done, and hear each answer."""
+    for outcome in (AppealState.UPHELD, AppealState.REMANDED, AppealState.OVERTURNED):
+        version = factories.published(cast["creator"], title=TITLE)
+        _reported(version, cast)
+        _decided(version, Action.APPROVE, [], cast)
+        report = version.reports.get(reporter=cast["reporter"])
+        appeal = appeal_file_by_reporter(report=report, text=APPEAL, actor=cast["reporter"])
+        case_claim(case=appeal.case, actor=cast["senior"])
+        appeal_answer(
+            appeal=appeal,
+            outcome=outcome,
+            answer=ANSWER,
+            rules=["red-star"] if outcome == AppealState.OVERTURNED else [],
+            action=Action.REMOVE if outcome == AppealState.OVERTURNED else None,
+            actor=cast["senior"],
+        )
 
 
 def _reported(version: ModelVersion, cast: dict[str, Account]) -> None:
@@ -96,10 +144,24 @@ def _decided(
     )
 
 
-def _appealed(decision: Decision, outcome: AppealState, cast: dict[str, Account]) -> None:
+def _appealed(
+    decision: Decision,
+    outcome: AppealState,
+    cast: dict[str, Account],
+    *,
+    action: Action | None = None,
+    words: str = "",
+) -> None:
     appeal = appeal_file(decision=decision, text=APPEAL, actor=cast["creator"])
     case_claim(case=appeal.case, actor=cast["senior"])
-    appeal_answer(appeal=appeal, outcome=outcome, answer=ANSWER, actor=cast["senior"])
+    appeal_answer(
+        appeal=appeal,
+        outcome=outcome,
+        answer=ANSWER,
+        action=action,
+        terms=Terms(label=words),
+        actor=cast["senior"],
+    )
 
 
 # --- The templates --------------------------------------------------------------------------
@@ -127,6 +189,8 @@ def _issued_in_code() -> set[str]:
 
 
 def _kinds_of(kind: ast.expr) -> set[str]:
+    if isinstance(kind, ast.IfExp):
+        return _kinds_of(kind.body) | _kinds_of(kind.orelse)
     if isinstance(kind, ast.JoinedStr):
         beginning = ast.literal_eval(kind.values[0])
         return {f"{beginning}{ending}" for ending in ENDINGS[beginning]}
@@ -141,6 +205,9 @@ def test_the_services_issue_every_kind_and_none_is_empty_or_unfinished(
 ) -> None:
     assert {notice.kind for notice in story} == set(KINDS)
     for notice in story:
+        if notice.kind == "overturn_alarm":
+            # About a rule, and not about a model.
+            continue
         assert TITLE in notice.subject
         assert len(notice.subject.splitlines()) == 1
         for body in (notice.text, notice.html):
@@ -165,20 +232,22 @@ def test_no_notice_names_a_reporter_a_moderator_or_a_private_note(
 def test_reporters_do_not_read_what_is_only_for_the_creator(
     story: list[Notice], cast: dict[str, Account]
 ) -> None:
-    told = [notice for notice in story if notice.recipient != cast["creator"]]
-    assert {notice.kind for notice in told} == {kind for kind in KINDS if kind[:6] == "report"}
+    about_reports = {kind for kind in KINDS if kind[:6] == "report"}
+    others = [cast["creator"], cast["lead"]]
+    told = [notice for notice in story if notice.recipient not in others]
+    assert {notice.kind for notice in told} == about_reports
     for notice in told:
         for sent in (notice.text, notice.html):
-            for word in ("scarlet star", "Appeal-text", "own words", "uma", "/decisions/"):
+            for word in ("scarlet star", "Appeal-text", "uma", "/decisions/"):
                 assert word not in sent
 
 
-@pytest.mark.parametrize("action", RESTRICTIONS)
+@pytest.mark.parametrize("action", [Action.AGE_RESTRICT, Action.LIMIT, Action.REMOVE])
 def test_a_restriction_says_everything_that_a_statement_of_reasons_must_hold(
     action: Action, story: list[Notice], cast: dict[str, Account]
 ) -> None:
     """Regulation (EU) 2022/2065, Article 17(3): (a) to (f)."""
-    notice = Notice.objects.get(kind=f"decision_{action}")
+    notice = Notice.objects.filter(kind=f"decision_{action}").earliest("pk")
     decision = notice.decision
     assert decision is not None
     assert decision.appeal_until is not None
@@ -238,7 +307,7 @@ def test_the_reporter_is_told_what_was_done_and_under_which_rule(story: list[Not
         "It was removed and can no longer be seen",
     ]
     rules = ["Purple hearts are for adults.", "Models made to draw red stars", "yellow ring"]
-    for notice, what, rule in zip(acted, done, rules, strict=True):
+    for notice, what, rule in zip(acted[:3], done, rules, strict=True):
         for body in (notice.text, notice.html):
             assert what in body
             assert rule in body

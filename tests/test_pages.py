@@ -147,7 +147,9 @@ def world(uma: Account, rui: Account, mo: Account, ada: Account) -> World:
     # One at a time: nobody holds two cases.
     for each, outcome in ((lost, AppealState.UPHELD), (won, AppealState.OVERTURNED)):
         case_claim(case=Case.objects.get(pk=each.case_id), actor=ada)
-        appeal_answer(appeal=each.appeal, outcome=outcome, answer="I looked again.", actor=ada)
+        appeal_answer(
+            appeal=each.appeals.get(), outcome=outcome, answer="I looked again.", actor=ada
+        )
     case_claim(case=Case.objects.get(pk=hearing.case_id), actor=ada)
     cases = [waiting, mine, incomplete, *(each.case for each in (decision, appealed, hearing, won))]
     versions = [unfinished, weighing, broken, published, waiting.version, decision.version]

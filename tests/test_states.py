@@ -38,6 +38,21 @@ CASE_MOVES = {
     ("appealed", "hearing"),
     ("hearing", "appealed"),
     ("hearing", "closed"),
+    # Undo, and reporters' appeals.
+    ("decided", "claimed"),
+    ("closed", "claimed"),
+    ("closed", "hearing"),
+    ("closed", "appealed"),
+    # The second person.
+    ("claimed", "confirm"),
+    ("confirm", "decided"),
+    ("confirm", "closed"),
+    ("confirm", "queued"),
+    ("hearing", "reconfirm"),
+    ("reconfirm", "closed"),
+    ("reconfirm", "appealed"),
+    # Taken back before the appeal was heard.
+    ("appealed", "closed"),
 }
 
 

@@ -7,17 +7,16 @@ from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from moderation import intake, selectors
-from moderation.appeals import appeal_file
+from moderation.appeals import appeal_file, way_to_appeal
 from moderation.errors import Refusal
 from moderation.inquiries import inquiry_answer
 from moderation.models import Account, ModelVersion
 from moderation.notices import notice_read, notices_read
 from moderation.statements import statement_of
-from moderation.states import APPEALABLE_BY_CREATOR, Visibility
+from moderation.states import Side, Visibility
 
 
 def _account(request: HttpRequest) -> Account:
@@ -216,15 +215,19 @@ def decision(request: HttpRequest, code: str) -> HttpResponse:
     refusal: Refusal | None = None
     if request.method == "POST":
         try:
-            appeal_file(decision=found, text=request.POST.get("text", ""), actor=_account(request))
+            appeal_file(
+                decision=found,
+                text=request.POST.get("text", ""),
+                uploads=request.FILES.getlist("files"),
+                actor=_account(request),
+            )
         except Refusal as error:
             refusal = error
         else:
             messages.success(request, "Your appeal is with us. Another person looks at it.")
             return redirect("creator:decision", code=code)
-    appeal = getattr(found, "appeal", None)
-    restricts = found.action in APPEALABLE_BY_CREATOR
-    in_time = found.appeal_until is not None and timezone.now() <= found.appeal_until
+    appeal = found.appeals.filter(appellant=request.user.pk, side=Side.CREATOR).first()
+    way = way_to_appeal(decision=found, side=Side.CREATOR)
     return render(
         request,
         "creator/decision.html",
@@ -232,8 +235,11 @@ def decision(request: HttpRequest, code: str) -> HttpResponse:
             "decision": found,
             "statement": statement_of(found),
             "appeal": appeal,
-            "can_appeal": restricts and in_time and appeal is None,
-            "is_late": restricts and not in_time,
+            "can_appeal": way.is_open and appeal is None,
+            "way": way,
+            "taken_back": way.code == "already_overturned",
+            "is_late": way.code == "appeal_too_late",
+            "is_superseded": way.code == "superseded",
             "refusal": refusal,
             "given": request.POST,
         },

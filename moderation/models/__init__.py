@@ -9,9 +9,17 @@ from moderation.models.api import (
     Webhook,
     WebhookDelivery,
 )
+from moderation.models.appeals import Appeal, AppealFile, AppealMessage
 from moderation.models.cases import Case, Finding, Report, TriageJob
 from moderation.models.catalog import ModelFile, ModelVersion, PreviewImage, UploadedModel
-from moderation.models.decisions import Appeal, Decision
+from moderation.models.consequences import (
+    ChildSafetyRecord,
+    ClearedDigest,
+    CountryBlock,
+    LegalHold,
+    Strike,
+)
+from moderation.models.decisions import Decision, Effect, StatementOfReasons
 from moderation.models.embeddings import Embedding
 from moderation.models.known import Bank, BankEntry, Consent, Person, WeightSketch
 from moderation.models.operations import Counter, Heartbeat
@@ -24,15 +32,21 @@ __all__ = [
     "Account",
     "ApiToken",
     "Appeal",
+    "AppealFile",
+    "AppealMessage",
     "Bank",
     "BankEntry",
     "Case",
     "CaseFacet",
     "CaseText",
+    "ChildSafetyRecord",
+    "ClearedDigest",
     "ConceptVector",
     "Consent",
     "Counter",
+    "CountryBlock",
     "Decision",
+    "Effect",
     "Embedding",
     "Event",
     "ExternalAccount",
@@ -41,6 +55,7 @@ __all__ = [
     "Heartbeat",
     "IdempotentAnswer",
     "Inquiry",
+    "LegalHold",
     "ModelFile",
     "ModelVersion",
     "Notice",
@@ -51,6 +66,8 @@ __all__ = [
     "Report",
     "Rule",
     "SavedFilter",
+    "StatementOfReasons",
+    "Strike",
     "Term",
     "TriageJob",
     "Upload",

@@ -2,8 +2,9 @@
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.utils import timezone
 
-from moderation.states import MODERATING, STAFF, Language, Role
+from moderation.states import CHILD_SAFETY_TEAM, MODERATING, STAFF, Language, Role
 
 
 class Account(AbstractUser):
@@ -16,6 +17,13 @@ class Account(AbstractUser):
         choices=Language.choices,
         default=Language.ENGLISH,
         help_text="In which language the person is told things.",
+    )
+
+    # Kept by ``effects`` from the decisions that stand.
+    muted_until = models.DateTimeField(null=True, blank=True)
+    suspended_at = models.DateTimeField(null=True, blank=True)
+    suspended_until = models.DateTimeField(
+        null=True, blank=True, help_text="Empty: without an end."
     )
 
     class Meta:
@@ -32,6 +40,23 @@ class Account(AbstractUser):
     def is_team(self) -> bool:
         """Whether the account may look into the console."""
         return self.is_active and self.role in STAFF
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether a decision keeps the account from uploading, publishing and reporting."""
+        if self.suspended_at is None:
+            return False
+        return self.suspended_until is None or timezone.now() < self.suspended_until
+
+    @property
+    def is_muted(self) -> bool:
+        """Whether a decision keeps the account from submitting and reporting."""
+        return self.muted_until is not None and timezone.now() < self.muted_until
+
+    @property
+    def is_child_safety(self) -> bool:
+        """Whether the account may enter the place apart."""
+        return self.is_active and self.role in CHILD_SAFETY_TEAM
 
     @property
     def pseudonym(self) -> str:

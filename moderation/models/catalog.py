@@ -23,6 +23,8 @@ class UploadedModel(models.Model):
     tags = models.JSONField(default=list, blank=True)
     base_model = models.CharField(max_length=80, blank=True)
     licence = models.CharField(max_length=80, blank=True)
+    # Kept by ``effects`` from the decisions that stand: nothing under it is shown or published.
+    removed_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -51,6 +53,12 @@ class ModelVersion(models.Model):
     files_published_at = models.DateTimeField(
         null=True, blank=True, help_text="When its files had left quarantine."
     )
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+    # Kept by ``effects`` from the decisions that stand.
+    label = models.CharField(max_length=200, blank=True)
+    # Held apart for child safety: shown, found and exported nowhere else.
+    isolated_at = models.DateTimeField(null=True, blank=True)
+    downloads = models.PositiveBigIntegerField(default=0)
 
     class Meta:
         constraints = [
@@ -88,6 +96,7 @@ class ModelFile(models.Model):
     size = models.PositiveBigIntegerField()
     sha256 = models.CharField(max_length=64)
     format = models.CharField(max_length=20)
+    purged_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -116,6 +125,9 @@ class PreviewImage(models.Model):
     height = models.PositiveIntegerField()
     prompt = models.CharField(max_length=2000, blank=True)
     position = models.PositiveSmallIntegerField(default=0)
+    # Kept by ``effects`` from the decisions that stand.
+    is_disabled = models.BooleanField(default=False)
+    purged_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

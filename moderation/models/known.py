@@ -61,9 +61,9 @@ class BankEntry(models.Model):
     bank = models.ForeignKey(Bank, on_delete=models.PROTECT, related_name="entries")
     kind = models.CharField(max_length=12, choices=Kind.choices)
     value = models.CharField(max_length=64)
-    decision = models.ForeignKey(
-        Decision, null=True, blank=True, on_delete=models.PROTECT, related_name="bank_entries"
-    )
+    # It stays while one of these stands, or where it was imported.
+    decisions = models.ManyToManyField(Decision, blank=True, related_name="bank_entries")
+    is_imported = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

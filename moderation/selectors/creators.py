@@ -16,6 +16,8 @@ from moderation.models import (
     Notice,
 )
 from moderation.states import (
+    CAME_INTO_FORCE,
+    TOLD_TO_CREATOR,
     WAITING_CASES,
 )
 
@@ -29,7 +31,11 @@ def own_versions(account: Account) -> QuerySet[ModelVersion]:
             "previews",
             Prefetch(
                 "decisions",
-                queryset=Decision.objects.select_related("appeal").order_by("-decided_at"),
+                queryset=Decision.objects.filter(
+                    effect__state__in=CAME_INTO_FORCE, action__in=TOLD_TO_CREATOR
+                )
+                .prefetch_related("appeals")
+                .order_by("-decided_at"),
             ),
         )
         .order_by("-pk")
@@ -41,7 +47,7 @@ def own_version(account: Account, code: str) -> ModelVersion:
     version = (
         ModelVersion.objects.filter(code=code)
         .select_related("uploaded_model")
-        .prefetch_related("previews", "files", "jobs", "decisions__appeal")
+        .prefetch_related("previews", "files", "jobs", "decisions__appeals")
         .first()
     )
     if version is None:
@@ -71,8 +77,13 @@ def own_inquiry(account: Account, code: str) -> Inquiry:
 def own_decision(account: Account, code: str) -> Decision:
     """Return a decision about one of a creator's models. Raises Hidden for anybody else's."""
     decision = (
-        Decision.objects.filter(code=code, creator=account)
-        .select_related("version__uploaded_model", "policy", "decided_by", "appeal")
+        Decision.objects.filter(
+            code=code,
+            creator=account,
+            effect__state__in=CAME_INTO_FORCE,
+            action__in=TOLD_TO_CREATOR,
+        )
+        .select_related("version__uploaded_model", "policy", "decided_by", "effect")
         .first()
     )
     if decision is None:

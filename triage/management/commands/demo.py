@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from moderation.appeals import appeal_file
 from moderation.decisions import decision_make
+from moderation.enforcement import decision_enforce
 from moderation.intake import (
     model_create,
     report_file,
@@ -138,4 +139,7 @@ def _decide(people: dict[str, Account]) -> None:
         facts=FACTS,
         actor=people["mo"],
     )
+    # Nobody waits for the time to undo it.
+    decision_enforce(decision_id=decision.pk, early=True)
+    decision.refresh_from_db()
     appeal_file(decision=decision, text=APPEAL, actor=case.version.uploaded_model.creator)

@@ -1,0 +1,79 @@
+"""Files that come with an appeal: pictures, PDF and plain text, kept under random names.
+
+Their type is told from their first bytes, never from their name; nobody opens them here, and they
+are only ever served as downloads. Writes ``AppealFile``.
+"""
+
+import hashlib
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import UploadedFile
+
+from moderation.errors import Invalid
+from moderation.models import Appeal, AppealFile
+
+if TYPE_CHECKING:
+    Upload = UploadedFile[Any]
+else:
+    Upload = UploadedFile  # Django's class takes no parameter when it runs
+
+MAX_FILES = 5
+MAX_BYTES = 5 * 1024 * 1024
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"%PDF-", "application/pdf"),
+)
+
+
+def appeal_files_store(*, appeal: Appeal, uploads: list[Upload]) -> list[AppealFile]:
+    """Keep the files of an appeal, all of them or none. Raises Invalid with the first that is not
+    a small picture, PDF or text.
+    """
+    if len(uploads) > MAX_FILES:
+        raise Invalid(f"{MAX_FILES} files are the most.", field="files")
+    contents = [(upload, _checked(upload)) for upload in uploads]
+    kept = []
+    for upload, (content, kind) in contents:
+        name = default_storage.save(f"appeals/{uuid.uuid4().hex}", ContentFile(content))
+        kept.append(
+            AppealFile.objects.create(
+                appeal=appeal,
+                name=(upload.name or "unnamed").replace("\0", "")[:255],
+                content=name,
+                kind=kind,
+                size=len(content),
+                sha256=hashlib.sha256(content).hexdigest(),
+            )
+        )
+    return kept
+
+
+def _checked(upload: Upload) -> tuple[bytes, str]:
+    name = (upload.name or "unnamed")[:80]
+    if not upload.size:
+        raise Invalid(f"“{name}” is empty.", field="files")
+    if upload.size > MAX_BYTES:
+        raise Invalid(
+            f"“{name}” has {upload.size / 1024**2:.1f} MB; {MAX_BYTES // 1024**2} MB are the most.",
+            field="files",
+        )
+    content = upload.read()
+    for signature, kind in _SIGNATURES:
+        if content.startswith(signature):
+            return content, kind
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return content, "image/webp"
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise Invalid(
+            f"“{name}” is neither a picture (PNG, JPEG, WebP) nor a PDF nor plain text.",
+            field="files",
+        )
+    return content, "text/plain"
