@@ -20,6 +20,7 @@ from moderation.embeddings import EmbeddingIn, embeddings_record
 from moderation.jobs import Lease, job_fail, job_finish
 from moderation.models import Case, Finding, ModelVersion, TriageJob, WeightSketch
 from moderation.notices import notice_issue
+from moderation.rescreening import version_reconsider
 from moderation.states import Concern, JobState, Outcome, Visibility
 
 
@@ -104,7 +105,10 @@ def findings_record(
         version=job.version,
         data={"stage": job.stage, "attempt": job.attempts, "findings": len(findings)},
     )
-    version_settle(version=job.version)
+    if job.version.triaged_at is None:
+        version_settle(version=job.version)
+    else:
+        version_reconsider(job=job)
     return True
 
 

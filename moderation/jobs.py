@@ -61,6 +61,21 @@ def jobs_create(*, version: ModelVersion, policy: Policy) -> list[TriageJob]:
     return jobs
 
 
+def job_add(*, version: ModelVersion, policy: Policy, stage: str) -> TriageJob | None:
+    """Write one more job for a version that was weighed before, and wake a worker on commit.
+
+    Returns None where this policy has a job of this stage already.
+    """
+    now = timezone.now()
+    job, is_new = TriageJob.objects.get_or_create(
+        version=version, policy=policy, stage=stage, defaults={"not_before": now, "woken_at": now}
+    )
+    if not is_new:
+        return None
+    wake_triage(stage=job.stage, job_id=job.pk)
+    return job
+
+
 def job_lease(*, job_id: int) -> Lease | None:
     """Take a queued job that is due, or return None if somebody else has it or it is done."""
     now = timezone.now()

@@ -14,6 +14,7 @@ from moderation import (
     publishing,
     queue,
     references,
+    rescreening,
     stored,
     uploads,
     webhooks,
@@ -51,6 +52,7 @@ def sweep() -> None:
     findings.versions_settle()
     enforcement.decisions_enforce_due()
     enforcement.decisions_expire()
+    rescreening.rescreenings_settle()
     jobs.jobs_resend()
     outbox.notices_resend()
     queue.claims_expire()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from triage import encoders
+from triage.encoders.base import Encoder
 from triage.known import Known
 from triage.probes.banks import FileBanksProbe, PreviewBanksProbe
 from triage.probes.claims import ClaimsProbe
@@ -19,27 +20,35 @@ from triage.sample import Embedding, Finding, Outcome, Probe, Sample, Stage, Sub
 logger = logging.getLogger(__name__)
 
 
-def probes(*, encoder: str, known: Callable[[], Known]) -> tuple[Probe, ...]:
+def probes(
+    *,
+    encoder: str,
+    known: Callable[[], Known],
+    load: Callable[[str], Encoder] = encoders.load,
+) -> tuple[Probe, ...]:
     """Return every probe.
 
-    ``encoder`` is the setting that chooses one; ``known`` returns what uploads are compared with.
+    ``encoder`` is the setting that chooses one, and ``load`` gives it; ``known`` returns what
+    uploads are compared with.
     """
     return (
-        *probes_of_files(encoder=encoder),
+        *probes_of_files(encoder=encoder, load=load),
         FileBanksProbe(known),
         LineageProbe(known),
         PreviewBanksProbe(known),
     )
 
 
-def probes_of_files(*, encoder: str) -> tuple[Probe, ...]:
+def probes_of_files(
+    *, encoder: str, load: Callable[[str], Encoder] = encoders.load
+) -> tuple[Probe, ...]:
     """Return the probes that need nothing but the upload and the policy."""
     return (
         ContainerProbe(),
         ClaimsProbe(),
         TextSpaceProbe(lambda: encoders.text_tower(encoder)),
-        PreviewsProbe(lambda: encoders.load(encoder)),
-        ThumbnailsProbe(lambda: encoders.load(encoder)),
+        PreviewsProbe(lambda: load(encoder)),
+        ThumbnailsProbe(lambda: load(encoder)),
     )
 
 

@@ -13,7 +13,7 @@ from moderation.embeddings import EmbeddingIn
 from moderation.findings import FileFacts, FindingIn, attempt_failed, findings_record
 from moderation.jobs import job_lease, lease_kept
 from moderation.selectors.workers import triage_sample
-from triage import pipeline
+from triage import known_texts, pipeline
 from triage.known_index import KnownIndex
 from triage.sample import (
     Concept,
@@ -50,7 +50,7 @@ def previews(job_id: int) -> None:
 @cache
 def _probes() -> tuple[Probe, ...]:
     index = KnownIndex()
-    return pipeline.probes(encoder=settings.ENCODER, known=index.current)
+    return pipeline.probes(encoder=settings.ENCODER, known=index.current, load=known_texts.load)
 
 
 def _work(job_id: int, stage: Stage) -> None:
@@ -79,17 +79,10 @@ def _work(job_id: int, stage: Stage) -> None:
 
 def sample_from(data: dict[str, Any]) -> Sample:
     """Turn the plain data of the domain into a ``Sample``."""
-    policy = data["policy"]
     return Sample(
         key=data["key"],
         creator=data["creator"],
-        policy=Policy(
-            name=policy["name"],
-            version=policy["version"],
-            rules=tuple(_rule(rule) for rule in policy["rules"]),
-            neutral=tuple(policy["neutral"]),
-            templates=tuple(policy["templates"]),
-        ),
+        policy=policy_from(data["policy"]),
         title=data["title"],
         description=data["description"],
         base_model=data["base_model"],
@@ -99,6 +92,17 @@ def sample_from(data: dict[str, Any]) -> Sample:
         previews=tuple(Preview(**{**row, "path": Path(row["path"])}) for row in data["previews"]),
         people=tuple(_person(person) for person in data["people"]),
         embeddings=tuple(Embedding(**row) for row in data["embeddings"]),
+    )
+
+
+def policy_from(data: dict[str, Any]) -> Policy:
+    """Turn the plain data of a stored policy into a ``Policy``."""
+    return Policy(
+        name=data["name"],
+        version=data["version"],
+        rules=tuple(_rule(rule) for rule in data["rules"]),
+        neutral=tuple(data["neutral"]),
+        templates=tuple(data["templates"]),
     )
 
 

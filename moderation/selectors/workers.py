@@ -73,7 +73,7 @@ def triage_sample(*, job_id: int) -> dict[str, Any]:
         "embeddings": list(embeddings_of([row.sha256 for row in previews])),
         "creator": page.creator.username,
         "people": _people(page.creator),
-        "policy": _policy_data(job.policy),
+        "policy": policy_data(job.policy),
     }
 
 
@@ -181,7 +181,8 @@ def known_entries() -> Iterator[dict[str, str]]:
         }
 
 
-def _policy_data(policy: Policy) -> dict[str, Any]:
+def policy_data(policy: Policy) -> dict[str, Any]:
+    """Return the plain data of a policy."""
     return {
         "name": policy.name,
         "version": policy.version,
