@@ -77,6 +77,10 @@ def case_claim(*, case: Case, actor: Account) -> Case:
     Claiming again what one already holds renews the claim. Raises Conflict if somebody else has
     it, NotAllowed for a conflict of interest.
     """
+    return _claim(case, actor)
+
+
+def _claim(case: Case, actor: Account) -> Case:
     _require_may_hold(case, actor)
     if case.claimed_by_id == actor.pk and claim_renew(case=case, actor=actor):
         case.refresh_from_db()
@@ -116,7 +120,7 @@ def queue_claim_next(*, actor: Account) -> Case | None:
         try:
             with transaction.atomic():
                 case = _first_free(actor)
-                return case_claim(case=case, actor=actor) if case else None
+                return _claim(case, actor) if case else None
         except Conflict:
             continue
     return None
