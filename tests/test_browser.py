@@ -203,3 +203,23 @@ def test_weights_go_on_where_they_stopped_when_the_connection_breaks(
     # Part 3 broke twice and came a third time; no other was sent twice.
     assert sent == ["1", "2", "3", "3", "3", "4", "5"]
     assert Path(version.files.get().content.path).read_bytes() == content
+
+
+@pytest.mark.usefixtures("asleep")
+def test_the_queue_refreshes_itself_and_keeps_open_what_its_reader_opened(
+    open_page: Callable[[], Page], uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star", title="First")
+    page = _log_in(open_page(), "mo")
+    page.goto("/console/")
+    page.get_by_text("Why is this first?").click()
+    page.get_by_text("Harm: ").wait_for()
+    factories.held(uma, title="Second")
+    # What the page does every ten seconds.
+    page.evaluate("htmx.ajax('GET', '/console/', {target: '#queue', swap: 'outerHTML'})")
+    page.get_by_role("link", name="Second", exact=True).wait_for()
+    assert page.locator(f"#order-{case.code}").get_attribute("open") is not None
+    page.get_by_label("Search title, creator").fill("secon")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_text("“secon”").wait_for()
+    assert page.locator("li[data-row]").count() == 1

@@ -207,7 +207,7 @@ def test_a_place_that_is_none_shows_the_first_page(
 
 def test_script_in_every_filter_stays_text(as_: Browser, mo: Account) -> None:
     attack = quote("<script>alert(1)</script>")
-    names = ("q", "state", "rule", "source", "probe", "language", "age", "assigned")
+    names = ("q", "state", "rule", "source", "probe", "track", "language", "age", "assigned")
     page = text(as_(mo), "&".join(f"{name}={attack}" for name in names))
     assert "<script>alert" not in page
     assert "&lt;script&gt;" in page
@@ -323,6 +323,7 @@ def test_the_counters_reach_zero_and_stop_counting_at_a_thousand(
         "in review": "0",
         "waiting for the creator": "0",
         "escalated": "0",
+        "for a second person": "0",
         "appeals": "0",
     }
     copies(factories.held(uma), 1001)

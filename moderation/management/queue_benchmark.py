@@ -38,7 +38,7 @@ from moderation.models import (
     UploadedModel,
 )
 from moderation.policy import POLICY_DIR, policy_import, policy_read
-from moderation.states import CaseState, Role, Visibility
+from moderation.states import LISTED_CASES, CaseState, Role, Visibility
 
 CLIENTS = 8
 PER_SECOND = 10  # requests of all clients together
@@ -125,7 +125,7 @@ def measure(*, cases: int, opened: int, events: int, seconds: float, keep: bool)
     return found
 
 
-_LISTED = ["appealed", "asked", "claimed", "escalated", "hearing", "queued"]
+_LISTED = sorted(str(state) for state in LISTED_CASES)
 
 
 @contextmanager

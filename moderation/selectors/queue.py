@@ -28,7 +28,7 @@ PAGE_LENGTH = 25
 # Counting stops here: what a person makes of “over 1,000” does not change with the number, and
 # the page costs the same with a thousand cases and with a million.
 COUNTED = 1000
-TABS = ("queued", "in_review", "asked", "escalated", "appealed")
+TABS = ("queued", "in_review", "asked", "escalated", "second", "appealed")
 
 
 def require_team(account: Account) -> None:
@@ -48,6 +48,7 @@ class Tally:
     in_review: int
     asked: int
     escalated: int
+    second: int
     appealed: int
     overdue: int
     jobs: int

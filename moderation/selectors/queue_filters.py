@@ -12,7 +12,7 @@ from django.utils.translation import get_language_info
 
 from moderation.models import Account, Case, CaseFacet, CaseText, Rule
 from moderation.search import folded
-from moderation.states import LISTED_CASES, CaseState
+from moderation.states import LISTED_CASES, UNCONFIRMED_CASES, CaseState
 
 # What the counters count, and what their links show.
 STATES: Mapping[str, tuple[str, frozenset[str]]] = {
@@ -21,6 +21,7 @@ STATES: Mapping[str, tuple[str, frozenset[str]]] = {
     "asked": ("waiting for the creator", frozenset({CaseState.ASKED})),
     "escalated": ("escalated", frozenset({CaseState.ESCALATED})),
     "appealed": ("appeals", frozenset({CaseState.APPEALED})),
+    "second": ("for a second person", UNCONFIRMED_CASES),
     # Not in the queue any more; for those who search.
     "decided": ("decided", frozenset({CaseState.DECIDED})),
     "closed": ("closed", frozenset({CaseState.CLOSED})),
@@ -42,6 +43,15 @@ PROBES: Mapping[str, str] = {
     "lineage": "Comparison with known models",
     "banks": "Comparison with banked material",
 }
+TRACKS: Mapping[str, str] = {
+    "likeness": "a depicted person asks",
+    "illegal": "said to be illegal",
+    "flagger": "from a trusted flagger",
+    "copy": "said to be a copy",
+    "rule": "said to break a rule",
+}
+# The filters that are facets of a case.
+FACETS = ("rule", "probe", "language", "track")
 # pg_trgm indexes three letters at a time; with fewer every text would have to be read.
 SHORTEST_WORD = 3
 MOST_WORDS = 8
@@ -55,6 +65,7 @@ class QueueFilter:
     state: str = ""
     rule: str = ""
     source: str = ""
+    track: str = ""
     probe: str = ""
     language: str = ""
     age: str = ""
@@ -112,6 +123,7 @@ def filter_read(query: Mapping[str, str], rules: Mapping[str, str]) -> QueueFilt
         ("state", STATES, "state"),
         ("source", Case.Source.values, "source"),
         ("age", AGES, "age"),
+        ("track", TRACKS, "kind of report"),
         ("assigned", ("me", "nobody"), "assignment"),
     )
     for name, known, what in closed_lists:
@@ -145,8 +157,8 @@ def filter_apply(cases: QuerySet[Case], asked: QueueFilter, account: Account) ->
     if assigned := asked.value("assigned"):
         to = account if assigned == "me" else None
         cases = cases.filter(assigned_to=to) if to else cases.filter(assigned_to__isnull=True)
-    for kind in CaseFacet.Kind:
-        if value := asked.value(kind.value):
+    for kind in FACETS:
+        if value := asked.value(kind):
             facet = CaseFacet.objects.filter(case=OuterRef("pk"), kind=kind, value=value)
             cases = cases.filter(Exists(facet))
     for word in searched_words(asked):
@@ -167,6 +179,7 @@ def choices(asked: QueueFilter, rules: Mapping[str, str]) -> dict[str, list[Choi
     offered = {
         "rule": dict(rules),
         "source": {value: str(label) for value, label in Case.Source.choices},
+        "track": dict(TRACKS),
         "probe": dict(PROBES),
         "language": {code: language_name(code) for code in languages},
         "age": {value: label for value, (label, _) in AGES.items()},
@@ -193,6 +206,7 @@ def in_words(asked: QueueFilter, rules: Mapping[str, str]) -> list[Active]:
         "state": STATES[asked.state][0] if asked.value("state") else "",
         "rule": rules.get(asked.rule, asked.rule),
         "source": f"opened by {Case.Source(asked.source).label}" if asked.value("source") else "",
+        "track": TRACKS.get(asked.track, asked.track),
         "probe": PROBES.get(asked.probe, asked.probe),
         "language": f"in {language_name(asked.language)}",
         "age": AGES[asked.age][0] if asked.value("age") else "",

@@ -18,6 +18,7 @@ from moderation.selectors.queue_filters import STATES, filter_read
 MENUS = (
     ("rule", "Rule", "any rule"),
     ("source", "Opened by", "anything"),
+    ("track", "Report", "any report"),
     ("probe", "Found by", "any probe"),
     ("language", "Language", "any language"),
     ("age", "Age", "any age"),
