@@ -221,6 +221,7 @@ CELERY_TASK_PUBLISH_RETRY = False
 CELERY_TASK_ROUTES = {
     "triage.files": {"queue": "triage.cpu"},
     "triage.previews": {"queue": "triage.gpu"},
+    "triage.heat_map": {"queue": "triage.gpu"},
     "moderation.notice_send": {"queue": "notices"},
     "moderation.webhook_send": {"queue": "webhooks"},
     "moderation.reference_fetch": {"queue": "files"},

@@ -13,6 +13,7 @@ from kombu.exceptions import OperationalError
 logger = logging.getLogger(__name__)
 
 STAGE_TASKS = {"files": "triage.files", "previews": "triage.previews"}
+HEAT_MAP_TASK = "triage.heat_map"
 NOTICE_TASK = "moderation.notice_send"
 WEBHOOK_TASK = "moderation.webhook_send"
 PUBLISHING_TASK = "moderation.files_publish"
@@ -30,6 +31,11 @@ def _send(task: str, row_id: int) -> None:
 def wake_triage(*, stage: str, job_id: int) -> None:
     """Wake a worker for a triage job once the transaction has been committed."""
     transaction.on_commit(partial(_send, STAGE_TASKS[stage], job_id))
+
+
+def wake_heat_map(*, heat_map_id: int) -> None:
+    """Wake a worker to draw a heat-map once the transaction has been committed."""
+    transaction.on_commit(partial(_send, HEAT_MAP_TASK, heat_map_id))
 
 
 def wake_notice(*, notice_id: int) -> None:

@@ -7,16 +7,95 @@ otherwise lights up the background (CLIP Surgery, Li et al. 2023).
 """
 
 import io
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from triage.encoders.base import Array
+from triage.encoders.base import Array, Encoder, EncoderError
+from triage.pictures import read_picture
+from triage.sample import Concept, Policy
+from triage.scoring import embed_prompts
 
 # Low is see-through, high is a strong orange-red. One hue, so that it reads without colour vision.
 _INK = (214, 62, 18)
 _STRONGEST = 0.65  # how opaque the hottest place is; what is below must stay recognisable
+
+
+# What a person needs to see where something is; larger ones are only longer under way.
+_SIDE = 512
+# Windows for encoders without patches: seven by seven, each two fifths of the side.
+_WINDOWS = 7
+_WINDOW_SHARE = 0.4
+
+
+class NoPlaceError(Exception):
+    """It cannot be said where in the picture the concept is; the message says why."""
+
+
+@runtime_checkable
+class PatchEncoder(Protocol):
+    """An encoder that can tell the patches of a picture apart."""
+
+    def embed_patches(self, image: Image.Image) -> Array:
+        """Return one unit row per patch, shape (rows, columns, dim); raises ``EncoderError``."""
+        ...
+
+    def seen(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Return the part of a picture that is looked at: left, top, right, bottom in pixels."""
+        ...
+
+
+def draw(path: Path, *, policy: Policy, rule: str, concept: str, encoder: Encoder) -> bytes:
+    """Return a picture with the heat-map of one concept of a rule over it, as a PNG.
+
+    An encoder without patches looks at 49 overlapping windows instead, each as a picture of its
+    own. Raises ``PictureError``, ``EncoderError``, and ``NoPlaceError`` for a concept that is not
+    there or is made of vectors, which have nothing to be compared with.
+    """
+    prompts = _concept(policy, rule, concept)
+    picture = read_picture(path)
+    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    seen = None
+    try:
+        if not isinstance(encoder, PatchEncoder):
+            raise EncoderError("no patches")
+        patches = encoder.embed_patches(picture)
+        seen = encoder.seen(*picture.size)
+    except EncoderError:
+        patches = embed_windows(encoder, picture)
+    heat = heat_map(
+        patches,
+        embed_prompts(encoder, prompts.prohibited, policy.templates),
+        embed_prompts(encoder, (*prompts.contrast, *policy.neutral), policy.templates),
+        logit_scale=encoder.logit_scale,
+    )
+    return paint(picture, heat, seen=seen)
+
+
+def embed_windows(encoder: Encoder, picture: Image.Image) -> Array:
+    """Return one unit row per window of a picture, shape (7, 7, dim)."""
+    width, height = (round(side * _WINDOW_SHARE) for side in picture.size)
+    lefts = np.linspace(0, picture.width - width, _WINDOWS).astype(int)
+    tops = np.linspace(0, picture.height - height, _WINDOWS).astype(int)
+    crops = [
+        picture.crop((left, top, left + width, top + height)) for top in tops for left in lefts
+    ]
+    rows: Array = encoder.embed_images(crops).reshape(_WINDOWS, _WINDOWS, -1)
+    return rows
+
+
+def _concept(policy: Policy, rule: str, slug: str) -> Concept:
+    concepts = [each for one in policy.rules if one.slug == rule for each in one.concepts]
+    found = next((each for each in concepts if each.slug == slug), None)
+    if found is None or not found.prohibited:
+        raise NoPlaceError(
+            "This concept cannot be shown in the picture: it has no prompts to compare its parts "
+            "with."
+        )
+    return found
 
 
 def heat_map(

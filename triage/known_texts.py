@@ -15,7 +15,7 @@ from moderation.models.embeddings import Embedding
 from moderation.selectors.workers import embeddings_of
 from triage import encoders
 from triage.embeddings import pack, unpack
-from triage.encoders.base import Array, Encoder
+from triage.encoders.base import Array, Encoder, EncoderError
 
 _AT_ONCE = 256  # texts: below every database's limit of parameters, and saved as they are made
 _loaded: dict[str, "RememberingEncoder"] = {}
@@ -36,6 +36,20 @@ class RememberingEncoder:
     def embed_images(self, images: Sequence[Image.Image]) -> Array:
         """Return one unit row per picture; see ``Encoder``."""
         return self.encoder.embed_images(images)
+
+    def embed_patches(self, image: Image.Image) -> Array:
+        """Return one unit row per patch; see ``BatchingEncoder``, also for what is raised."""
+        embed = getattr(self.encoder, "embed_patches", None)
+        if embed is None:
+            raise EncoderError(f"The encoder {self.name} has no patches.")
+        patches: Array = embed(image)
+        return patches
+
+    def seen(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Return the part of a picture that is looked at: left, top, right, bottom in pixels."""
+        seen = getattr(self.encoder, "seen", None)
+        box: tuple[int, int, int, int] = seen(width, height) if seen else (0, 0, width, height)
+        return box
 
     def embed_texts(self, texts: Sequence[str]) -> Array:
         """Return one unit row per text, remembered or new; see ``Encoder``."""

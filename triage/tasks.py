@@ -11,10 +11,15 @@ from django.conf import settings
 
 from moderation.embeddings import EmbeddingIn
 from moderation.findings import FileFacts, FindingIn, attempt_failed, findings_record
+from moderation.heat_maps import heat_map_keep
 from moderation.jobs import job_lease, lease_kept
+from moderation.selectors.heat_maps import heat_map_sample
 from moderation.selectors.workers import triage_sample
 from triage import known_texts, pipeline
+from triage.encoders.base import EncoderError
+from triage.explain import NoPlaceError, draw
 from triage.known_index import KnownIndex
+from triage.pictures import PictureError
 from triage.sample import (
     Concept,
     ConceptVector,
@@ -45,6 +50,28 @@ def files(job_id: int) -> None:
 def previews(job_id: int) -> None:
     """Weigh the previews of one version."""
     _work(job_id, Stage.PREVIEWS)
+
+
+@shared_task(name="triage.heat_map")
+def heat_map(heat_map_id: int) -> None:
+    """Draw where in a preview the concept of a finding is."""
+    try:
+        data = heat_map_sample(heat_map_id=heat_map_id)
+        if data is None:
+            return
+        png = draw(
+            Path(data["path"]),
+            policy=policy_from(data["policy"]),
+            rule=data["rule"],
+            concept=data["concept"],
+            encoder=known_texts.load(settings.ENCODER),
+        )
+    except FileNotFoundError:
+        heat_map_keep(heat_map_id=heat_map_id, error="The stored picture is gone.")
+    except (PictureError, EncoderError, NoPlaceError) as error:
+        heat_map_keep(heat_map_id=heat_map_id, error=str(error))
+    else:
+        heat_map_keep(heat_map_id=heat_map_id, png=png)
 
 
 @cache

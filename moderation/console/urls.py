@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from moderation.console.views import case, claims, queue
+from moderation.console.views import case, claims, heat_maps, queue
 
 app_name = "console"
 urlpatterns = [
@@ -20,5 +20,11 @@ urlpatterns = [
     path("cases/<str:code>/renew/", case.renew, name="renew"),
     path("cases/<str:code>/release/", case.release, name="release"),
     path("cases/<str:code>/decide/", case.decide, name="decide"),
+    path("cases/<str:code>/findings/<int:finding>/heatmap/", heat_maps.heat_map, name="heatmap"),
+    path(
+        "cases/<str:code>/findings/<int:finding>/heatmap.png",
+        heat_maps.drawing,
+        name="heatmap-png",
+    ),
     path("cases/<str:code>/answer/", case.answer, name="answer"),
 ]

@@ -21,6 +21,7 @@ from moderation.models.consequences import (
 )
 from moderation.models.decisions import Decision, Effect, StatementOfReasons
 from moderation.models.embeddings import Embedding
+from moderation.models.heat_maps import HeatMap
 from moderation.models.known import Bank, BankEntry, Consent, Person, WeightSketch
 from moderation.models.operations import Counter, Heartbeat
 from moderation.models.policy import ConceptVector, Policy, Prompt, Rule, Term
@@ -52,6 +53,7 @@ __all__ = [
     "ExternalAccount",
     "FileReference",
     "Finding",
+    "HeatMap",
     "Heartbeat",
     "IdempotentAnswer",
     "Inquiry",

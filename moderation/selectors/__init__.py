@@ -1,5 +1,25 @@
 """All reads: what the pages and the workers see. Access is checked here, not in views."""
 
-from moderation.selectors import cases, creators, marketplace, operations, public, queue, workers
+from moderation.selectors import (
+    cases,
+    creators,
+    heat_maps,
+    look_alikes,
+    marketplace,
+    operations,
+    public,
+    queue,
+    workers,
+)
 
-__all__ = ["cases", "creators", "marketplace", "operations", "public", "queue", "workers"]
+__all__ = [
+    "cases",
+    "creators",
+    "heat_maps",
+    "look_alikes",
+    "marketplace",
+    "operations",
+    "public",
+    "queue",
+    "workers",
+]

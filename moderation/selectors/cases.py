@@ -127,9 +127,9 @@ def case_file(case: Case, account: Account) -> CaseFile:
     """Gather the evidence of a case for its page."""
     version = case.version
     findings = list(
-        version.findings.select_related("rule", "file", "preview").order_by(
-            F("score").desc(nulls_last=True), "pk"
-        )
+        version.findings.select_related("rule", "file", "preview", "heat_map")
+        .defer("heat_map__png")
+        .order_by(F("score").desc(nulls_last=True), "pk")
     )
     concerned = [finding for finding in findings if finding.concern != Concern.NONE]
     concerned.sort(key=lambda finding: finding.concern != Concern.HOLD)

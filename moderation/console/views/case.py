@@ -33,6 +33,7 @@ def _show(request: HttpRequest, found: Case, refusal: Refusal | None = None) -> 
     found.refresh_from_db()
     context: dict[str, Any] = {
         "file": selectors.cases.case_file(found, account_of(request)),
+        "look_alikes": selectors.look_alikes.look_alikes(found.version),
         "case": found,
         "version": found.version,
         "model": found.version.uploaded_model,

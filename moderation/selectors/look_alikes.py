@@ -1,0 +1,98 @@
+"""The previews most like another that people have already decided about."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from django.db.models import OuterRef, Subquery
+from numpy.typing import NDArray
+
+from moderation.models import Decision, Embedding, ModelVersion, PreviewImage
+
+MOST = 5
+# The newest decisions only: 3,000 vectors of 512 numbers are 3 MB, read and compared in 30 ms.
+DECIDED = 3_000
+# Below it pictures merely have the encoder's common direction in common.
+LEAST_COSINE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class LookAlike:
+    """A decided preview, the cosine to the nearest preview of the version, and the decision."""
+
+    preview: PreviewImage
+    decision: Decision
+    cosine: float
+    like: int  # the place of the version's own preview, from 1
+
+
+def look_alikes(version: ModelVersion) -> list[LookAlike]:
+    """Return the decided previews of other versions nearest to any of this version's, best first.
+
+    By remembered embeddings alone, all of the newest encoder that has seen this version; who may
+    read them is for the page of the case to say.
+    """
+    own = list(version.previews.all())
+    newest = (
+        Embedding.objects.filter(
+            kind=Embedding.Kind.PICTURE, sha256__in=[preview.sha256 for preview in own]
+        )
+        .order_by("-pk")
+        .values_list("encoder", "revision")
+        .first()
+    )
+    if newest is None:
+        return []
+    theirs = list(_decided(version))
+    vectors = _vectors({row.sha256 for row in (*own, *theirs)}, *newest)
+    own = [row for row in own if row.sha256 in vectors]
+    theirs = [row for row in theirs if row.sha256 in vectors]
+    if not theirs:
+        return []
+    cosines = _rows([vectors[row.sha256] for row in theirs]) @ (
+        _rows([vectors[row.sha256] for row in own]).T
+    )
+    nearest = cosines.argmax(axis=1)
+    best = cosines.max(axis=1)
+    order = [int(place) for place in np.argsort(-best)[:MOST] if best[place] >= LEAST_COSINE]
+    decisions = Decision.objects.select_related("decided_by").in_bulk(
+        [theirs[place].last_decision for place in order]  # type: ignore[attr-defined]
+    )
+    return [
+        LookAlike(
+            preview=theirs[place],
+            decision=decisions[theirs[place].last_decision],  # type: ignore[attr-defined]
+            cosine=float(best[place]),
+            like=own[int(nearest[place])].position + 1,
+        )
+        for place in order
+    ]
+
+
+def _decided(version: ModelVersion) -> list[PreviewImage]:
+    """Return the previews of other versions by their last decision, newest first."""
+    last = Decision.objects.filter(version=OuterRef("version")).order_by("-pk").values("pk")[:1]
+    return list(
+        PreviewImage.objects.exclude(version=version)
+        .filter(version__decisions__isnull=False)
+        .annotate(last_decision=Subquery(last))
+        .select_related("version__uploaded_model")
+        .distinct()
+        .order_by("-last_decision", "pk")[:DECIDED]
+    )
+
+
+def _vectors(digests: set[str], encoder: str, revision: str) -> dict[str, bytes]:
+    rows = Embedding.objects.filter(
+        kind=Embedding.Kind.PICTURE,
+        encoder=encoder,
+        revision=revision,
+        sha256__in=digests,
+    )
+    return {sha256: bytes(vector) for sha256, vector in rows.values_list("sha256", "vector")}
+
+
+def _rows(vectors: list[bytes]) -> NDArray[np.float32]:
+    rows = np.frombuffer(b"".join(vectors), "<f2").astype(np.float32)
+    rows = rows.reshape(len(vectors), -1)
+    unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit

@@ -1,0 +1,185 @@
+"""Where in a picture the concept is, and what was decided about pictures like it."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from django.core.files.storage import default_storage
+from django.test import Client
+from django.urls import reverse
+from PIL import Image
+
+from moderation.decisions import decision_make
+from moderation.models import Account, Case, Embedding, Finding, HeatMap
+from moderation.queue import case_claim
+from moderation.selectors.look_alikes import look_alikes
+from moderation.states import Action
+from tests.test_embeddings import upload
+from tests.test_flow import drawing
+from triage import encoders
+from triage.demo_encoder.scenes import compose, draw
+from triage.explain import embed_windows, heat_map
+from triage.scoring import embed_prompts
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("policy")]
+Browser = Callable[[Account | None], Client]
+STAR = [("red", "star"), ("red", "star")]
+
+
+def starry(client: Client, title: str = "Star", seed: int = 7) -> tuple[Case, Finding]:
+    """Upload a red star; return its case and the finding on it."""
+    version = upload(client, title, drawing(*STAR, seed=seed))
+    finding = version.findings.get(rule__slug="red-star", probe="previews")
+    return version.cases.get(), finding
+
+
+def addresses(case: Case, finding: Finding) -> tuple[str, str]:
+    given = [case.code, finding.pk]
+    return reverse("console:heatmap", args=given), reverse("console:heatmap-png", args=given)
+
+
+def test_a_moderator_asks_and_sees_where_in_the_picture(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    case, finding = starry(as_(uma))
+    page, png = addresses(case, finding)
+    moderator = as_(mo)
+    offered = moderator.get(reverse("console:case", args=[case.code])).content.decode()
+    assert "Where in the picture?" in offered
+    assert moderator.get(png).status_code == 404
+    assert moderator.post(page).url == page
+    assert png in moderator.get(page).content.decode()
+    answer = moderator.get(png)
+    assert (answer["Content-Type"], answer["Cache-Control"]) == ("image/png", "no-store")
+    with Image.open(io.BytesIO(answer.content)) as picture:
+        assert (picture.format, max(picture.size)) == ("PNG", 256)
+    assert png in moderator.get(reverse("console:case", args=[case.code])).content.decode()
+
+
+def test_until_a_worker_has_drawn_it_the_page_says_so(
+    as_: Browser, uma: Account, mo: Account, asleep: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from celery import current_app
+
+    current_app.conf.task_always_eager = True
+    case, finding = starry(as_(uma))
+    current_app.conf.task_always_eager = False
+    page, png = addresses(case, finding)
+    moderator = as_(mo)
+    moderator.post(page)
+    moderator.post(page)
+    shown = moderator.get(page, headers={"HX-Request": "true"})
+    assert "Being drawn" in shown.content.decode()
+    assert shown["Cache-Control"] == "no-store"
+    assert moderator.get(png).status_code == 404
+    assert HeatMap.objects.count() == 1
+
+
+def test_only_the_team_sees_it_and_nobody_their_own(
+    as_: Browser, uma: Account, mo: Account, rui: Account, nobody: Account
+) -> None:
+    case, finding = starry(as_(uma))
+    page, png = addresses(case, finding)
+    as_(mo).post(page)
+    for account, expected in ((uma, 403), (rui, 403), (nobody, 403), (None, 302)):
+        client = as_(account)
+        for answer in (client.get(page), client.post(page), client.get(png)):
+            assert answer.status_code == expected, account
+    other, _ = starry(as_(rui), "Other", seed=9)
+    assert as_(mo).get(addresses(other, finding)[0]).status_code == 404
+
+
+def test_why_it_could_not_be_drawn_is_said(as_: Browser, uma: Account, mo: Account) -> None:
+    case, finding = starry(as_(uma))
+    assert finding.preview is not None
+    Path(default_storage.path(finding.preview.shown.name or "")).unlink()
+    page, _ = addresses(case, finding)
+    as_(mo).post(page)
+    assert "The stored picture is gone." in as_(mo).get(page).content.decode()
+
+
+def test_the_heat_is_where_the_star_is() -> None:
+    encoder = encoders.load("demo")
+    hits = 0
+    for seed in range(6):
+        random = np.random.default_rng(seed)
+        scene = compose([("red", "star")], random, background="white", pattern="plain")
+        star = draw(scene, 128)
+        picture = Image.new("RGB", (256, 256), "white")
+        left, top = int(random.integers(2)), int(random.integers(2))
+        picture.paste(star, (128 * left, 128 * top))
+        heat = heat_map(
+            embed_windows(encoder, picture),
+            embed_prompts(encoder, ["a red star"], ["{}"]),
+            embed_prompts(encoder, ["no shapes at all", "an empty background"], ["{}"]),
+            logit_scale=encoder.logit_scale,
+        )
+        row, column = np.unravel_index(heat.argmax(), heat.shape)
+        hits += (row >= 3, row <= 3)[top == 0] and (column >= 3, column <= 3)[left == 0]
+    assert hits >= 5
+
+
+def decide(case: Case, moderator: Account, action: Action) -> None:
+    case_claim(case=case, actor=moderator)
+    decision_make(
+        case=case,
+        action=action,
+        rules=[] if action == Action.APPROVE else ["red-star"],
+        facts="The preview shows a red star.",
+        actor=moderator,
+    )
+
+
+def test_a_case_shows_what_was_decided_about_pictures_like_it(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    removed, _ = starry(as_(rui), "Removed star", seed=1)
+    decide(removed, mo, Action.REMOVE)
+    undecided, _ = starry(as_(rui), "Undecided star", seed=2)
+    upload(as_(rui), "Circle", drawing(("blue", "circle")))
+    case, _ = starry(as_(uma), "New star", seed=3)
+
+    (like,) = look_alikes(case.version)
+    assert like.preview.version == removed.version
+    assert (like.decision.action, like.like) == (Action.REMOVE, 1)
+    assert 0.5 <= like.cosine <= 1.001
+
+    page = as_(mo).get(reverse("console:case", args=[case.code])).content.decode()
+    assert "Decided before, and alike" in page
+    assert "Removed star" in page
+    assert "Undecided star" not in page
+
+
+def test_the_nearest_five_come_first_and_only_by_the_same_encoder(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    for seed in range(1, 8):
+        case, _ = starry(as_(rui), f"Star {seed}", seed=seed)
+        decide(case, mo, Action.REMOVE)
+    case, _ = starry(as_(uma), "The same as star 4", seed=4)
+    found = look_alikes(case.version)
+    assert len(found) == 5
+    assert str(found[0].preview.version) == "Star 4 v1"
+    assert [one.cosine for one in found] == sorted((one.cosine for one in found), reverse=True)
+    Embedding.objects.exclude(sha256=case.version.previews.get().sha256).update(revision="old")
+    assert [str(one.preview.version) for one in look_alikes(case.version)] == ["Star 4 v1"]
+
+
+def test_the_page_asks_no_more_queries_for_more_look_alikes(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    case, _ = starry(as_(uma), "Mine", seed=3)
+    counts = []
+    for seed in (1, 2, 5):
+        other, _ = starry(as_(rui), f"Star {seed}", seed=seed)
+        decide(other, mo, Action.REMOVE)
+        with CaptureQueriesContext(connection) as queries:
+            found = look_alikes(case.version)
+            assert [str(one.preview.version.uploaded_model) for one in found]
+        counts.append(len(queries))
+    assert counts[0] == counts[-1] <= 5
