@@ -148,6 +148,23 @@ class DeliveryState(TextChoices):
     DEAD = "dead", "Given up"
 
 
+class VerdictAnswer(TextChoices):
+    """What a person says about a finding."""
+
+    RIGHT = "right", "Right"
+    WRONG = "wrong", "Wrong"
+    UNSURE = "unsure", "Unsure"
+
+
+class VerdictSource(TextChoices):
+    """Where a verdict was given."""
+
+    CASE = "case", "On the page of a case"
+    DECISION = "decision", "By a decision"
+    QUESTION = "question", "In a run of single questions"
+    AUDIT = "audit", "In a blind audit"
+
+
 class UploadState(TextChoices):
     """Where a resumable upload stands."""
 
@@ -218,6 +235,8 @@ RESTRICTIONS = (
     Action.SUSPEND,
     Action.CHILD_SAFETY,
 )
+# What many cases can be given at once: what is about a version alone, and can be undone.
+DECIDED_TOGETHER = (Action.APPROVE, Action.AGE_RESTRICT, Action.LIMIT, Action.REMOVE)
 APPEALABLE_BY_CREATOR = frozenset(RESTRICTIONS)
 # What leaves a report without a consequence; and what takes a consequence back.
 APPEALABLE_BY_REPORTER = frozenset({Action.APPROVE, Action.DISMISS, Action.REVERSE})

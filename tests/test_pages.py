@@ -640,10 +640,10 @@ def test_previews_of_a_case_are_hidden_until_somebody_asks_and_silence_is_no_pas
     path = f"/console/cases/{case.code}/"
     page = read(as_(mo), path)
     assert page.all("input", type="checkbox", **{"class": "sharp"})
-    assert "1. Not looked at" in page.text
+    assert "1 . Not looked at" in page.text
     # The same case once a probe has looked at that preview.
     case.version.findings.filter(score=0).update(preview=case.version.previews.get())
-    assert "1. nothing found" in read(as_(mo), path).text
+    assert "1 . nothing found" in read(as_(mo), path).text
 
 
 def test_a_look_that_did_not_apply_is_not_counted_as_one_that_found_nothing(

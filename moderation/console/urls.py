@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from moderation.console.views import case, claims, heat_maps, queue
+from moderation.console.views import case, claims, group, heat_maps, keys, queue
 
 app_name = "console"
 urlpatterns = [
@@ -16,6 +16,10 @@ urlpatterns = [
     path("cases/<str:code>/ask/", claims.ask, name="ask"),
     path("decisions/<str:code>/bank/", case.bank, name="bank"),
     path("cases/<str:code>/", case.case, name="case"),
+    path("keys/", keys.keys, name="keys"),
+    path("findings/<int:finding>/verdict/", case.verdict, name="verdict"),
+    path("cases/<str:code>/peek/", case.peek, name="peek"),
+    path("cases/<str:code>/together/", group.group, name="group"),
     path("cases/<str:code>/claim/", case.claim, name="claim"),
     path("cases/<str:code>/renew/", case.renew, name="renew"),
     path("cases/<str:code>/release/", case.release, name="release"),

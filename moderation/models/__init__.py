@@ -19,6 +19,7 @@ from moderation.models.consequences import (
     LegalHold,
     Strike,
 )
+from moderation.models.console import ConsolePreference, Verdict
 from moderation.models.decisions import Decision, Effect, StatementOfReasons
 from moderation.models.embeddings import Embedding
 from moderation.models.heat_maps import HeatMap
@@ -44,6 +45,7 @@ __all__ = [
     "ClearedDigest",
     "ConceptVector",
     "Consent",
+    "ConsolePreference",
     "Counter",
     "CountryBlock",
     "Decision",
@@ -75,6 +77,7 @@ __all__ = [
     "Upload",
     "UploadPart",
     "UploadedModel",
+    "Verdict",
     "Webhook",
     "WebhookDelivery",
     "WeightSketch",

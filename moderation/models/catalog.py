@@ -135,6 +135,7 @@ class PreviewImage(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["version", "sha256"], name="preview_once_per_version"),
         ]
+        indexes = [models.Index(fields=["sha256"], name="preview_sha256")]
 
     def __str__(self) -> str:
         return self.name

@@ -82,7 +82,7 @@ class WeightSketch(models.Model):
     file = models.OneToOneField(ModelFile, on_delete=models.PROTECT, related_name="sketch")
     # 2,048 numbers in half precision.
     sketch = models.BinaryField(max_length=4096)
-    data_sha256 = models.CharField(max_length=64, blank=True)
+    data_sha256 = models.CharField(max_length=64, blank=True, db_index=True)
 
     def __str__(self) -> str:
         return f"sketch of {self.file_id}"

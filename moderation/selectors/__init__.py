@@ -3,6 +3,7 @@
 from moderation.selectors import (
     cases,
     creators,
+    groups,
     heat_maps,
     look_alikes,
     marketplace,
@@ -15,6 +16,7 @@ from moderation.selectors import (
 __all__ = [
     "cases",
     "creators",
+    "groups",
     "heat_maps",
     "look_alikes",
     "marketplace",

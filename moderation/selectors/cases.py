@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from django.db.models import F
+from django.db.models import Count, F, Max, Q, prefetch_related_objects
 from django.http import Http404
 
 from moderation.authz import (
@@ -22,8 +22,9 @@ from moderation.models import (
     Report,
     Rule,
     TriageJob,
+    Verdict,
 )
-from moderation.selectors.public import policy_in_force
+from moderation.selectors.groups import Relative, relatives_of
 from moderation.selectors.queue import require_team
 from moderation.states import (
     Action,
@@ -64,6 +65,9 @@ def assignee(name: str) -> Account | None:
     if account is None or not account.is_moderator:
         raise Invalid(f"No moderator is called “{name}”.", field="to")
     return account
+
+
+APPROVAL = "A person looked at it and found nothing that the policy does not allow."
 
 
 @dataclass(frozen=True)
@@ -121,11 +125,24 @@ class CaseFile:
     creator_removed: int
     conflict: str
     took_part: bool
+    same: list[Relative]
+    same_open: bool
+    verdicts: dict[int, str]
+    sentences: dict[str, str]
+    approval: str
+    rules_first: list[Rule]
+    rules_other: list[Rule]
+
+    @property
+    def rules_first_count(self) -> int:
+        """How many rules the evidence points at: the digits of the others begin after them."""
+        return len(self.rules_first)
 
 
 def case_file(case: Case, account: Account) -> CaseFile:
     """Gather the evidence of a case for its page."""
     version = case.version
+    prefetch_related_objects([version], "files", "previews")
     findings = list(
         version.findings.select_related("rule", "file", "preview", "heat_map")
         .defer("heat_map__png")
@@ -136,15 +153,20 @@ def case_file(case: Case, account: Account) -> CaseFile:
     reports = list(case.reports.select_related("rule", "reporter").order_by("created_at"))
     rules_named = [finding.rule for finding in concerned] + [report.rule for report in reports]
     decisions = list(case.decisions.select_related("decided_by", "policy").order_by("decided_at"))
-    policy = policy_in_force()
     made = ModelVersion.objects.filter(
         uploaded_model__creator=version.uploaded_model.creator
     ).exclude(visibility=Visibility.DRAFT)
+    pointed_at = frozenset(rule.slug for rule in rules_named if rule)
+    rules = list(Rule.objects.filter(policy__is_active=True).order_by("position"))
+    same = relatives_of(version, findings)
+    counts = made.aggregate(
+        all=Count("pk"), removed=Count("pk", filter=Q(visibility=Visibility.REMOVED))
+    )
     return CaseFile(
         case=case,
         version=version,
         concerns=_by_rule(concerned),
-        pointed_at=frozenset(rule.slug for rule in rules_named if rule),
+        pointed_at=pointed_at,
         clean=[finding for finding in findings if finding.concern == Concern.NONE],
         previews=_seen(version, findings, concerned),
         reports=reports,
@@ -152,12 +174,72 @@ def case_file(case: Case, account: Account) -> CaseFile:
         appeal=case.appeals.select_related("answered_by", "decision").order_by("-filed_at").first(),
         events=list(version.events.select_related("actor").order_by("sequence")),
         dead_jobs=list(version.jobs.filter(state=JobState.DEAD)),
-        rules=list(policy.rules.all()) if policy else [],
-        creator_versions=made.count(),
-        creator_removed=made.filter(visibility=Visibility.REMOVED).count(),
+        rules=rules,
+        creator_versions=counts["all"],
+        creator_removed=counts["removed"],
         conflict=conflict_of_interest(account, version),
         took_part=any(decision.decided_by_id == account.pk for decision in decisions),
+        same=same,
+        same_open=any(relative.case for relative in same),
+        verdicts=verdicts_by(account, version),
+        sentences=_sentences(rules, concerned, reports),
+        approval=APPROVAL,
+        rules_first=[rule for rule in rules if rule.slug in pointed_at],
+        rules_other=[rule for rule in rules if rule.slug not in pointed_at],
     )
+
+
+def verdicts_by(account: Account, version: ModelVersion) -> dict[int, str]:
+    """Return what a person last said about each finding of a version."""
+    given = Verdict.objects.filter(given_by=account, finding__version=version)
+    return dict(given.order_by("given_at", "pk").values_list("finding_id", "answer"))
+
+
+def finding_for(account: Account, pk: int) -> Finding:
+    """Return a finding for a moderator. Raises NotAllowed or Http404 otherwise."""
+    require_moderator(account)
+    finding = (
+        Finding.objects.filter(pk=pk)
+        .select_related("version__uploaded_model__creator", "rule")
+        .first()
+    )
+    if finding is None:
+        raise Http404
+    return finding
+
+
+def case_stamp(case: Case) -> str:
+    """Return what changes whenever something happens to a case or its version."""
+    last = Event.objects.filter(version_id=case.version_id).aggregate(last=Max("sequence"))["last"]
+    return f"{case.pk}-{last}-{case.state}"
+
+
+def _sentences(
+    rules: list[Rule], concerned: list[Finding], reports: list[Report]
+) -> dict[str, str]:
+    """Compose, for each rule, what the creator would be told: the facts, then what would help.
+
+    A draft of a message, which the moderator reads, changes and signs.
+    """
+    found: dict[int | None, list[Finding]] = {}
+    for finding in concerned:
+        found.setdefault(finding.rule_id, []).append(finding)
+    reported = {report.rule_id for report in reports}
+    sentences = {}
+    for rule in rules:
+        facts = [_fact(finding) for finding in found.get(rule.pk, [])[:3]]
+        if not facts and rule.pk in reported:
+            facts = ["It was reported."]
+        advice = f"What would change this: {rule.advice}" if rule.advice else ""
+        sentences[rule.slug] = " ".join([f"{rule.title}:", *facts, advice]).strip()
+    return sentences
+
+
+def _fact(finding: Finding) -> str:
+    if finding.preview:
+        return f"Preview {finding.preview.position + 1} shows it."
+    reason = finding.reason.strip()
+    return reason if reason.endswith(".") else f"{reason}."
 
 
 def _by_rule(findings: list[Finding]) -> list[Concerned]:

@@ -48,6 +48,18 @@ _PROBES: Mapping[str, str] = {
 
 
 @register.filter
+def at(mapping: Mapping[Any, Any], key: Any) -> Any:
+    """Return what a mapping holds under a key, or an empty string."""
+    return mapping.get(key, "")
+
+
+@register.filter
+def digit(number: int) -> str:
+    """Return a number from 1 to 9 as a digit that can be pressed; nothing beyond."""
+    return str(number) if 1 <= number <= 9 else ""
+
+
+@register.filter
 def looked_at(finding: Finding) -> str:
     """Say what a probe looks at, for findings that fall under no rule."""
     return _PROBES.get(finding.probe, in_plain_words(finding.probe))

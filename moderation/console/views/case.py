@@ -1,11 +1,15 @@
 """One case: its evidence, the decision, the answer to an appeal."""
 
+from datetime import timedelta
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from moderation import selectors
@@ -16,8 +20,9 @@ from moderation.console.views.queue import claim_next
 from moderation.decisions import decision_make
 from moderation.errors import Conflict, Invalid, Refusal
 from moderation.models import Case
-from moderation.queue import case_claim, case_release, claim_renew
+from moderation.queue import case_claim, case_release, claim_renew, queue_for
 from moderation.states import HELD_CASES, WAITING_CASES, Action, AppealState, CaseState
+from moderation.verdicts import verdict_give
 
 Choice = TypeVar("Choice", Action, AppealState)
 
@@ -29,8 +34,38 @@ def case(request: HttpRequest, code: str) -> HttpResponse:
     return _show(request, selectors.cases.case_for(account_of(request), code))
 
 
-def _show(request: HttpRequest, found: Case, refusal: Refusal | None = None) -> HttpResponse:
-    found.refresh_from_db()
+@login_required
+@require_GET
+def peek(request: HttpRequest, code: str) -> HttpResponse:
+    """Draw the case that would come after this one, as if it were taken; nothing is taken.
+
+    Submitting takes it, if it is still free and nothing has happened to it since.
+    """
+    account = account_of(request)
+    current = selectors.cases.case_for(account, code)
+    found = queue_for(account).exclude(pk=current.pk).first()
+    if found is None or found.state != CaseState.QUEUED:
+        return private(HttpResponse(status=204))
+    found = selectors.cases.case_for(account, found.code)
+    stamp = selectors.cases.case_stamp(found)
+    page = _show(request, found, as_taken=True)
+    page["X-Case"], page["X-Case-Stamp"] = found.code, stamp
+    return page
+
+
+def _show(
+    request: HttpRequest,
+    found: Case,
+    refusal: Refusal | None = None,
+    *,
+    as_taken: bool = False,
+) -> HttpResponse:
+    if refusal:
+        # What it was refused for has just changed.
+        found = selectors.cases.case_for(account_of(request), found.code)
+    if as_taken:
+        found.state, found.claimed_by = CaseState.CLAIMED, account_of(request)
+        found.claimed_until = timezone.now() + timedelta(seconds=settings.CLAIM_SECONDS)
     context: dict[str, Any] = {
         "file": selectors.cases.case_file(found, account_of(request)),
         "look_alikes": selectors.look_alikes.look_alikes(found.version),
@@ -102,8 +137,42 @@ def decide(request: HttpRequest, code: str) -> HttpResponse:
         request, f"{decision.get_action_display()}: {decision.version}. The creator has been told."
     )
     if request.POST.get("then") == "next":
-        return claim_next(request)
+        return _next(request)
     return redirect("console:queue")
+
+
+def _next(request: HttpRequest) -> HttpResponse:
+    """Take the next case; say so if it is the one that the page has drawn already."""
+    code, stamp = request.headers.get("X-Fetched-Case"), request.headers.get("X-Fetched-Stamp")
+    drawn = Case.objects.filter(code=code).first() if code else None
+    unchanged = drawn is not None and selectors.cases.case_stamp(drawn) == stamp
+    taken = claim_next(request)
+    address = reverse("console:case", args=[code]) if code else ""
+    if not unchanged or taken["Location"] != address:
+        return taken
+    response = private(render(request, "parts/messages.html"))
+    response["X-Use-Fetched"] = address
+    return response
+
+
+@login_required
+@require_POST
+def verdict(request: HttpRequest, finding: int) -> HttpResponse:
+    """Note what a moderator says about one finding."""
+    account = account_of(request)
+    found = selectors.cases.finding_for(account, finding)
+    verdict_give(finding=found, answer=request.POST.get("answer", ""), actor=account)
+    if not request.htmx:  # type: ignore[attr-defined]
+        case = found.version.cases.order_by("-pk").first()
+        if case is None:
+            return redirect("console:queue")
+        address = reverse("console:case", args=[case.code])
+        return redirect(f"{address}#finding-{found.pk}")
+    context = {
+        "finding": found,
+        "file": {"verdicts": selectors.cases.verdicts_by(account, found.version)},
+    }
+    return private(render(request, "console/_verdict.html", context))
 
 
 @login_required

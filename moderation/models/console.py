@@ -1,0 +1,37 @@
+"""What moderators set for themselves, and what they say about single findings."""
+
+from django.conf import settings
+from django.db import models
+
+from moderation.models.cases import Finding
+from moderation.states import VerdictAnswer, VerdictSource
+
+
+class ConsolePreference(models.Model):
+    """How one person has set up the console: only the keys that differ from the usual ones."""
+
+    account = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="console_preference"
+    )
+    keys = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return f"preferences of {self.account_id}"
+
+
+class Verdict(models.Model):
+    """What a person says about one finding. Rows are added, never changed: the last one counts."""
+
+    finding = models.ForeignKey(Finding, on_delete=models.PROTECT, related_name="verdicts")
+    answer = models.CharField(max_length=10, choices=VerdictAnswer.choices)
+    source = models.CharField(max_length=10, choices=VerdictSource.choices)
+    given_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="verdicts"
+    )
+    given_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["finding", "-given_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.answer} on {self.finding_id}"

@@ -1,0 +1,197 @@
+"use strict";
+// The page of a case: what is typed survives, a message is composed from what is ticked, and the
+// next case is fetched while this one is being read.
+
+const caseCode = () => document.querySelector("[data-case]")?.dataset.case ?? "";
+const decideForm = () => document.querySelector("form.decide[data-compose]");
+
+// --- What is typed ---------------------------------------------------------------------------
+const kept = (field) => `draft:${caseCode()}:${field.name}`;
+function keepDrafts() {
+  for (const field of document.querySelectorAll(".rail textarea[name]")) {
+    const before = sessionStorage.getItem(kept(field));
+    if (before && !field.value) {
+      field.value = before;
+      field.dataset.typed = "";
+      const details = field.closest("details");
+      if (details) details.open = true;
+    }
+  }
+}
+document.addEventListener("input", (event) => {
+  const field = event.target;
+  if (!field.matches(".rail textarea[name]")) return;
+  field.dataset.typed = "";
+  sessionStorage.setItem(kept(field), field.value);
+});
+document.addEventListener("submit", (event) => {
+  // Kept until the page that follows says that it was sent.
+  if (event.target.closest(".rail")) sessionStorage.setItem("draft:sent", caseCode());
+});
+function forgetSent() {
+  const sent = sessionStorage.getItem("draft:sent");
+  if (!sent || document.querySelector("[role=alert].alert")) return;
+  for (const name of Object.keys(sessionStorage)) if (name.startsWith(`draft:${sent}:`)) sessionStorage.removeItem(name);
+  sessionStorage.removeItem("draft:sent");
+}
+
+// --- The message -----------------------------------------------------------------------------
+function compose() {
+  const form = decideForm();
+  if (!form) return;
+  const message = form.elements.facts;
+  if ("typed" in message.dataset) return;
+  const action = form.elements.action.value;
+  if (!action) return;
+  const sentences = Array.from(form.querySelectorAll("[name=rules]:checked"), (rule) => rule.dataset.sentence);
+  message.value = action === "approve" ? form.dataset.compose : sentences.filter(Boolean).join("\n");
+}
+function choose(action) {
+  const form = decideForm();
+  const choice = form?.querySelector(`[name=action][value="${action}"]`);
+  if (!choice) return false;
+  choice.checked = true;
+  choice.dispatchEvent(new Event("change", { bubbles: true }));
+  compose();
+  const submit = form.querySelector("[name=then][value=next]");
+  const needs = form.elements.facts.value ? submit : form.elements.facts;
+  needs.focus();
+  return true;
+}
+document.addEventListener("change", (event) => {
+  if (event.target.closest("form.decide[data-compose]")) compose();
+});
+document.addEventListener("key", (event) => {
+  const { name } = event.detail;
+  const done = {
+    approve: () => choose("approve"),
+    remove: () => choose("remove"),
+    restrict: () => {
+      const first = decideForm()?.querySelector("[data-digit]");
+      first?.focus();
+      return Boolean(first);
+    },
+    blur: () => toggle(".sharp"),
+    grey: () => toggle(".colour"),
+    one: () => toggle(".large"),
+    peek: () => peek(event.detail.event.key),
+  }[name]?.();
+  if (done) event.preventDefault();
+});
+function toggle(which) {
+  const box = document.querySelector(`.looks ${which}`);
+  box?.click();
+  return Boolean(box);
+}
+function peek(key) {
+  const shot = document.querySelector(".shot.at") ?? document.querySelector(".shot");
+  if (!shot) return false;
+  shot.classList.add("peeked");
+  const stop = (event) => {
+    if (event.type === "keyup" && event.key !== key) return;
+    shot.classList.remove("peeked");
+    document.removeEventListener("keyup", stop);
+    window.removeEventListener("blur", stop);
+  };
+  document.addEventListener("keyup", stop);
+  window.addEventListener("blur", stop);
+  return true;
+}
+for (const [begin, end] of [["pointerdown", "pointerup"]]) {
+  document.addEventListener(begin, (event) => {
+    const shot = event.target.closest?.(".shot .peek")?.closest(".shot");
+    if (!shot) return;
+    shot.classList.add("peeked");
+    document.addEventListener(end, () => shot.classList.remove("peeked"), { once: true });
+  });
+}
+
+// --- Undo ------------------------------------------------------------------------------------
+let ticking;
+function countDown() {
+  clearInterval(ticking);
+  const undo = document.querySelector("[data-undo-until]");
+  if (!undo) return;
+  const until = new Date(undo.dataset.undoUntil).valueOf();
+  const left = undo.querySelector(".left");
+  const tick = () => {
+    const seconds = Math.ceil((until - Date.now()) / 1000);
+    if (seconds > 0) {
+      left.textContent = `${seconds} s`;
+      return;
+    }
+    clearInterval(ticking);
+    undo.remove();
+  };
+  tick();
+  ticking = setInterval(tick, 250);
+}
+
+// --- The next case ---------------------------------------------------------------------------
+// It is drawn for us, but not taken: only submitting takes it. If somebody else was faster, or
+// something about it has changed, the server says so and the page is loaded in the usual way.
+let fetched = null;
+async function fetchNext() {
+  const form = decideForm();
+  fetched = null;
+  if (!form?.dataset.next) return;
+  try {
+    const answer = await fetch(form.dataset.next, { headers: { "X-Peek": "1" } });
+    if (answer.status !== 200) return;
+    fetched = { code: answer.headers.get("X-Case"), stamp: answer.headers.get("X-Case-Stamp"), html: await answer.text() };
+  } catch {
+    fetched = null;
+  }
+}
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (form !== decideForm() || event.submitter?.value !== "next" || !fetched || !form.reportValidity()) return;
+  event.preventDefault();
+  const body = new URLSearchParams(new FormData(form, event.submitter));
+  const headers = { "X-Fetched-Case": fetched.code, "X-Fetched-Stamp": fetched.stamp };
+  let answer;
+  try {
+    answer = await fetch(form.action, { method: "POST", body, headers });
+  } catch {
+    delete form.dataset.sent;
+    HTMLFormElement.prototype.submit.call(form);
+    return;
+  }
+  const show = (html, address) => {
+    const page = new DOMParser().parseFromString(html, "text/html");
+    document.title = page.title;
+    for (const part of ["main", ".messages"]) {
+      const old = document.querySelector(part);
+      const fresh = page.querySelector(part);
+      if (old && fresh) old.replaceWith(fresh);
+      else if (fresh) document.querySelector("main").before(fresh);
+      else old?.remove();
+    }
+    history.pushState({}, "", address);
+    htmx.process(document.querySelector("main"));
+    localise(document);
+    begin();
+    document.querySelector("main").focus({ preventScroll: true });
+  };
+  if (answer.status === 200 && answer.headers.get("X-Use-Fetched")) {
+    const message = await answer.text();
+    show(fetched.html, answer.headers.get("X-Use-Fetched"));
+    document.querySelector(".messages")?.remove();
+    const said = new DOMParser().parseFromString(message, "text/html").querySelector(".messages");
+    if (said) document.querySelector("main").before(said);
+    countDown();
+  } else {
+    show(await answer.text(), answer.redirected ? answer.url : location.href);
+    document.querySelector("[aria-invalid], .alert[role=alert]")?.focus();
+  }
+});
+window.addEventListener("popstate", () => location.reload());
+
+function begin() {
+  forgetSent();
+  keepDrafts();
+  compose();
+  countDown();
+  if (decideForm()) setTimeout(fetchNext, 50);
+}
+begin();

@@ -1,0 +1,91 @@
+"use strict";
+// Keys for what can also be pressed. An element says with data-key what it does; the body says
+// which key that is for this reader. Nothing fires while somebody types or holds another key.
+
+const keyboard = (() => {
+  const keys = () => JSON.parse(document.body.dataset.keys ?? "{}");
+  const isTyping = (element) =>
+    element.closest("input:not([type=radio]):not([type=checkbox]), textarea, select, [contenteditable]") !== null;
+  const isShown = (element) => element.checkVisibility?.() ?? element.offsetParent !== null;
+  const dialog = () => document.getElementById("keys");
+
+  function press(element) {
+    const details = element.closest("details");
+    if (details && element.tagName !== "SUMMARY") details.open = true;
+    element.scrollIntoView({ block: "nearest" });
+    if (element.matches("input[type=text], input[type=search], textarea, select")) {
+      element.focus();
+      element.select?.();
+    } else if (element.tagName === "SUMMARY") {
+      element.parentElement.open = true;
+      (element.parentElement.querySelector("textarea, input:not([type=hidden])") ?? element).focus();
+    } else {
+      element.focus();
+      element.click();
+    }
+  }
+
+  // The rows, previews and findings that j and k go through.
+  function step(by) {
+    const stops = Array.from(document.querySelectorAll("[data-stop]")).filter(isShown);
+    if (!stops.length) return;
+    const at = stops.findIndex((stop) => stop.contains(document.activeElement) || stop.classList.contains("at"));
+    const next = stops[Math.min(Math.max(at + by, 0), stops.length - 1)];
+    for (const stop of stops) stop.classList.toggle("at", stop === next);
+    const target = next.matches("a, button, [tabindex]") ? next : next.querySelector("a[data-open], a, button, input, summary");
+    (target ?? next).focus({ preventScroll: true });
+    next.scrollIntoView({ block: "nearest" });
+  }
+
+  function find(name) {
+    const here = document.querySelector("[data-stop].at") ?? document.activeElement?.closest?.("[data-stop]");
+    const wanted = `[data-key="${name}"]`;
+    const within = here?.querySelector(wanted);
+    if (within) return within;
+    return Array.from(document.querySelectorAll(wanted)).find((element) => isShown(element) || element.closest("details:not([open])"));
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
+    if (event.key === "Escape" && isTyping(event.target)) {
+      event.target.blur();
+      return;
+    }
+    if (isTyping(event.target) || dialog()?.open) return;
+    if (/^[0-9]$/.test(event.key)) {
+      const rule = document.querySelector(`[data-digit="${event.key}"]`);
+      if (rule) {
+        event.preventDefault();
+        press(rule);
+      }
+      return;
+    }
+    const name = Object.entries(keys()).find(([, key]) => key === event.key)?.[0];
+    if (!name) return;
+    if (name === "following" || name === "preceding") {
+      event.preventDefault();
+      step(name === "following" ? 1 : -1);
+      return;
+    }
+    if (name === "help" && dialog()) {
+      event.preventDefault();
+      dialog().showModal();
+      return;
+    }
+    if (event.repeat && name === "peek") {
+      event.preventDefault();
+      return;
+    }
+    const pressed = new CustomEvent("key", { detail: { name, event }, cancelable: true, bubbles: true });
+    if (!document.dispatchEvent(pressed)) {
+      event.preventDefault();
+      return;
+    }
+    const element = find(name);
+    if (element) {
+      event.preventDefault();
+      press(element);
+    }
+  });
+  return { press, find, step, keys };
+})();

@@ -1,0 +1,340 @@
+"""The page of a case: its evidence, verdicts, one's own keys, and what survives a conflict."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from moderation.models import Account, Case, Decision, Finding, ModelVersion, Policy, Verdict
+from moderation.queue import case_claim
+from tests import factories
+
+Browser = Callable[[Account | None], Client]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("policy")]
+
+
+def _page(client: Client, case: Case) -> str:
+    return client.get(reverse("console:case", args=[case.code])).content.decode()
+
+
+def _decide(client: Client, case: Case, **fields: Any) -> Any:
+    given = {"action": "remove", "rules": ["red-star"], "facts": "A red star.", **fields}
+    return client.post(reverse("console:decide", args=[case.code]), given)
+
+
+# --- The page -------------------------------------------------------------------------------
+
+
+def test_a_case_says_what_the_rule_says_and_composes_the_message(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case_claim(case=case, actor=mo)
+    page = _page(as_(mo), case)
+    assert "What the rule says" in page
+    assert 'data-sentence="Red stars' in page
+    assert "What would change this:" in page
+    assert 'data-compose="A person looked at it' in page
+
+
+def test_everything_on_the_page_can_be_linked_to(as_: Browser, uma: Account, mo: Account) -> None:
+    case = factories.held(uma, rule="red-star")
+    page = _page(as_(mo), case)
+    finding = case.version.findings.filter(concern="hold").get()
+    for anchor in (
+        f"finding-{finding.pk}",
+        f"preview-{case.version.previews.get().code}",
+        f"file-{case.version.files.get().code}",
+        f"event-{case.version.events.order_by('sequence').first().sequence}",  # type: ignore[union-attr]
+    ):
+        assert f'id="{anchor}"' in page
+
+
+def test_the_same_bytes_elsewhere_are_named_with_how_they_stand(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    other = factories.published(rui, title="Earlier one")
+    case = factories.held(uma)
+    page = _page(as_(mo), case)
+    assert "The same elsewhere" in page
+    assert str(other) in page
+    assert "the same file, by rui. Published" in page
+
+
+def test_the_page_asks_the_database_the_same_number_of_questions_however_much_there_is(
+    as_: Browser, uma: Account, rui: Account, mo: Account, django_assert_max_num_queries: Any
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    for number in range(4):
+        factories.held(rui, rule="red-star", title=f"Copy {number}")
+    client = as_(mo)
+    _page(client, case)
+    with django_assert_max_num_queries(23):
+        _page(client, case)
+
+
+def test_a_description_of_three_megabytes_and_script_in_every_field_do_no_harm(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    evil = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
+    case = factories.held(uma, title=evil[:110], tags=[evil], trigger_words=[evil])
+    page_row = case.version.uploaded_model
+    page_row.description = evil + "long " * 600_000
+    page_row.save()
+    ModelVersion.objects.filter(pk=case.version_id).update(trigger_words=[evil])
+    Finding.objects.filter(version=case.version).update(reason=evil, evidence={"what": evil})
+    page = _page(as_(mo), case)
+    assert "<script>alert" not in page
+    assert "onerror=alert" not in re.sub(r"&lt;.*?&gt;", "", page)
+
+
+# --- Verdicts -------------------------------------------------------------------------------
+
+
+def test_a_verdict_is_kept_and_a_later_one_replaces_it(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    finding = case.version.findings.filter(concern="hold").get()
+    address = reverse("console:verdict", args=[finding.pk])
+    client = as_(mo)
+    assert client.post(address, {"answer": "right"}).status_code == 302
+    fragment = client.post(address, {"answer": "wrong"}, headers={"HX-Request": "true"})
+    assert 'value="wrong" class="small" data-key="wrong" aria-pressed="true"' in (
+        fragment.content.decode()
+    )
+    assert list(Verdict.objects.order_by("pk").values_list("answer", flat=True)) == [
+        "right",
+        "wrong",
+    ]
+
+
+def test_a_verdict_is_never_changed_in_the_database(uma: Account, mo: Account) -> None:
+    finding = factories.held(uma).version.findings.filter(concern="hold").get()
+    Verdict.objects.create(
+        finding=finding, answer="right", source="case", given_by=mo, given_at=timezone.now()
+    )
+    for change in (
+        lambda: Verdict.objects.update(answer="wrong"),
+        lambda: Verdict.objects.all()._raw_delete(connection.alias),  # type: ignore[attr-defined]
+    ):
+        with pytest.raises(DatabaseError, match="never changed"), transaction.atomic():
+            change()
+
+
+def test_a_verdict_is_refused_to_creators_strangers_and_on_what_did_not_score(
+    as_: Browser, uma: Account, nobody: Account, mo: Account
+) -> None:
+    version = factories.triaged(uma, [factories.finding(None)])
+    failed = version.findings.filter(outcome="failed").get()
+    address = reverse("console:verdict", args=[failed.pk])
+    assert as_(uma).post(address, {"answer": "right"}).status_code == 403
+    assert as_(nobody).post(address, {"answer": "right"}).status_code == 403
+    assert as_(mo).post(address, {"answer": "right"}).status_code == 422
+    assert not Verdict.objects.exists()
+
+
+# --- Keys -----------------------------------------------------------------------------------
+
+
+def test_keys_are_shown_on_the_buttons_and_can_be_chosen(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma)
+    case_claim(case=case, actor=mo)
+    client = as_(mo)
+    assert "<strong>Approve</strong> <kbd>a</kbd>" in _page(client, case)
+    assert client.post(reverse("console:keys"), {"approve": "v"}).status_code == 302
+    page = _page(client, case)
+    assert "<strong>Approve</strong> <kbd>v</kbd>" in page
+    assert "&quot;approve&quot;: &quot;v&quot;" in page
+    client.post(reverse("console:keys"), {"usual": "yes"})
+    assert "<strong>Approve</strong> <kbd>a</kbd>" in _page(client, case)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "says"),
+    [
+        ({"approve": "x"}, "would do two things"),
+        ({"approve": "7"}, "no digit"),
+        ({"approve": "ab"}, "one character"),
+    ],
+)
+def test_a_key_that_cannot_be_is_refused_in_words(
+    chosen: dict[str, str], says: str, as_: Browser, mo: Account
+) -> None:
+    answer = as_(mo).post(reverse("console:keys"), chosen)
+    assert answer.status_code == 422
+    assert says in answer.content.decode()
+
+
+# --- The next case --------------------------------------------------------------------------
+
+
+def test_the_next_case_is_drawn_without_being_taken(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    case, following = factories.held(uma, title="One"), factories.held(uma, title="Two")
+    case_claim(case=case, actor=mo)
+    client = as_(mo)
+    drawn = client.get(reverse("console:peek", args=[case.code]))
+    assert drawn["X-Case"] == following.code
+    assert "Submit and next" in drawn.content.decode()
+    following.refresh_from_db()
+    assert following.state == "queued"
+    fetched = {"X-Fetched-Case": following.code, "X-Fetched-Stamp": drawn["X-Case-Stamp"]}
+    answer = client.post(
+        reverse("console:decide", args=[case.code]),
+        {"action": "approve", "facts": "Fine.", "then": "next"},
+        headers=fetched,
+    )
+    assert answer["X-Use-Fetched"] == reverse("console:case", args=[following.code])
+    following.refresh_from_db()
+    assert following.claimed_by == mo
+
+
+def test_a_drawn_case_that_changed_or_was_taken_is_drawn_anew(
+    as_: Browser, uma: Account, mo: Account, ada: Account
+) -> None:
+    case, following = factories.held(uma, title="One"), factories.held(uma, title="Two")
+    case_claim(case=case, actor=mo)
+    client = as_(mo)
+    drawn = client.get(reverse("console:peek", args=[case.code]))
+    case_claim(case=following, actor=ada)
+    third = factories.held(uma, title="Three")
+    fetched = {"X-Fetched-Case": following.code, "X-Fetched-Stamp": drawn["X-Case-Stamp"]}
+    answer = client.post(
+        reverse("console:decide", args=[case.code]),
+        {"action": "approve", "facts": "Fine.", "then": "next"},
+        headers=fetched,
+    )
+    assert answer.status_code == 302
+    assert answer["Location"] == reverse("console:case", args=[third.code])
+
+
+def test_a_case_decided_while_the_page_was_open_says_by_whom_and_keeps_the_text(
+    as_: Browser, uma: Account, mo: Account, ada: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case_claim(case=case, actor=mo)
+    Case.objects.filter(pk=case.pk).update(claimed_by=ada)
+    assert _decide(as_(ada), case).status_code == 302
+    late = _decide(as_(mo), case, facts="What I had typed.", private_note="And noted.")
+    page = late.content.decode()
+    assert late.status_code == 409
+    assert "ada has decided this case already: Remove" in page
+    assert "What I had typed." in page
+    assert "And noted." in page
+    assert Decision.objects.count() == 1
+
+
+def test_a_claim_lost_over_lunch_loses_no_text(
+    as_: Browser, uma: Account, mo: Account, ada: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case_claim(case=case, actor=mo)
+    Case.objects.filter(pk=case.pk).update(claimed_by=ada)
+    late = _decide(as_(mo), case, facts="What I had typed.")
+    assert late.status_code == 409
+    assert "ada has this case" in late.content.decode()
+    assert "What I had typed." in late.content.decode()
+
+
+# --- Together -------------------------------------------------------------------------------
+
+
+def _together(client: Client, case: Case) -> tuple[str, str]:
+    page = client.get(reverse("console:group", args=[case.code])).content.decode()
+    shown = re.search(r'name="shown" value="([^"]+)"', page)
+    assert shown
+    return page, shown[1]
+
+
+def test_cases_with_the_same_bytes_are_decided_together_each_on_its_own(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    cases = [factories.held(who, rule="red-star", title=f"{who} copy") for who in (uma, rui)]
+    third = factories.held(uma, rule="red-star", title="Taken out")
+    case_claim(case=cases[0], actor=mo)
+    client = as_(mo)
+    page, shown = _together(client, cases[0])
+    assert "the same file" in page.lower()
+    answer = client.post(
+        reverse("console:group", args=[cases[0].code]),
+        {
+            "shown": shown,
+            "members": [case.code for case in cases],
+            "action": "remove",
+            "rules": ["red-star"],
+            "facts": "The same red star.",
+        },
+    )
+    assert "2 decided" in answer.content.decode()
+    assert sorted(Decision.objects.values_list("creator__username", flat=True)) == ["rui", "uma"]
+    third.refresh_from_db()
+    assert third.state == "queued"
+
+
+def test_only_what_was_shown_can_be_decided_together(
+    as_: Browser, uma: Account, rui: Account, mo: Account, ada: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    client = as_(mo)
+    _, shown = _together(client, case)
+    unseen = factories.held(rui, rule="red-star", title="Came later")
+    given = {"action": "remove", "rules": ["red-star"], "facts": "Red."}
+    address = reverse("console:group", args=[case.code])
+    for forged in (
+        {"shown": shown, "members": [unseen.code]},
+        {"shown": "x", "members": [case.code]},
+    ):
+        assert client.post(address, given | forged).status_code in {409, 422}
+    other = as_(ada).post(address, given | {"shown": shown, "members": [case.code]})
+    assert other.status_code == 422
+    assert not Decision.objects.exists()
+
+
+def test_a_member_that_fails_is_named_and_undoes_no_other(
+    as_: Browser, uma: Account, rui: Account, mo: Account, ada: Account
+) -> None:
+    case, taken = (
+        factories.held(uma, rule="red-star", title="Mine"),
+        factories.held(rui, rule="red-star", title="Somebody was faster"),
+    )
+    client = as_(mo)
+    _, shown = _together(client, case)
+    case_claim(case=taken, actor=ada)
+    answer = client.post(
+        reverse("console:group", args=[case.code]),
+        {
+            "shown": shown,
+            "members": [case.code, taken.code],
+            "action": "remove",
+            "rules": ["red-star"],
+            "facts": "Red.",
+        },
+    )
+    page = answer.content.decode()
+    assert "1 decided, 1 not" in page
+    assert "ada has this case" in page
+    assert Decision.objects.get().version == case.version
+
+
+def test_what_is_wrong_for_all_is_said_once_and_nothing_is_decided_or_held(
+    as_: Browser, uma: Account, mo: Account, policy: Policy
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    client = as_(mo)
+    _, shown = _together(client, case)
+    answer = client.post(
+        reverse("console:group", args=[case.code]),
+        {"shown": shown, "members": [case.code], "action": "remove", "rules": [], "facts": "Red."},
+    )
+    assert answer.status_code == 422
+    case.refresh_from_db()
+    assert (case.state, case.claimed_by) == ("queued", None)
