@@ -1,12 +1,16 @@
 """Whose a case is: taken by one, taken over, assigned, escalated, put aside until an answer."""
 
+import json
 import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
@@ -275,3 +279,19 @@ def test_thirty_two_moderators_decide_every_case_exactly_once(uma: Account) -> N
     assert by_database == set(decided)
     assert Event.objects.filter(action="case.claimed").count() == RUSH
     assert len({actor for _, actor in decided}) > 1
+
+
+@pytest.mark.skipif(
+    "postgres" not in os.environ.get("DATABASE_URL", ""),
+    reason="The queue is measured on PostgreSQL: set DATABASE_URL.",
+)
+def test_the_measurement_of_the_queue_plays_and_reports(db: None) -> None:
+    command = [sys.executable, "manage.py", "bench", "queue", "--json", "--seconds", "4"]
+    sizes = ["--cases", "400", "--open", "40", "--events", "400"]
+    ran = subprocess.run(
+        [*command, *sizes], cwd=settings.BASE_DIR, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert (found["cases"], found["open"], found["events"]) == (400, 40, 400)
+    assert min(found[name] for name in ("queue_page_p95_ms", "claim_p95_ms", "vs_changelist")) > 0
