@@ -28,20 +28,21 @@ def fault(sentence: str, *at: str | int) -> PydanticCustomError:
     return PydanticCustomError("policy", "{sentence}", {"sentence": sentence, "at": at})
 
 
-def _short_enough(text: str) -> str:
+def _short_enough(text: str, *at: str | int) -> None:
     words = len(text.split())
     if words > PROMPT_WORDS:
         raise fault(
             f"This prompt has {words} words; an encoder reads about {PROMPT_WORDS} and never sees "
-            "the rest. Split it into several prompts."
+            "the rest. Split it into several prompts.",
+            *at,
         )
-    return text
 
 
-def _once(what: str, values: list[str], *inside: str) -> None:
+def _once(what: str, values: list[str], *inside: str, before: tuple[str | int, ...] = ()) -> None:
     for place, value in enumerate(values):
         if value in values[:place]:
-            raise fault(f"The {what} “{value}” stands there twice. Take one away.", place, *inside)
+            sentence = f"The {what} “{value}” stands there twice. Take one away."
+            raise fault(sentence, *before, place, *inside)
 
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
@@ -129,15 +130,8 @@ class ConceptFile(_Strict):
     def _whole(self) -> "ConceptFile":
         for name, prompts in (("prohibited", self.prohibited), ("contrast", self.contrast)):
             for place, prompt in enumerate(prompts):
-                try:
-                    _short_enough(prompt)
-                except PydanticCustomError as error:
-                    raise fault(error.message(), name, place) from error
-            try:
-                _once("prompt", prompts)
-            except PydanticCustomError as error:
-                at = (error.context or {})["at"]
-                raise fault(error.message(), name, *at) from error
+                _short_enough(prompt, name, place)
+            _once("prompt", prompts, before=(name,))
         if self.vectors:
             if self.prohibited or self.contrast:
                 raise fault("A concept has prompts or vectors, not both. Make two concepts of it.")
@@ -314,6 +308,8 @@ class PolicyFile(_Strict):
     @classmethod
     def _neutral(cls, prompts: list[str]) -> list[str]:
         _once("prompt", prompts)
+        for place, prompt in enumerate(prompts):
+            _short_enough(prompt, place)
         return prompts
 
     @field_validator("rules")
