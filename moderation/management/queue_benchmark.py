@@ -322,7 +322,9 @@ def _play(seconds: float) -> dict[str, Any]:
         for name, values in times.items()
     }
     figures["requests"] = sum(len(values) for values in times.values())
-    figures["by_kind_p95_ms"] = {name: _p95(values) for name, values in sorted(kinds.items())}
+    figures["by_kind_p95_ms"] = {
+        name: _p95(values) for name, values in sorted(kinds.items()) if len(values) > 1
+    }
     return figures
 
 
