@@ -39,6 +39,8 @@ if env.bool("TRUST_FORWARDED_PROTO", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 # The proxy that ends TLS redirects http; a second redirect here would break its health checks.
 SILENCED_SYSTEM_CHECKS = ["security.W008"]
+# How many proxies in front add to X-Forwarded-For; without any, nobody is believed.
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -226,6 +228,9 @@ CELERY_TASK_ROUTES = {
     "moderation.webhook_send": {"queue": "webhooks"},
     "moderation.reference_fetch": {"queue": "files"},
     "moderation.files_publish": {"queue": "files"},
+    "moderation.reports_tell": {"queue": "notices"},
+    "moderation.likeness_sweep": {"queue": "beat"},
+    "moderation.look_for_copies": {"queue": "beat"},
     "moderation.sweep": {"queue": "beat"},
 }
 SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=2.0)
@@ -235,6 +240,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "moderation.sweep",
         "schedule": SWEEP_SECONDS,
         "options": {"expires": 30},
+    },
+    "copies": {
+        "task": "moderation.look_for_copies",
+        "schedule": 60.0,
+        "options": {"expires": 60},
     },
 }
 

@@ -7,6 +7,7 @@ from django.db import IntegrityError, transaction
 from moderation.audit import event_record
 from moderation.errors import Conflict, Invalid
 from moderation.models import Account
+from moderation.states import Language
 
 
 def account_sign_up(*, username: str, email: str, password: str) -> Account:
@@ -38,3 +39,8 @@ def account_sign_up(*, username: str, email: str, password: str) -> Account:
             field="username",
         ) from error
     return account
+
+
+def account_set_language(*, account: Account, language: Language) -> None:
+    """Set the language in which a person is told things from now on."""
+    Account.objects.filter(pk=account.pk).update(language=language)

@@ -5,6 +5,7 @@ is no business of the person asking.
 """
 
 from django.db.models import Q
+from django.utils import timezone
 
 from moderation.errors import NotAllowed, Refusal
 from moderation.models import Account, Appeal, Case, Decision, ModelVersion, Report, UploadedModel
@@ -44,9 +45,14 @@ def require_own(account: Account, uploaded_model: UploadedModel) -> None:
         raise Hidden
 
 
+def is_hidden_by_clock(version: ModelVersion) -> bool:
+    """Return whether the clock of a likeness request has hidden a version until a decision."""
+    return version.hidden_from is not None and version.hidden_from <= timezone.now()
+
+
 def require_sight(account: Account | None, version: ModelVersion) -> None:
     """Let through whoever may open the page of a version."""
-    if version.visibility in REACHABLE:
+    if version.visibility in REACHABLE and not is_hidden_by_clock(version):
         return
     if account is not None and account.pk == version.uploaded_model.creator_id:
         return

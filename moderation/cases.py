@@ -14,22 +14,32 @@ from django.utils import timezone
 from moderation.audit import event_record
 from moderation.errors import Conflict, IllegalTransition
 from moderation.language import language_of
-from moderation.models import Account, Case, CaseFacet, Finding, ModelVersion, Report, Rule
+from moderation.models import Account, Case, CaseFacet, Finding, ModelVersion, Rule
 from moderation.ordering import UNKNOWN, Weight, together, turn_of
+from moderation.reporters import Witness, case_witnesses
 from moderation.search import case_facets_store, case_text_store
 from moderation.states import (
     LISTED_CASES,
     OPEN_CASES,
     REACHABLE,
+    TRACK_HOURS,
     CaseState,
     Concern,
     Outcome,
+    Track,
     may_follow,
 )
 
 # The clock of a case that no rule sets a shorter one for.
 DEFAULT_DEADLINE_HOURS = 72
 WEIGH_LIMIT = 200
+# What a case is about where a report names no rule.
+_TRACK_TITLES: dict[str, str] = {
+    Track.LIKENESS: "A depicted person asks for removal",
+    Track.ILLEGAL: "Said to be illegal",
+    Track.FLAGGER: "From a trusted flagger",
+    Track.COPY: "Said to be a copy",
+}
 
 
 @transaction.atomic
@@ -67,27 +77,29 @@ def case_weigh(*, case: Case) -> None:
         # Where there is no score, PostgreSQL would put it first and SQLite last.
         .order_by(F("score").desc(nulls_last=True), "pk")
     )
-    reports = list(case.reports.select_related("rule").defer("text"))
-    weight = _weight(case, findings, reports)
+    witnesses = case_witnesses(case)
+    weight = _weight(case, findings, witnesses)
     case.priority = round(100 * weight.risk)
     if case.state in OPEN_CASES:
         # An appeal has a clock of its own.
-        case.due_at = case.clock_from + _time_allowed(findings, reports) + case.paused_for
+        case.due_at = case.clock_from + _time_allowed(findings, witnesses) + case.paused_for
+        # A deadline of the law does not wait for anybody's answer.
+        case.due_at = min([case.due_at, *(w.due_at for w in witnesses if w.due_at)])
     case.turn_at = turn_of(due_at=case.due_at, risk=weight.risk)
     case.is_incomplete = any(finding.outcome == Outcome.FAILED for finding in findings) or (
         case.version.jobs.filter(state="dead").exists()
     )
     case.reasons = {
         **weight.as_data(),
-        "reporters": len(reports),
+        "reporters": len(witnesses),
         "strongest": _strongest(findings),
-        "titles": _titles(findings, reports),
+        "titles": _titles(findings, witnesses),
     }
     case.weighed_at = timezone.now()
     case.save(
         update_fields=["priority", "due_at", "turn_at", "is_incomplete", "reasons", "weighed_at"]
     )
-    rules = [*(finding.rule for finding in findings), *(report.rule for report in reports)]
+    rules = [*(finding.rule for finding in findings), *(each.rule for each in witnesses)]
     page = case.version.uploaded_model
     case_facets_store(
         case=case,
@@ -95,6 +107,7 @@ def case_weigh(*, case: Case) -> None:
             *((CaseFacet.Kind.RULE, rule.slug) for rule in rules if rule),
             *((CaseFacet.Kind.PROBE, finding.probe) for finding in findings),
             (CaseFacet.Kind.LANGUAGE, language_of(f"{page.title}\n{page.description}")),
+            *((CaseFacet.Kind.TRACK, each.track) for each in witnesses),
         ],
     )
     case_text_store(case=case)
@@ -114,11 +127,12 @@ def cases_weigh() -> int:
     return len(cases)
 
 
-def _weight(case: Case, findings: list[Finding], reports: list[Report]) -> Weight:
+def _weight(case: Case, findings: list[Finding], witnesses: list[Witness]) -> Weight:
     """Return harm, probability and reach of the rule that weighs most.
 
-    A probe and the reports under the same rule are witnesses to the same thing. What belongs to
-    no rule, such as a file that could not be read, has the least harm.
+    A probe and the people under the same rule are witnesses to the same thing, each as probably
+    right as their record says. What belongs to no rule, such as a file that could not be read,
+    has the least harm.
     """
     reach = 2.0 if case.version.visibility in REACHABLE else 1.0
     machine: dict[Rule | None, list[float]] = {}
@@ -129,15 +143,17 @@ def _weight(case: Case, findings: list[Finding], reports: list[Report]) -> Weigh
         else:
             machine.setdefault(finding.rule, []).append(finding.score)
     people: dict[Rule | None, list[float]] = {}
-    for report in reports:
-        people.setdefault(report.rule, []).append(UNKNOWN)
+    harms: dict[Rule | None, int] = {None: 1}
+    for witness in witnesses:
+        people.setdefault(witness.rule, []).append(witness.probability)
+        harms[witness.rule] = max(harms.get(witness.rule, 1), witness.harm)
     weights = []
     for rule in {*machine, *failed, *people}:
         score = max(machine.get(rule, []), default=None)
         seen = max(score or 0.0, UNKNOWN if rule in failed else 0.0)
         said = people.get(rule, [])
         weight = Weight(
-            harm=rule.harm if rule else 1,
+            harm=max(harms.get(rule, 1), rule.harm if rule else 1),
             probability=round(together([seen, *said]), 4),
             reach=reach,
             rule=rule.title if rule else "",
@@ -149,11 +165,12 @@ def _weight(case: Case, findings: list[Finding], reports: list[Report]) -> Weigh
     return max(weights, key=lambda weight: (weight.risk, weight.rule), default=nothing)
 
 
-def _time_allowed(findings: list[Finding], reports: list[Report]) -> timedelta:
-    """Return the shortest time that a rule concerned allows."""
-    rules = [*(finding.rule for finding in findings), *(report.rule for report in reports)]
-    hours = min((rule.deadline_hours for rule in rules if rule), default=DEFAULT_DEADLINE_HOURS)
-    return timedelta(hours=hours)
+def _time_allowed(findings: list[Finding], witnesses: list[Witness]) -> timedelta:
+    """Return the shortest time that a rule or a track concerned allows."""
+    rules = [*(finding.rule for finding in findings), *(each.rule for each in witnesses)]
+    hours = [rule.deadline_hours for rule in rules if rule]
+    hours += [TRACK_HOURS[each.track] for each in witnesses if each.track in TRACK_HOURS]
+    return timedelta(hours=min(hours, default=DEFAULT_DEADLINE_HOURS))
 
 
 def _strongest(findings: list[Finding]) -> dict[str, Any]:
@@ -172,15 +189,16 @@ def _strongest(findings: list[Finding]) -> dict[str, Any]:
     }
 
 
-def _titles(findings: list[Finding], reports: Iterable[Report]) -> list[list[str]]:
+def _titles(findings: list[Finding], witnesses: Iterable[Witness]) -> list[list[str]]:
     """Return what the case is about, each with its gravest concern, the gravest first."""
     titles: dict[str, str] = {}
     for concern in (Concern.HOLD, Concern.REVIEW):
         for finding in findings:
             if finding.rule and finding.concern == concern:
                 titles.setdefault(finding.rule.title, concern)
-    for report in reports:
-        titles.setdefault(report.rule.title if report.rule else "A report", Concern.REVIEW)
+    for witness in witnesses:
+        named = witness.rule.title if witness.rule else _TRACK_TITLES.get(witness.track, "A report")
+        titles.setdefault(named, Concern.REVIEW)
     return [[title, concern] for title, concern in titles.items()]
 
 

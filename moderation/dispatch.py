@@ -18,6 +18,8 @@ NOTICE_TASK = "moderation.notice_send"
 WEBHOOK_TASK = "moderation.webhook_send"
 PUBLISHING_TASK = "moderation.files_publish"
 REFERENCE_TASK = "moderation.reference_fetch"
+REPORTERS_TASK = "moderation.reports_tell"
+LIKENESS_TASK = "moderation.likeness_sweep"
 
 
 def _send(task: str, row_id: int) -> None:
@@ -56,3 +58,13 @@ def wake_reference(*, reference_id: int) -> None:
 def wake_publishing(*, version_id: int) -> None:
     """Wake a worker to move files out of quarantine once the transaction has been committed."""
     transaction.on_commit(partial(_send, PUBLISHING_TASK, version_id))
+
+
+def wake_reporters(*, case_id: int) -> None:
+    """Wake a worker to tell the rest of a case's reporters once the transaction is committed."""
+    transaction.on_commit(partial(_send, REPORTERS_TASK, case_id))
+
+
+def wake_likeness(*, request_id: int) -> None:
+    """Wake a worker to look for copies once the transaction has been committed."""
+    transaction.on_commit(partial(_send, LIKENESS_TASK, request_id))

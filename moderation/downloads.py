@@ -7,7 +7,7 @@ from django.core.files.storage import default_storage
 from django.db.models import F
 from django.urls import reverse
 
-from moderation.authz import Hidden
+from moderation.authz import Hidden, is_hidden_by_clock
 from moderation.models import ModelFile, ModelVersion
 from moderation.stored import is_on_this_machine
 
@@ -51,6 +51,6 @@ def downloaded(signed: str) -> ModelFile:
     except signing.BadSignature as error:
         raise Hidden from error
     file = ModelFile.objects.filter(code=given["file"]).select_related("version").first()
-    if file is None or file.version.visibility != given["seen"]:
+    if file is None or file.version.visibility != given["seen"] or is_hidden_by_clock(file.version):
         raise Hidden
     return file

@@ -22,6 +22,7 @@ from moderation.effects import (
     restrictions_standing,
 )
 from moderation.errors import Conflict
+from moderation.holds import hold_end
 from moderation.models import (
     Account,
     Appeal,
@@ -32,10 +33,12 @@ from moderation.models import (
     ModelVersion,
 )
 from moderation.notices import notice_issue
+from moderation.outcomes import reports_answer
 from moderation.overturns import overturns_watch
 from moderation.statements import EFFECTS, statement_issue, statement_of
 from moderation.states import (
     ABOUT_ACCOUNTS,
+    ANSWERED_REPORTS,
     LOOSENING,
     OPEN_CASES,
     RESTRICTIONS,
@@ -44,7 +47,6 @@ from moderation.states import (
     AppealState,
     CaseState,
     EffectState,
-    ReportState,
     Side,
     may_follow,
 )
@@ -289,19 +291,8 @@ def _restrict(decision: Decision) -> None:
         )
     if decision.action in ABOUT_ACCOUNTS | {Action.LAW}:
         return
-    outcome = ReportState.ACTED if restricts else ReportState.NO_ACTION
-    for report in decision.case.reports.filter(state=ReportState.OPEN).select_related("reporter"):
-        report.state = outcome
-        report.answered_at = timezone.now()
-        report.save(update_fields=["state", "answered_at"])
-        notice_issue(
-            kind=f"report_{outcome}",
-            version=decision.version,
-            account=report.reporter,
-            email=report.email,
-            report=report,
-            extra={"clauses": decision.clauses},
-        )
+    hold_end(version=decision.version, actor=decision.decided_by)
+    reports_answer(case=decision.case, decision=decision)
     if restricts and decision.appeal_id is None:
         _settle_reporters_appeals(decision)
 
@@ -364,7 +355,7 @@ def _take_back(decision: Decision, before: str) -> None:
         )
     if decision.action not in LOOSENING or overridden.action in ABOUT_ACCOUNTS:
         return
-    for report in overridden.case.reports.exclude(state=ReportState.OPEN).select_related(
+    for report in overridden.case.reports.filter(state__in=sorted(ANSWERED_REPORTS)).select_related(
         "reporter"
     ):
         # Who was told that action was taken is told that it was taken back.

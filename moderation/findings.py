@@ -18,6 +18,7 @@ from moderation.cases import case_open, case_weigh
 from moderation.clearing import not_cleared
 from moderation.embeddings import EmbeddingIn, embeddings_record
 from moderation.jobs import Lease, job_fail, job_finish
+from moderation.likeness import upload_claimed
 from moderation.models import Case, Finding, ModelVersion, TriageJob, WeightSketch
 from moderation.notices import notice_issue
 from moderation.rescreening import version_reconsider
@@ -178,6 +179,8 @@ def version_settle(*, version: ModelVersion) -> None:
         # Nothing is published under a model that was removed as a whole.
         or version.uploaded_model.removed_at is not None
     )
+    # A re-upload of what a depicted person has asked to be taken down waits for a person, too.
+    for_a_person = upload_claimed(version=version) or for_a_person
     if for_a_person:
         case, _ = case_open(version=version, source=Case.Source.TRIAGE, actor=None)
         case_weigh(case=case)

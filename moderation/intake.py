@@ -1,4 +1,4 @@
-"""The door: models, files and previews come in, versions are submitted, reports are filed.
+"""The door: models, files and previews come in, versions are submitted.
 
 Writes everything of one step in one transaction, or nothing. A refused file leaves no trace.
 """
@@ -11,32 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
-from django.core.validators import validate_email
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from moderation.audit import event_record
-from moderation.authz import require_may_publish, require_may_speak, require_own, require_sight
-from moderation.cases import case_open, case_weigh
+from moderation.authz import require_may_publish, require_may_speak, require_own
 from moderation.errors import Conflict, Invalid
 from moderation.jobs import jobs_create
 from moderation.models import (
     Account,
-    Case,
     ModelFile,
     ModelVersion,
     Policy,
     PreviewImage,
-    Report,
-    Rule,
     UploadedModel,
 )
-from moderation.models.cases import REPORT_LENGTH
 from moderation.models.catalog import DESCRIPTION_LENGTH, TITLE_LENGTH
-from moderation.notices import notice_issue
-from moderation.states import REACHABLE, ReportState, Visibility
+from moderation.states import REACHABLE, Visibility
 from moderation.stored import file_delete, file_keep, file_written, local_path
 
 if TYPE_CHECKING:
@@ -393,83 +385,3 @@ def version_withdraw(*, version: ModelVersion, actor: Account) -> ModelVersion:
     version.save(update_fields=["withdrawn_at", "visibility"])
     event_record(action="version.withdrawn", actor=actor, version=version, data={"from": before})
     return version
-
-
-# --- Reports --------------------------------------------------------------------------------
-
-
-def report_file(
-    *,
-    version: ModelVersion,
-    text: str,
-    rule: str = "",
-    email: str = "",
-    actor: Account | None,
-) -> Report:
-    """File a report on a published version; it joins the version's open case.
-
-    Raises Hidden where the version cannot be seen, Conflict if this account has reported it.
-    """
-    require_sight(actor, version)
-    if actor is not None:
-        require_may_speak(actor)
-    text, email = text.strip(), email.strip()
-    if version.visibility not in REACHABLE:
-        raise Conflict("Only what is published can be reported.", code="not_published")
-    if actor is not None and actor.pk == version.uploaded_model.creator_id:
-        raise Conflict("This is your own model.", code="own_model")
-    if not text:
-        raise Invalid("Say in a few words what is wrong.", field="text")
-    if len(text) > REPORT_LENGTH:
-        raise Invalid(
-            f"Your report is {len(text):,} characters long; {REPORT_LENGTH:,} are the most.",
-            field="text",
-        )
-    if email:
-        _check_email(email)
-    named = None
-    if rule:
-        named = Rule.objects.filter(policy__is_active=True, slug=rule).first()
-        if named is None:
-            raise Invalid("The policy in force has no such rule.", field="rule")
-    try:
-        with transaction.atomic():
-            case, _ = case_open(version=version, source=Case.Source.REPORT, actor=actor)
-            report = Report.objects.create(
-                case=case, version=version, rule=named, reporter=actor, email=email, text=text
-            )
-            case_weigh(case=case)
-            event_record(
-                action="report.filed",
-                actor=actor,
-                version=version,
-                case=case,
-                data={"report": report.code, "rule": rule},
-            )
-            notice_issue(
-                kind="report_received", version=version, account=actor, email=email, report=report
-            )
-    except IntegrityError as error:
-        raise Conflict(
-            "You have reported this already; your report is being looked at.",
-            code="already_reported",
-        ) from error
-    return report
-
-
-def _check_email(email: str) -> None:
-    try:
-        validate_email(email)
-    except ValidationError as error:
-        raise Invalid("This is no e-mail address.", field="email") from error
-    open_reports = Report.objects.filter(
-        email__iexact=email, reporter__isnull=True, state=ReportState.OPEN
-    )
-    # Anybody can write anybody's address here; nobody's letter box may be flooded through us.
-    if open_reports.count() >= OPEN_REPORTS_PER_ADDRESS:
-        raise Conflict(
-            "Several reports with this address are being looked at. Leave it out, and keep the "
-            "private link on the next page instead.",
-            code="address_busy",
-            field="email",
-        )

@@ -14,24 +14,27 @@ from django.utils import timezone
 from moderation.dispatch import wake_notice
 from moderation.models import Account, Decision, ModelVersion, Notice, Report
 from moderation.states import NoticeState
+from moderation.translations import template_in
 
 
 def notice_issue(
     *,
     kind: str,
-    version: ModelVersion,
+    version: ModelVersion | None = None,
     account: Account | None = None,
     email: str = "",
     decision: Decision | None = None,
     report: Report | None = None,
     extra: dict[str, Any] | None = None,
     not_before: datetime | None = None,
+    language: str = "",
 ) -> Notice | None:
     """Write a notice to one person and wake a worker to send it on commit.
 
     With ``not_before`` its reader sees nothing of it until then, neither by e-mail nor on a page,
     and ``notices_withdraw`` can take it back. Returns None where there is nobody to tell: a
-    visitor who left no address.
+    visitor who left no address. It is written in ``language``, else in the language that the
+    report was written in, else in that of the account.
     """
     if account is None and not email:
         return None
@@ -40,10 +43,10 @@ def notice_issue(
     context = {
         "site": settings.SITE_URL.rstrip("/"),
         # On one line, so that a title cannot pass for a paragraph of ours.
-        "title": " ".join(version.uploaded_model.title.split()),
-        "number": version.number,
-        "version_code": version.code,
-        "visibility": version.visibility,
+        "title": " ".join(version.uploaded_model.title.split()) if version else "",
+        "number": version.number if version else 0,
+        "version_code": version.code if version else "",
+        "visibility": version.visibility if version else "",
         "decision_code": decision.code if decision else "",
         "clauses": decision.clauses if decision else [],
         "report_token": report.token if report else "",
@@ -52,6 +55,9 @@ def notice_issue(
         **(extra or {}),
     }
     address = account.email if account else email
+    if not language:
+        language = report.language if report else account.language if account else ""
+    folder = template_in(language, f"notices/{kind}")
     notice = Notice.objects.create(
         kind=kind,
         recipient=account,
@@ -59,9 +65,9 @@ def notice_issue(
         version=version,
         decision=decision,
         report=report,
-        subject=" ".join(render_to_string(f"notices/{kind}/subject.txt", context).split())[:250],
-        text=render_to_string(f"notices/{kind}/body.txt", context),
-        html=render_to_string(f"notices/{kind}/body.html", context),
+        subject=" ".join(render_to_string(f"{folder}/subject.txt", context).split())[:250],
+        text=render_to_string(f"{folder}/body.txt", context),
+        html=render_to_string(f"{folder}/body.html", context),
         state=NoticeState.QUEUED if address else NoticeState.DEAD,
         error="" if address else "The account has no e-mail address; it reads this on its page.",
         not_before=moment,

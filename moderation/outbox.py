@@ -14,8 +14,11 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.text import wrap
 
+from moderation.audit import event_record
+from moderation.authz import require_moderator
 from moderation.dispatch import wake_notice
-from moderation.models import Notice
+from moderation.errors import Conflict
+from moderation.models import Account, Notice
 from moderation.states import NoticeState
 
 ATTEMPTS = 5
@@ -90,3 +93,20 @@ def notices_resend() -> int:
             wake_notice(notice_id=notice_id)
             woken += 1
     return woken
+
+
+@transaction.atomic
+def notice_revive(*, code: str, actor: Account) -> None:
+    """Give a dead letter five new attempts, the first one now.
+
+    Raises Conflict if it is not dead or has no address.
+    """
+    require_moderator(actor)
+    now = timezone.now()
+    dead = Notice.objects.filter(code=code, state=NoticeState.DEAD).exclude(email="")
+    if not dead.update(
+        state=NoticeState.QUEUED, attempts=0, not_before=now, woken_at=now, error=""
+    ):
+        raise Conflict("This letter does not wait for anybody.", code="not_dead")
+    event_record(action="notice.revived", actor=actor, data={"notice": code})
+    wake_notice(notice_id=Notice.objects.values_list("pk", flat=True).get(code=code))

@@ -103,6 +103,49 @@ class ReportState(TextChoices):
     OPEN = "open", "Being looked at"
     ACTED = "acted", "Action was taken"
     NO_ACTION = "no_action", "No action was taken"
+    WITHDRAWN = "withdrawn", "Withdrawn by who sent it"
+
+
+ANSWERED_REPORTS = frozenset({ReportState.ACTED, ReportState.NO_ACTION})
+
+
+class Track(TextChoices):
+    """On which track a report runs: what it must hold, and how fast it is looked at."""
+
+    RULE = "rule", "Breaks a rule"
+    ILLEGAL = "illegal", "Illegal content"
+    LIKENESS = "likeness", "This is me"
+    COPY = "copy", "My work was copied"
+    FLAGGER = "flagger", "From a trusted flagger"
+
+
+# Hours to look at a report of this track, where its rule does not allow fewer. DSA Art. 22(1):
+# trusted flaggers first. A likeness request carries a deadline of its own, to the minute.
+TRACK_HOURS: Mapping[str, int] = {Track.FLAGGER: 24, Track.ILLEGAL: 24, Track.COPY: 72}
+# DSA Art. 16(2): these must hold a location, a name, an address and a declaration of good faith.
+NOTICES_OF_ILLEGALITY = frozenset({Track.ILLEGAL, Track.FLAGGER})
+# TAKE IT DOWN Act, sec. 3(a)(3): within 48 hours of the receipt of a valid request.
+LIKENESS_HOURS = 48
+# The clock holds what nobody has decided this long before the deadline.
+HOLD_BEFORE = timedelta(hours=2)
+
+
+class Measure(TextChoices):
+    """What may follow from misuse of reporting (DSA Art. 23); the first comes first."""
+
+    WARNING = "warning", "Warning"
+    SUSPENSION = "suspension", "Reporting suspended for a time"
+
+
+class MeasureState(TextChoices):
+    """Where a measure against misuse of reporting stands."""
+
+    PROPOSED = "proposed", "Proposed by the figures, for a person to decide"
+    DISMISSED = "dismissed", "Dismissed"
+    IN_FORCE = "in_force", "In force"
+    APPEALED = "appealed", "Appealed, waiting for another moderator"
+    UPHELD = "upheld", "Upheld on appeal"
+    OVERTURNED = "overturned", "Overturned on appeal"
 
 
 class AppealState(TextChoices):
@@ -394,9 +437,18 @@ TRANSITIONS: Mapping[type[TextChoices], Mapping[str, set[str]]] = {
         CaseState.CLOSED: {CaseState.APPEALED, CaseState.CLAIMED, CaseState.HEARING},
     },
     ReportState: {
-        ReportState.OPEN: {ReportState.ACTED, ReportState.NO_ACTION},
+        ReportState.OPEN: {ReportState.ACTED, ReportState.NO_ACTION, ReportState.WITHDRAWN},
         ReportState.ACTED: set(),
         ReportState.NO_ACTION: set(),
+        ReportState.WITHDRAWN: set(),
+    },
+    MeasureState: {
+        MeasureState.PROPOSED: {MeasureState.DISMISSED, MeasureState.IN_FORCE},
+        MeasureState.DISMISSED: set(),
+        MeasureState.IN_FORCE: {MeasureState.APPEALED},
+        MeasureState.APPEALED: {MeasureState.UPHELD, MeasureState.OVERTURNED},
+        MeasureState.UPHELD: set(),
+        MeasureState.OVERTURNED: set(),
     },
     AppealState: {
         AppealState.OPEN: {*APPEAL_OUTCOMES, AppealState.MOOT},

@@ -4,18 +4,23 @@ from celery import shared_task
 
 from moderation import (
     cases,
+    copies,
     enforcement,
     findings,
     heartbeats,
+    holds,
     idempotency,
     inquiries,
     jobs,
+    likeness,
     outbox,
+    outcomes,
     publishing,
     queue,
     references,
     rescreening,
     stored,
+    throttle,
     uploads,
     webhooks,
 )
@@ -45,6 +50,27 @@ def files_publish(version_id: int) -> None:
     publishing.files_publish(version_id=version_id)
 
 
+@shared_task(name="moderation.reports_tell")
+def reports_tell(case_id: int) -> None:
+    """Tell the reporters of an answered case who are still to be told."""
+    while outcomes.reports_tell(limit=outcomes.PORTION, case_id=case_id):
+        pass
+
+
+@shared_task(name="moderation.likeness_sweep")
+def likeness_sweep(request_id: int) -> None:
+    """Look for copies of what a likeness request names."""
+    likeness.likeness_sweep(request_id=request_id)
+
+
+@shared_task(name="moderation.look_for_copies")
+def look_for_copies() -> None:
+    """Hash what is new, look again for copies while requests are open, and forget old throttles."""
+    copies.previews_hash()
+    likeness.likeness_requests_sweep()
+    throttle.buckets_forget()
+
+
 @shared_task(name="moderation.sweep")
 def sweep() -> None:
     """Take back what nobody finished, settle what died of it, and send messages again."""
@@ -54,6 +80,8 @@ def sweep() -> None:
     enforcement.decisions_expire()
     rescreening.rescreenings_settle()
     jobs.jobs_resend()
+    holds.holds_place()
+    outcomes.reports_tell()
     outbox.notices_resend()
     queue.claims_expire()
     inquiries.inquiries_expire()

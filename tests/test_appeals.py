@@ -11,8 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from moderation import appeals
-from moderation.intake import report_file
 from moderation.models import Account, Appeal, Case, Decision, Notice
+from moderation.reports import report_file
 from moderation.states import Action, Role
 from tests import factories
 

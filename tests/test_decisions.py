@@ -10,8 +10,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation.intake import report_file
 from moderation.models import Account, Case, Decision, Notice
+from moderation.reports import report_file
 from moderation.states import APPEAL_WINDOW
 from tests import factories
 

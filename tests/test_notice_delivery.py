@@ -13,10 +13,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation.intake import model_create, report_file
+from moderation.intake import model_create
 from moderation.models import Account, Notice
 from moderation.notices import notice_issue, notices_withdraw
 from moderation.outbox import ATTEMPTS, notice_send, notices_resend
+from moderation.reports import report_file
 from tests import factories
 
 Browser = Callable[[Account | None], Client]

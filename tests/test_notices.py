@@ -11,6 +11,7 @@ from django.conf import settings as django_settings
 from django.core.mail import EmailMultiAlternatives
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from moderation import overturns
 from moderation.appeals import (
@@ -20,13 +21,24 @@ from moderation.appeals import (
     appeal_write,
 )
 from moderation.decisions import Terms, decision_make, decision_reverse
+from moderation.holds import holds_place
 from moderation.inquiries import inquiry_send
-from moderation.intake import model_create, report_file
-from moderation.models import Account, Decision, ModelVersion, Notice
+from moderation.intake import model_create
+from moderation.likeness import likeness_confirm, likeness_request
+from moderation.misuse import measure_answer, measure_appeal, measure_decide
+from moderation.models import (
+    Account,
+    Decision,
+    LikenessRequest,
+    ModelVersion,
+    Notice,
+    ReportingMeasure,
+)
 from moderation.notices import notice_issue
 from moderation.outbox import notice_send
 from moderation.queue import case_claim
-from moderation.states import APPEAL_OUTCOMES, Action, AppealState, ReportState, Role
+from moderation.reports import report_file
+from moderation.states import APPEAL_OUTCOMES, Action, AppealState, Measure, ReportState, Role
 from tests import factories
 
 Browser = Callable[[Account | None], Client]
@@ -39,6 +51,7 @@ ENDINGS: dict[str, Sequence[str]] = {
     "report_": [ReportState.ACTED, ReportState.NO_ACTION],
     "report_appeal_": [AppealState.UPHELD, AppealState.OVERTURNED, AppealState.REMANDED],
     "appeal_": APPEAL_OUTCOMES,
+    "reporting_": ["warning", "suspension", "answer"],
 }
 ELSEWHERE = "https://digital-strategy.ec.europa.eu/"
 
@@ -78,6 +91,8 @@ def story(policy: None, cast: dict[str, Account], monkeypatch: pytest.MonkeyPatc
     _reported(version, cast)
     removed = _decided(version, Action.REMOVE, ["red-star", "yellow-ring"], cast)
     _appealed(removed, AppealState.OVERTURNED, cast)
+    _asked_for_removal(version)
+    _misused(cast)
     held = factories.held(cast["creator"], title=TITLE)
     case_claim(case=held, actor=cast["moderator"])
     inquiry_send(case=held, text="Whose drawing is this?", actor=cast["moderator"])
@@ -127,6 +142,40 @@ def _reported(version: ModelVersion, cast: dict[str, Account]) -> None:
     version.refresh_from_db()
     report_file(version=version, text=REPORT, actor=cast["reporter"])
     report_file(version=version, text=REPORT, email=VISITOR, actor=None)
+
+
+def _asked_for_removal(version: ModelVersion) -> None:
+    """A depicted person asks; nobody decides in time."""
+    likeness_request(
+        models=version.code,
+        email=VISITOR,
+        signature="Witness W. Person",
+        text=REPORT,
+        agrees=True,
+    )
+    likeness_confirm(request=LikenessRequest.objects.get())
+    ModelVersion.objects.filter(pk=version.pk).update(hidden_from=timezone.now())
+    assert holds_place() == 1
+
+
+def _misused(cast: dict[str, Account]) -> None:
+    """The reporter is warned, suspended, and objects with success."""
+    for measure in (Measure.WARNING, Measure.SUSPENSION):
+        row = ReportingMeasure.objects.create(
+            account=cast["reporter"],
+            measure=measure,
+            figures={"unfounded": 3, "answered": 4, "share": 0.75, "gravity": 3},
+            proposed_at=timezone.now(),
+        )
+        measure_decide(
+            measure=row,
+            accept=True,
+            reason="Three times the same empty claim.",
+            days=14,
+            actor=cast["moderator"],
+        )
+    measure_appeal(measure=row, text=APPEAL, actor=cast["reporter"])
+    measure_answer(measure=row, uphold=False, answer=ANSWER, actor=cast["senior"])
 
 
 def _decided(
@@ -208,10 +257,11 @@ def test_the_services_issue_every_kind_and_none_is_empty_or_unfinished(
         if notice.kind == "overturn_alarm":
             # About a rule, and not about a model.
             continue
-        assert TITLE in notice.subject
+        about_a_model = notice.version is not None
+        assert (TITLE in notice.subject) == about_a_model
         assert len(notice.subject.splitlines()) == 1
         for body in (notice.text, notice.html):
-            assert TITLE in body
+            assert (TITLE in body) == about_a_model
             assert not re.search(r"\{\{|\{%|None|Action\.|”, version \D", body), body
         assert "\n\n\n" not in notice.text
         assert "&" not in notice.text
@@ -232,11 +282,13 @@ def test_no_notice_names_a_reporter_a_moderator_or_a_private_note(
 def test_reporters_do_not_read_what_is_only_for_the_creator(
     story: list[Notice], cast: dict[str, Account]
 ) -> None:
-    about_reports = {kind for kind in KINDS if kind[:6] == "report"}
+    about_reports = {kind for kind in KINDS if kind.startswith(("report", "likeness_"))}
     others = [cast["creator"], cast["lead"]]
     told = [notice for notice in story if notice.recipient not in others]
     assert {notice.kind for notice in told} == about_reports
     for notice in told:
+        if notice.kind == "reporting_answer":
+            continue
         for sent in (notice.text, notice.html):
             for word in ("scarlet star", "Appeal-text", "uma", "/decisions/"):
                 assert word not in sent
@@ -346,7 +398,9 @@ def test_a_visitor_is_led_to_the_private_page_and_to_no_account(story: list[Noti
     told = Notice.objects.filter(recipient__isnull=True)
     assert {notice.email for notice in told} == {VISITOR}
     for notice in told:
-        assert notice.report is not None
+        if notice.report is None:
+            assert "/likeness/" in notice.text
+            continue
         for body in (notice.text, notice.html):
             assert reverse("report-status", args=[notice.report.token]) in body
             assert "/studio/" not in body

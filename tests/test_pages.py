@@ -19,7 +19,6 @@ from django.utils import timezone
 from moderation.appeals import appeal_answer, appeal_file
 from moderation.decisions import decision_make
 from moderation.findings import FindingIn, findings_record
-from moderation.intake import report_file
 from moderation.jobs import job_lease, jobs_create
 from moderation.models import (
     Account,
@@ -36,6 +35,7 @@ from moderation.models import (
     UploadedModel,
 )
 from moderation.queue import case_claim
+from moderation.reports import report_file
 from moderation.states import Action, AppealState, JobState, Role, Visibility
 from moderation.templatetags import evidence, text
 from tests import factories

@@ -10,8 +10,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation.intake import report_file
 from moderation.models import Account, Case
+from moderation.reports import report_file
 from moderation.states import Role
 from moderation.tasks import sweep
 from tests import factories

@@ -18,12 +18,12 @@ from moderation.banks import bank_add_decided
 from moderation.decisions import decision_make
 from moderation.errors import Conflict, Invalid
 from moderation.findings import findings_record
-from moderation.intake import report_file
 from moderation.jobs import job_lease
 from moderation.management.commands import up
 from moderation.models import Account, Appeal, Bank, BankEntry, Decision, ModelVersion, WeightSketch
 from moderation.policy import ConceptFile
 from moderation.queue import case_claim, claims_expire
+from moderation.reports import report_file
 from moderation.selectors.workers import known_stamp
 from moderation.states import Action, AppealState, CaseState
 from tests import factories

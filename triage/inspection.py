@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triage import picture_checks, sandbox
+from triage import perceptual, picture_checks, pictures, sandbox
 from triage.containers.check import check_header
 from triage.containers.errors import ContainerError, Severity
 from triage.containers.safetensors_header import header_length
@@ -132,3 +132,15 @@ def _picture(answer: Any) -> Refusal | PreviewSummary:
         case {"code": str(code), "sentence": str(sentence)}:
             return Refusal(code[:100], sentence[:1000])
     return Refusal("picture.unreadable", "The picture cannot be read.")
+
+
+def perceptual_hash(path: Path) -> tuple[str, int]:
+    """Return the PDQ hash of a copy of ours, in hexadecimal, and its quality, 0 to 100.
+
+    Nothing and 0 where it cannot be read.
+    """
+    try:
+        found = perceptual.pdq(pictures.open_picture(path).image)
+    except (pictures.PictureError, OSError):
+        return "", 0
+    return found.hash.hex(), found.quality

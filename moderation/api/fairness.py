@@ -22,7 +22,7 @@ from moderation.api.schemas import (
 from moderation.appeals import appeal_file
 from moderation.authz import Hidden
 from moderation.external import external_account
-from moderation.intake import report_file
+from moderation.reports import report_file
 from moderation.states import Scope
 
 router = Router(tags=["decisions, appeals, reports"])

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from moderation.console.views import case, claims, group, heat_maps, keys, queue
+from moderation.console.views import case, claims, group, heat_maps, keys, queue, reporting
 
 app_name = "console"
 urlpatterns = [
@@ -15,6 +15,12 @@ urlpatterns = [
     path("cases/<str:code>/escalate/", claims.escalate, name="escalate"),
     path("cases/<str:code>/ask/", claims.ask, name="ask"),
     path("decisions/<str:code>/bank/", case.bank, name="bank"),
+    path("evidence/<str:code>/", reporting.evidence, name="evidence"),
+    path("reports/<str:code>/unfounded/", reporting.unfounded, name="unfounded"),
+    path("misuse/", reporting.misuse, name="misuse"),
+    path("misuse/<str:code>/", reporting.settle, name="settle-measure"),
+    path("letters/", reporting.letters, name="letters"),
+    path("letters/<str:code>/resend/", reporting.resend, name="resend-letter"),
     path("cases/<str:code>/", case.case, name="case"),
     path("keys/", keys.keys, name="keys"),
     path("findings/<int:finding>/verdict/", case.verdict, name="verdict"),

@@ -10,13 +10,16 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from moderation import intake, selectors
+from moderation.accounts import account_set_language
 from moderation.appeals import appeal_file, way_to_appeal
 from moderation.errors import Refusal
 from moderation.inquiries import inquiry_answer
+from moderation.misuse import measure_appeal
 from moderation.models import Account, ModelVersion
 from moderation.notices import notice_read, notices_read
 from moderation.statements import statement_of
 from moderation.states import Side, Visibility
+from moderation.translations import known_language
 
 
 def _account(request: HttpRequest) -> Account:
@@ -203,6 +206,38 @@ def read_all(request: HttpRequest) -> HttpResponse:
     """Mark everything the account was told as read."""
     notices_read(account=_account(request))
     return redirect("creator:notices")
+
+
+@login_required
+@require_POST
+def language(request: HttpRequest) -> HttpResponse:
+    """Choose the language in which one is told things."""
+    account_set_language(
+        account=_account(request), language=known_language(request.POST.get("language", ""))
+    )
+    messages.success(request, "From now on you are told things in this language.")
+    return redirect("creator:notices")
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def measure(request: HttpRequest, code: str) -> HttpResponse:
+    """Show a measure against misuse of reporting, and take an appeal against it."""
+    found = selectors.reporting.own_measure(_account(request), code)
+    refusal: Refusal | None = None
+    if request.method == "POST":
+        try:
+            measure_appeal(
+                measure=found, text=request.POST.get("text", ""), actor=_account(request)
+            )
+        except Refusal as error:
+            refusal = error
+        else:
+            return redirect("creator:measure", code=code)
+    context = {"measure": found, "refusal": refusal, "given": request.POST}
+    return render(
+        request, "creator/measure.html", context, status=refusal.status if refusal else 200
+    )
 
 
 @login_required

@@ -28,6 +28,15 @@ from moderation.models.operations import Counter, Heartbeat
 from moderation.models.policy import ConceptVector, Policy, Prompt, Rule, Term
 from moderation.models.queue import CaseFacet, CaseText, Inquiry, SavedFilter
 from moderation.models.record import Event, Notice
+from moderation.models.reports import (
+    Hold,
+    LikenessRequest,
+    PreviewHash,
+    ReportEvidence,
+    ReportingMeasure,
+    ThrottleBucket,
+    TrustedFlagger,
+)
 from moderation.models.uploads import Upload, UploadPart
 
 __all__ = [
@@ -57,25 +66,32 @@ __all__ = [
     "Finding",
     "HeatMap",
     "Heartbeat",
+    "Hold",
     "IdempotentAnswer",
     "Inquiry",
     "LegalHold",
+    "LikenessRequest",
     "ModelFile",
     "ModelVersion",
     "Notice",
     "Person",
     "Policy",
+    "PreviewHash",
     "PreviewImage",
     "Prompt",
     "Report",
+    "ReportEvidence",
+    "ReportingMeasure",
     "Rule",
     "SavedFilter",
     "StatementOfReasons",
     "Strike",
     "Term",
+    "ThrottleBucket",
     "TriageJob",
     "Upload",
     "UploadPart",
+    "TrustedFlagger",
     "UploadedModel",
     "Verdict",
     "Webhook",

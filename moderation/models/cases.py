@@ -11,18 +11,24 @@ from moderation.models.catalog import ModelFile, ModelVersion, PreviewImage
 from moderation.models.codes import new_code, new_token
 from moderation.models.policy import Policy, Rule
 from moderation.states import (
+    ANSWERED_REPORTS,
     HELD_CASES,
     LISTED_CASES,
+    NOTICES_OF_ILLEGALITY,
     OPEN_CASES,
     WAITING_CASES,
     CaseState,
     Concern,
     JobState,
+    Language,
     Outcome,
     ReportState,
+    Track,
 )
 
 REPORT_LENGTH = 4000
+PLACE_LENGTH = 500
+NAME_LENGTH = 200
 
 
 class TriageJob(models.Model):
@@ -236,7 +242,13 @@ class Report(models.Model):
     token = models.CharField(max_length=40, unique=True, default=new_token, editable=False)
     case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="reports")
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="reports")
+    track = models.CharField(max_length=10, choices=Track.choices, default=Track.RULE)
     rule = models.ForeignKey(Rule, null=True, blank=True, on_delete=models.PROTECT)
+    # Where it is to be seen: an address, filled in beforehand, and the preview if it is one.
+    place = models.CharField(max_length=PLACE_LENGTH, blank=True)
+    preview = models.ForeignKey(
+        PreviewImage, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
     reporter = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         null=True,
@@ -245,21 +257,82 @@ class Report(models.Model):
         related_name="reports",
     )
     email = models.EmailField("e-mail", blank=True)
+    name = models.CharField(max_length=NAME_LENGTH, blank=True)
+    language = models.CharField(max_length=5, choices=Language.choices, default=Language.ENGLISH)
     text = models.TextField(max_length=REPORT_LENGTH)
+    law = models.CharField(max_length=NAME_LENGTH, blank=True)
+    good_faith = models.BooleanField(default=False)
+    is_child_safety = models.BooleanField(
+        default=False, help_text="About abuse of a child: nobody is asked for a name."
+    )
+    links = models.JSONField(default=list, blank=True)
+    # On the track COPY: the reporter's own work, and what the two have in common.
+    original = models.ForeignKey(
+        ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    comparison = models.JSONField(default=dict, blank=True)
+    # On the track LIKENESS: the request, how this version was found, and its deadline.
+    request = models.ForeignKey(
+        "moderation.LikenessRequest",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="reports",
+    )
+    found_by = models.CharField(max_length=12, blank=True)
+    due_at = models.DateTimeField(null=True, blank=True)
     state = models.CharField(max_length=10, choices=ReportState.choices, default=ReportState.OPEN)
+    decision = models.ForeignKey(
+        "moderation.Decision",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="answered_reports",
+    )
+    # Said by a person, of a report without any ground that its sender must have known of.
+    unfounded_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    edited_at = models.DateTimeField(null=True, blank=True)
     answered_at = models.DateTimeField(null=True, blank=True)
+    told_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the outcome was written to the reporter."
+    )
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
                 fields=["case", "reporter"],
-                condition=Q(reporter__isnull=False),
+                condition=Q(reporter__isnull=False) & ~Q(state=ReportState.WITHDRAWN),
                 name="report_once_per_account_and_case",
+            ),
+            models.UniqueConstraint(
+                fields=["case", "request"],
+                condition=Q(request__isnull=False),
+                name="report_once_per_request_and_case",
+            ),
+            models.CheckConstraint(
+                condition=~Q(track=Track.LIKENESS) | Q(request__isnull=False, due_at__isnull=False),
+                name="report_of_likeness_has_request_and_deadline",
+            ),
+            models.CheckConstraint(
+                condition=~Q(track__in=sorted(NOTICES_OF_ILLEGALITY))
+                | Q(is_child_safety=True)
+                | Q(good_faith=True) & ~Q(place="") & (~Q(email="") | Q(reporter__isnull=False)),
+                name="report_of_illegality_is_complete",
             ),
         ]
         indexes = [
             models.Index(fields=["email"], condition=~Q(email=""), name="report_email"),
+            models.Index(
+                fields=["answered_at"],
+                condition=Q(state__in=sorted(ANSWERED_REPORTS), told_at__isnull=True),
+                name="report_untold",
+            ),
+            models.Index(
+                fields=["due_at"],
+                condition=Q(state=ReportState.OPEN, due_at__isnull=False),
+                name="report_due",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -59,6 +59,10 @@ class ModelVersion(models.Model):
     # Held apart for child safety: shown, found and exported nowhere else.
     isolated_at = models.DateTimeField(null=True, blank=True)
     downloads = models.PositiveBigIntegerField(default=0)
+    # The clock of a likeness request, in the row itself: it works while every worker is out.
+    hidden_from = models.DateTimeField(
+        null=True, blank=True, help_text="From this moment nobody sees it until a person decides."
+    )
 
     class Meta:
         constraints = [
@@ -79,6 +83,11 @@ class ModelVersion(models.Model):
                 fields=["visibility"],
                 condition=Q(files_published_at__isnull=True),
                 name="version_files_in_quarantine",
+            ),
+            models.Index(
+                fields=["hidden_from"],
+                condition=Q(hidden_from__isnull=False),
+                name="version_hidden_from",
             ),
         ]
 

@@ -20,6 +20,7 @@ class CaseFacet(models.Model):
         RULE = "rule", "rule"
         PROBE = "probe", "probe"
         LANGUAGE = "language", "language"
+        TRACK = "track", "track of a report"
 
     case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="facets")
     kind = models.CharField(max_length=10, choices=Kind.choices)

@@ -3,16 +3,19 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from moderation.public import views
+from moderation.public import reporting, views
 
 urlpatterns = [
     path("", views.home, name="home"),
     path("models/<str:code>/", views.model, name="model"),
-    path("models/<str:code>/report/", views.report, name="report"),
+    path("models/<str:code>/report/", reporting.report, name="report"),
     path("models/<str:code>/files/<str:file>/", views.download, name="download"),
     path("download/<str:signed>/", views.download_signed, name="download-signed"),
     path("previews/<str:code>/", views.preview, name="preview"),
-    path("reports/<str:token>/", views.report_status, name="report-status"),
+    path("reports/<str:token>/", reporting.report_status, name="report-status"),
+    path("reports/<str:token>/change/", reporting.report_change, name="report-change"),
+    path("likeness/", reporting.likeness, name="likeness"),
+    path("likeness/<str:token>/", reporting.likeness_page, name="likeness-page"),
     path("policy/", views.policy, name="policy"),
     path("adult/", views.adult, name="adult"),
     path("sign-up/", views.sign_up, name="sign-up"),

@@ -1,7 +1,5 @@
 """What anybody sees: the catalogue, a model, the policy, reporting, and signing up."""
 
-from typing import Any
-
 from django.contrib.auth import login
 from django.core.files.storage import default_storage
 from django.core.paginator import Paginator
@@ -15,7 +13,6 @@ from moderation.accounts import account_sign_up
 from moderation.authz import Hidden
 from moderation.downloads import download_link, download_name, downloaded
 from moderation.errors import Refusal
-from moderation.intake import report_file
 from moderation.models import Account
 from moderation.states import REACHABLE, Visibility
 
@@ -114,44 +111,6 @@ def download_signed(request: HttpRequest, signed: str) -> FileResponse:
 def policy(request: HttpRequest) -> HttpResponse:
     """Show the rules in plain words."""
     return render(request, "public/policy.html", {"policy": selectors.public.policy_in_force()})
-
-
-@require_http_methods(["GET", "POST"])
-def report(request: HttpRequest, code: str) -> HttpResponse:
-    """Take a report on a version."""
-    version = selectors.public.version_for(person(request), code)
-    context: dict[str, Any] = {
-        "version": version,
-        "model": version.uploaded_model,
-        "policy": selectors.public.policy_in_force(),
-    }
-    if request.method == "POST":
-        try:
-            filed = report_file(
-                version=version,
-                text=request.POST.get("text", ""),
-                rule=request.POST.get("rule", ""),
-                email=request.POST.get("email", ""),
-                actor=person(request),
-            )
-        except Refusal as refusal:
-            context |= {"refusal": refusal, "given": request.POST}
-            return render(request, "public/report.html", context, status=refusal.status)
-        return redirect("report-status", token=filed.token)
-    return render(request, "public/report.html", context)
-
-
-@require_GET
-def report_status(request: HttpRequest, token: str) -> HttpResponse:
-    """Show a reporter what became of their report."""
-    found = selectors.public.report_by_token(token)
-    visible = found.version.visibility in REACHABLE
-    context = {
-        "report": found,
-        "visible": visible,
-        "reversed": selectors.public.was_reversed(found),
-    }
-    return render(request, "public/report_status.html", context)
 
 
 @require_http_methods(["GET", "POST"])

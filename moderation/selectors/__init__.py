@@ -10,6 +10,7 @@ from moderation.selectors import (
     operations,
     public,
     queue,
+    reporting,
     workers,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "operations",
     "public",
     "queue",
+    "reporting",
     "workers",
 ]

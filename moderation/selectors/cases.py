@@ -26,6 +26,7 @@ from moderation.models import (
 )
 from moderation.selectors.groups import Relative, relatives_of
 from moderation.selectors.queue import require_team
+from moderation.selectors.reporters import ReportRow, report_rows
 from moderation.states import (
     Action,
     Concern,
@@ -116,6 +117,7 @@ class CaseFile:
     clean: list[Finding]
     previews: list[Seen]
     reports: list[Report]
+    report_rows: list[ReportRow]
     decisions: list[Decision]
     appeal: Appeal | None
     events: list[Event]
@@ -150,7 +152,8 @@ def case_file(case: Case, account: Account) -> CaseFile:
     )
     concerned = [finding for finding in findings if finding.concern != Concern.NONE]
     concerned.sort(key=lambda finding: finding.concern != Concern.HOLD)
-    reports = list(case.reports.select_related("rule", "reporter").order_by("created_at"))
+    rows = report_rows(case)
+    reports = [row.report for row in rows]
     rules_named = [finding.rule for finding in concerned] + [report.rule for report in reports]
     decisions = list(case.decisions.select_related("decided_by", "policy").order_by("decided_at"))
     made = ModelVersion.objects.filter(
@@ -170,6 +173,7 @@ def case_file(case: Case, account: Account) -> CaseFile:
         clean=[finding for finding in findings if finding.concern == Concern.NONE],
         previews=_seen(version, findings, concerned),
         reports=reports,
+        report_rows=rows,
         decisions=decisions,
         appeal=case.appeals.select_related("answered_by", "decision").order_by("-filed_at").first(),
         events=list(version.events.select_related("actor").order_by("sequence")),

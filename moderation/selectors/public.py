@@ -1,6 +1,7 @@
 """What anybody may read."""
 
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from moderation.authz import (
     Hidden,
@@ -26,6 +27,7 @@ def catalogue(*, adult: bool) -> QuerySet[ModelVersion]:
     shown = LISTED if adult else LISTED - {Visibility.AGE_RESTRICTED}
     return (
         ModelVersion.objects.filter(visibility__in=shown)
+        .exclude(hidden_from__lte=timezone.now())
         .select_related("uploaded_model__creator")
         .prefetch_related("previews")
         .order_by("-published_at", "-pk")

@@ -11,7 +11,6 @@ from moderation.decisions import decision_make
 from moderation.enforcement import decision_enforce
 from moderation.intake import (
     model_create,
-    report_file,
     version_add_file,
     version_add_preview,
     version_submit,
@@ -19,6 +18,7 @@ from moderation.intake import (
 from moderation.models import Account, Case, Decision, ModelVersion
 from moderation.policy import POLICY_DIR, policy_import, policy_read
 from moderation.queue import case_claim
+from moderation.reports import report_file
 from moderation.states import Action, Role, Visibility
 from triage.demo_uploads import UPLOADS, DemoUpload, preview_of, weights_of
 from triage.tasks import files, previews

@@ -1,0 +1,96 @@
+"""Holds: what a clock hides until a person decides. Automation may hold; it decides nothing.
+
+Writes ``Hold`` and ``ModelVersion.hidden_from``. The moment stands in the version's own row from
+the start (``hold_schedule``), and every public page honours it, so the deadline is kept while no
+worker runs; ``holds_place`` records it and tells the creator.
+"""
+
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from moderation.audit import event_record
+from moderation.models import Account, Case, Hold, ModelVersion
+from moderation.notices import notice_issue
+from moderation.states import HOLD_BEFORE, REACHABLE, ReportState
+
+HOLD_LIMIT = 100
+
+
+def hold_schedule(*, version: ModelVersion, due_at: datetime) -> None:
+    """Hide a version shortly before a deadline unless a person decides first.
+
+    An earlier moment that is set already stays.
+    """
+    moment = due_at - HOLD_BEFORE
+    rows = ModelVersion.objects.filter(pk=version.pk)
+    rows.filter(hidden_from__isnull=True).update(hidden_from=moment)
+    rows.filter(hidden_from__gt=moment).update(hidden_from=moment)
+
+
+def holds_place() -> int:
+    """Record the holds whose moment has come, and tell the creators; return how many."""
+    due = (
+        ModelVersion.objects.filter(
+            hidden_from__lte=timezone.now(), visibility__in=sorted(REACHABLE)
+        )
+        .exclude(Exists(Hold.objects.filter(version=OuterRef("pk"), ended_at__isnull=True)))
+        .order_by("hidden_from")
+    )
+    return sum(_place(pk) for pk in due.values_list("pk", flat=True)[:HOLD_LIMIT])
+
+
+@transaction.atomic
+def _place(version_id: int) -> bool:
+    version = (
+        ModelVersion.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("uploaded_model__creator")
+        .get(pk=version_id)
+    )
+    if version.hidden_from is None or version.hidden_from > timezone.now():
+        return False
+    report = (
+        version.reports.filter(state=ReportState.OPEN, due_at__isnull=False)
+        .select_related("case")
+        .order_by("due_at")
+        .first()
+    )
+    if report is None or report.due_at is None:
+        # Nobody asks for it any more.
+        ModelVersion.objects.filter(pk=version.pk).update(hidden_from=None)
+        return False
+    if Hold.objects.filter(version=version, ended_at__isnull=True).exists():
+        return False
+    Hold.objects.create(
+        version=version, case=report.case, due_at=report.due_at, held_at=timezone.now()
+    )
+    event_record(
+        action="version.held_by_clock",
+        actor=None,
+        version=version,
+        case=report.case,
+        data={"since": version.hidden_from.isoformat(), "due_at": report.due_at.isoformat()},
+    )
+    Case.objects.filter(pk=report.case_id).update(weighed_at=None)
+    notice_issue(
+        kind="held_by_clock",
+        version=version,
+        account=version.uploaded_model.creator,
+        extra={"due_at": report.due_at},
+    )
+    return True
+
+
+def hold_end(*, version: ModelVersion, actor: Account) -> None:
+    """End the clock and the hold of a version that a person has decided about.
+
+    Within the transaction that brings the decision into force.
+    """
+    version.hidden_from = None
+    ModelVersion.objects.filter(pk=version.pk).update(hidden_from=None)
+    for hold in Hold.objects.filter(version=version, ended_at__isnull=True).select_related("case"):
+        hold.ended_at = timezone.now()
+        hold.save(update_fields=["ended_at"])
+        event_record(action="version.hold_ended", actor=actor, version=version, case=hold.case)

@@ -1,0 +1,245 @@
+"""Likeness requests: “this is me, take it down”. No account; a link in an e-mail confirms.
+
+Writes ``LikenessRequest`` and the reports that come of it, for the models it names and for every
+copy of them, each in its own case under the same clock (TAKE IT DOWN Act, sec. 3: 48 hours from a
+valid request, and reasonable efforts to remove known identical copies).
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import transaction
+from django.utils import timezone
+
+from moderation.audit import event_record
+from moderation.cases import case_open, case_weigh
+from moderation.copies import Copy, copies_of
+from moderation.dispatch import wake_likeness
+from moderation.errors import Invalid
+from moderation.holds import hold_schedule
+from moderation.models import Case, LikenessRequest, ModelVersion, Report, Rule
+from moderation.models.cases import NAME_LENGTH, REPORT_LENGTH
+from moderation.notices import notice_issue
+from moderation.states import (
+    LIKENESS_HOURS,
+    REACHABLE,
+    Language,
+    ReportState,
+    Track,
+    Visibility,
+)
+from moderation.throttle import TooMany, throttle_take
+
+MOST_MODELS = 50
+# The rule under which a likeness case is looked at, where the policy in force has it.
+LIKENESS_RULE = "real-person"
+_CODE = re.compile(r"(?:/models/)?([0-9a-hjkmnp-tv-z]{10})(?![0-9a-z])")
+
+
+@transaction.atomic
+def _stored(
+    versions: Sequence[ModelVersion],
+    email: str,
+    signature: str,
+    text: str,
+    is_intimate: bool,
+    language: Language,
+) -> LikenessRequest:
+    request = LikenessRequest.objects.create(
+        email=email,
+        signature=signature,
+        text=text,
+        is_intimate=is_intimate,
+        language=language,
+        filed_at=timezone.now(),
+    )
+    request.versions.set(versions)
+    event_record(
+        action="likeness.requested",
+        actor=None,
+        data={"request": request.code, "models": len(versions)},
+    )
+    notice_issue(
+        kind="likeness_confirm",
+        email=email,
+        language=language,
+        extra={"request_token": request.token, "models": len(versions)},
+    )
+    return request
+
+
+def likeness_request(
+    *,
+    models: str,
+    email: str,
+    signature: str,
+    text: str,
+    is_intimate: bool = False,
+    agrees: bool = False,
+    language: Language = Language.ENGLISH,
+    address: str = "",
+) -> LikenessRequest:
+    """Take a request and send the link that makes it valid.
+
+    ``models`` holds the addresses of the models, as text. ``agrees`` is the statement, in good
+    faith, that the person did not consent. Raises Invalid with a code and field for what is
+    missing, TooMany where a throttle refuses.
+    """
+    email, signature, text = email.strip(), signature.strip(), text.strip()
+    versions = _named(models)
+    _check_person(email, signature, text, agrees)
+    free = not address or throttle_take(limit="likeness.address", key=address)
+    if not free or not throttle_take(limit="likeness.email", key=email.lower()):
+        raise TooMany(
+            "Several requests came from here in a short time. Open the link in the letter that "
+            "you were sent, or try again later."
+        )
+    return _stored(versions, email, signature[:NAME_LENGTH], text, is_intimate, language)
+
+
+def _named(models: str) -> list[ModelVersion]:
+    codes = list(dict.fromkeys(_CODE.findall(models)))
+    if not codes:
+        raise Invalid(
+            "Name at least one address of a model on this site.", code="no_models", field="models"
+        )
+    if len(codes) > MOST_MODELS:
+        raise Invalid(
+            f"A request names {MOST_MODELS} models at most.", code="too_many_models", field="models"
+        )
+    versions = list(ModelVersion.objects.filter(code__in=codes, visibility__in=sorted(REACHABLE)))
+    missing = set(codes) - {version.code for version in versions}
+    if missing:
+        raise Invalid(
+            f"“{sorted(missing)[0]}” leads to no published model. Check it, or leave it out.",
+            code="unknown_model",
+            field="models",
+        )
+    return versions
+
+
+def _check_person(email: str, signature: str, text: str, agrees: bool) -> None:
+    try:
+        validate_email(email)
+    except ValidationError as error:
+        raise Invalid("This is no e-mail address.", code="bad_email", field="email") from error
+    if not text:
+        raise Invalid("Say in a few words what is wrong.", code="no_text", field="text")
+    if len(text) > REPORT_LENGTH:
+        raise Invalid(
+            f"Your text is {len(text):,} characters long; {REPORT_LENGTH:,} are the most.",
+            code="text_too_long",
+            field="text",
+        )
+    if not signature:
+        raise Invalid("Sign with your name.", code="no_signature", field="signature")
+    if not agrees:
+        raise Invalid(
+            "Confirm that it shows you (or a person you act for) and that there was no consent.",
+            code="no_statement",
+            field="agrees",
+        )
+
+
+@transaction.atomic
+def likeness_confirm(*, request: LikenessRequest) -> None:
+    """Make a request valid: its sender has opened the link. The clock starts in this moment.
+
+    The models it names get their cases at once; a worker looks for copies. A second time changes
+    nothing.
+    """
+    now = timezone.now()
+    due_at = now + timedelta(hours=LIKENESS_HOURS)
+    started = LikenessRequest.objects.filter(pk=request.pk, valid_at__isnull=True).update(
+        valid_at=now, due_at=due_at
+    )
+    if not started:
+        return
+    request.refresh_from_db()
+    named = list(request.versions.order_by("pk"))
+    event_record(
+        action="likeness.valid",
+        actor=None,
+        data={"request": request.code, "due_at": due_at.isoformat(), "models": len(named)},
+    )
+    for version in named:
+        _claim(request, version, "named")
+    notice_issue(
+        kind="likeness_received",
+        email=request.email,
+        language=request.language,
+        extra={"request_token": request.token, "models": len(named), "due_at": due_at},
+    )
+    wake_likeness(request_id=request.pk)
+
+
+def likeness_sweep(*, request_id: int) -> int:
+    """Open cases for all copies of what a valid request names; return how many are new."""
+    request = LikenessRequest.objects.filter(pk=request_id, valid_at__isnull=False).first()
+    if request is None:
+        return 0
+    return _claim_copies(request, copies_of(request.versions.all()))
+
+
+def likeness_requests_sweep() -> int:
+    """Look for copies once more while requests are open: what came up meanwhile, or was missed."""
+    waiting = LikenessRequest.objects.filter(reports__state=ReportState.OPEN).distinct()
+    return sum(likeness_sweep(request_id=pk) for pk in waiting.values_list("pk", flat=True))
+
+
+def upload_claimed(*, version: ModelVersion) -> bool:
+    """Open a case for an upload that holds what an open request is about; True if one is.
+
+    Called before a version is published, so that a re-upload within the time does not come up.
+    """
+    waiting = LikenessRequest.objects.filter(reports__state=ReportState.OPEN).distinct()
+    claimed = False
+    for request in waiting.prefetch_related("versions"):
+        if version in request.versions.all():
+            continue
+        mine = [copy for copy in copies_of(request.versions.all()) if copy.version_id == version.pk]
+        claimed = bool(_claim_copies(request, mine)) or claimed
+    return claimed
+
+
+def _claim_copies(request: LikenessRequest, copies: Iterable[Copy]) -> int:
+    ways = {copy.version_id: copy.found_by for copy in copies}
+    # Once taken down by a decision it needs no clock; the banks keep it down.
+    versions = ModelVersion.objects.filter(pk__in=ways).exclude(visibility=Visibility.REMOVED)
+    with transaction.atomic():
+        return sum(_claim(request, version, ways[version.pk]) for version in versions)
+
+
+def _claim(request: LikenessRequest, version: ModelVersion, found_by: str) -> bool:
+    """Attach a report of the request to the version's open case, under the request's clock."""
+    if request.reports.filter(version=version).exists():
+        return False
+    assert request.due_at is not None  # noqa: S101 - only valid requests come here
+    case, _ = case_open(version=version, source=Case.Source.REPORT, actor=None)
+    report = Report.objects.create(
+        case=case,
+        version=version,
+        track=Track.LIKENESS,
+        rule=Rule.objects.filter(policy__is_active=True, slug=LIKENESS_RULE).first(),
+        email=request.email,
+        name=request.signature,
+        language=request.language,
+        text=request.text,
+        good_faith=True,
+        request=request,
+        found_by=found_by,
+        due_at=request.due_at,
+    )
+    hold_schedule(version=version, due_at=request.due_at)
+    case_weigh(case=case)
+    event_record(
+        action="likeness.claimed",
+        actor=None,
+        version=version,
+        case=case,
+        data={"request": request.code, "report": report.code, "found_by": found_by},
+    )
+    return True

@@ -1,0 +1,387 @@
+"""Reports: the one way in for what people say is wrong with something published.
+
+Writes ``Report`` and its evidence, joins it to the version's one open case, and sends the
+receipt. Nothing is ever hidden because of how many reports there are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import URLValidator, validate_email
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from moderation.audit import event_record
+from moderation.authz import require_may_speak, require_sight
+from moderation.cases import case_open, case_weigh
+from moderation.copies import comparison_of
+from moderation.errors import Conflict, Invalid, NotAllowed
+from moderation.evidence import Upload, evidence_add, pictures_kept
+from moderation.misuse import reporting_suspended
+from moderation.models import (
+    Account,
+    Case,
+    CaseText,
+    ModelVersion,
+    PreviewImage,
+    Report,
+    Rule,
+    TrustedFlagger,
+)
+from moderation.models.cases import NAME_LENGTH, PLACE_LENGTH, REPORT_LENGTH
+from moderation.notices import notice_issue
+from moderation.states import (
+    NOTICES_OF_ILLEGALITY,
+    REACHABLE,
+    Language,
+    ReportState,
+    Track,
+    Visibility,
+)
+from moderation.throttle import TooMany, throttle_take
+
+OPEN_REPORTS_PER_ADDRESS = 5
+MOST_LINKS = 5
+# Up to here a new report is weighed at once; in a flood the sweeper weighs the case for all of
+# them every few seconds.
+WEIGHED_AT_ONCE = 10
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a reporter says: which fields must be there depends on the track."""
+
+    text: str
+    rule: str = ""
+    place: str = ""
+    preview: str = ""
+    email: str = ""
+    name: str = ""
+    law: str = ""
+    links: Sequence[str] = field(default_factory=tuple)
+    good_faith: bool = False
+    is_child_safety: bool = False
+    original: str = ""
+
+
+def report_file(
+    *,
+    version: ModelVersion,
+    text: str,
+    rule: str = "",
+    email: str = "",
+    track: Track = Track.RULE,
+    words: Words | None = None,
+    pictures: Sequence[Upload] = (),
+    language: Language = Language.ENGLISH,
+    address: str = "",
+    actor: Account | None,
+) -> Report:
+    """File a report on a published version; it joins the version's open case.
+
+    ``words`` holds everything where the track asks for more than ``text``, ``rule`` and
+    ``email``. ``address`` is a digest of the network address it came from
+    (``throttle.address_digest``). A registered trusted flagger's reports run on their own track.
+
+    Raises Hidden where the version cannot be seen, Conflict if this account has reported it,
+    Invalid with a code and field where something is missing, TooMany where a throttle refuses,
+    NotAllowed while reporting is suspended.
+    """
+    words = words or Words(text=text, rule=rule, email=email)
+    require_sight(actor, version)
+    if actor is not None:
+        require_may_speak(actor)
+    _require_reportable(version, actor)
+    flagger = actor is not None and _is_flagger(actor)
+    if flagger and track in {Track.RULE, Track.ILLEGAL}:
+        track = Track.FLAGGER
+    fields = _checked(words, track, version, actor)
+    _throttled(version, actor, address, is_urgent=fields["is_child_safety"], flagger=flagger)
+    with pictures_kept(pictures) as copies:
+        try:
+            with transaction.atomic():
+                case, _ = case_open(version=version, source=Case.Source.REPORT, actor=actor)
+                report = Report.objects.create(
+                    case=case,
+                    version=version,
+                    track=track,
+                    reporter=actor,
+                    language=language,
+                    **fields,
+                )
+                evidence_add(report=report, pictures=copies)
+                _weigh(case)
+                event_record(
+                    action="report.filed",
+                    actor=actor,
+                    version=version,
+                    case=case,
+                    data={"report": report.code, "track": track, "rule": words.rule},
+                )
+                notice_issue(
+                    kind="report_received",
+                    version=version,
+                    account=actor,
+                    email=report.email,
+                    report=report,
+                )
+        except IntegrityError as error:
+            raise Conflict(
+                "You have reported this already; your report is being looked at.",
+                code="already_reported",
+            ) from error
+    return report
+
+
+def _require_reportable(version: ModelVersion, actor: Account | None) -> None:
+    if version.visibility not in REACHABLE:
+        raise Conflict("Only what is published can be reported.", code="not_published")
+    if actor is None:
+        return
+    if actor.pk == version.uploaded_model.creator_id:
+        raise Conflict("This is your own model.", code="own_model")
+    if reporting_suspended(actor):
+        raise NotAllowed(
+            "Your account cannot report at the moment. Why, until when, and how to object stands "
+            "among your notices.",
+            code="reporting_suspended",
+        )
+
+
+def _is_flagger(account: Account) -> bool:
+    return TrustedFlagger.objects.filter(account=account, ended_at__isnull=True).exists()
+
+
+def _weigh(case: Case) -> None:
+    reports = case.reports.count()
+    if reports <= WEIGHED_AT_ONCE:
+        case_weigh(case=case)
+    else:
+        Case.objects.filter(pk=case.pk, weighed_at__isnull=False).update(weighed_at=None)
+
+
+# --- What a report must hold ----------------------------------------------------------------
+
+
+def _checked(
+    words: Words, track: Track, version: ModelVersion, actor: Account | None
+) -> dict[str, Any]:
+    """Return the fields of a report. Raises Invalid or Conflict for the first that is wrong."""
+    text = _checked_text(words.text)
+    rule = None
+    if words.rule:
+        rule = Rule.objects.filter(policy__is_active=True, slug=words.rule).first()
+        if rule is None:
+            raise Invalid("The policy in force has no such rule.", code="no_rule", field="rule")
+    preview = None
+    if words.preview:
+        preview = PreviewImage.objects.filter(version=version, code=words.preview).first()
+    email, name, place = words.email.strip(), words.name.strip(), words.place.strip()
+    if track in NOTICES_OF_ILLEGALITY:
+        _check_notice(words, actor)
+    if track == Track.COPY and actor is None:
+        raise Conflict("To report a copy of your work, log in first.", code="needs_account")
+    original = _original(words, version, actor) if track == Track.COPY else None
+    if email:
+        _check_email(email)
+    return {
+        "text": text,
+        "rule": rule,
+        "preview": preview,
+        "place": place[:PLACE_LENGTH],
+        "email": email,
+        "name": name[:NAME_LENGTH],
+        "law": words.law.strip()[:NAME_LENGTH],
+        "links": _checked_links(words.links),
+        "good_faith": words.good_faith,
+        "is_child_safety": words.is_child_safety and track in NOTICES_OF_ILLEGALITY,
+        "original": original,
+        "comparison": comparison_of(original, version) if original else {},
+    }
+
+
+def _checked_text(given: str) -> str:
+    text = given.strip()
+    if not text:
+        raise Invalid("Say in a few words what is wrong.", code="no_text", field="text")
+    if len(text) > REPORT_LENGTH:
+        raise Invalid(
+            f"Your report is {len(text):,} characters long; {REPORT_LENGTH:,} are the most.",
+            code="text_too_long",
+            field="text",
+        )
+    return text
+
+
+def _check_notice(words: Words, actor: Account | None) -> None:
+    """Ask for what makes a notice one in the sense of DSA Art. 16(2)(b) to (d)."""
+    if not words.place.strip():
+        raise Invalid(
+            "Say exactly where it is to be seen: the address of the page or the picture.",
+            code="no_place",
+            field="place",
+        )
+    if words.is_child_safety:
+        return
+    if not words.name.strip() and actor is None:
+        raise Invalid(
+            "Give your name. The law asks for it with this kind of report, except where it is "
+            "about the abuse of a child.",
+            code="no_name",
+            field="name",
+        )
+    if not words.email.strip() and actor is None:
+        raise Invalid(
+            "Give an e-mail address. The law asks for it with this kind of report, except where "
+            "it is about the abuse of a child.",
+            code="no_email",
+            field="email",
+        )
+    if not words.good_faith:
+        raise Invalid(
+            "Confirm that what you say is accurate and complete to the best of your knowledge.",
+            code="no_good_faith",
+            field="good_faith",
+        )
+
+
+def _original(words: Words, version: ModelVersion, actor: Account | None) -> ModelVersion:
+    own = (
+        ModelVersion.objects.filter(code=words.original, uploaded_model__creator=actor)
+        .exclude(visibility=Visibility.DRAFT)
+        .first()
+    )
+    if own is None:
+        raise Invalid(
+            "Choose the model of yours that was copied.", code="not_your_work", field="original"
+        )
+    return own
+
+
+def _checked_links(given: Sequence[str]) -> list[str]:
+    links = [link.strip() for link in given if link.strip()]
+    valid = URLValidator(schemes=["https", "http"])
+    for link in links:
+        try:
+            valid(link)
+        except ValidationError as error:
+            raise _bad_link() from error
+    if len(links) > MOST_LINKS or any(len(link) > PLACE_LENGTH for link in links):
+        raise _bad_link()
+    return links
+
+
+def _bad_link() -> Invalid:
+    return Invalid(
+        f"A link begins with https:// and has at most {PLACE_LENGTH} characters; {MOST_LINKS} are "
+        "the most.",
+        code="bad_link",
+        field="links",
+    )
+
+
+def _check_email(email: str) -> None:
+    try:
+        validate_email(email)
+    except ValidationError as error:
+        raise Invalid("This is no e-mail address.", code="bad_email", field="email") from error
+    open_reports = Report.objects.filter(
+        email__iexact=email, reporter__isnull=True, state=ReportState.OPEN
+    )
+    # Anybody can write anybody's address here; nobody's letter box may be flooded through us.
+    if open_reports.count() >= OPEN_REPORTS_PER_ADDRESS:
+        raise Conflict(
+            "Several reports with this address are being looked at. Leave it out, and keep the "
+            "private link on the next page instead.",
+            code="address_busy",
+            field="email",
+        )
+
+
+def _throttled(
+    version: ModelVersion, actor: Account | None, address: str, *, is_urgent: bool, flagger: bool
+) -> None:
+    """Take a token from each bucket concerned. Outside of the report's own transaction.
+
+    Where a child may be in danger nothing is ever refused.
+    """
+    if is_urgent:
+        return
+    if actor is not None:
+        limit = "report.flagger" if flagger else "report.account"
+        free = throttle_take(limit=limit, key=str(actor.pk))
+        free = free and (not address or throttle_take(limit="report.address", key=address))
+    else:
+        free = not address or throttle_take(limit="report.visitor", key=address)
+        if free and not throttle_take(limit="report.target", key=str(version.pk)):
+            raise TooMany(
+                "This model has been reported many times and is being looked at. Log in to report "
+                "it all the same, or try again later.",
+                code="target_busy",
+            )
+    if not free:
+        raise TooMany(
+            "Many reports came from here in a short time. Try again later; what you sent is being "
+            "looked at."
+        )
+
+
+# --- Later ----------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def report_edit(*, report: Report, text: str) -> None:
+    """Change the words of a report that is still open. Who has its private link may do it.
+
+    Raises Conflict once it is answered or withdrawn.
+    """
+    text = _checked_text(text)
+    locked = _open_report(report)
+    if locked.text == text:
+        return
+    locked.text, locked.edited_at = text, timezone.now()
+    locked.save(update_fields=["text", "edited_at"])
+    # The words it is found by are written anew when the case is weighed.
+    CaseText.objects.filter(report=locked).delete()
+    Case.objects.filter(pk=locked.case_id).update(weighed_at=None)
+    event_record(
+        action="report.edited",
+        actor=locked.reporter,
+        version=locked.version,
+        case=locked.case,
+        data={"report": locked.code},
+    )
+
+
+@transaction.atomic
+def report_withdraw(*, report: Report) -> None:
+    """Take a report back that is still open. What it pointed to stays for a person to look at.
+
+    Raises Conflict once it is answered or withdrawn.
+    """
+    locked = _open_report(report)
+    locked.state, locked.answered_at = ReportState.WITHDRAWN, timezone.now()
+    locked.save(update_fields=["state", "answered_at"])
+    Case.objects.filter(pk=locked.case_id).update(weighed_at=None)
+    event_record(
+        action="report.withdrawn",
+        actor=locked.reporter,
+        version=locked.version,
+        case=locked.case,
+        data={"report": locked.code},
+    )
+
+
+def _open_report(report: Report) -> Report:
+    locked = (
+        Report.objects.select_for_update(of=("self",))
+        .select_related("case", "version", "reporter")
+        .get(pk=report.pk)
+    )
+    if locked.state != ReportState.OPEN:
+        raise Conflict(
+            "This report is closed and cannot be changed any more.", code="report_closed"
+        )
+    return locked

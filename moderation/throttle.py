@@ -1,0 +1,97 @@
+"""Throttles: token buckets in the database, exact however many processes ask at once.
+
+Reads and writes ``ThrottleBucket``. A bucket is stored as the moment at which it is full again:
+taking a token moves it on, and one UPDATE both asks and takes (the generic cell rate algorithm,
+ITU-T I.371, which is a token bucket without a counter to refill).
+"""
+
+import ipaddress
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import F, Value
+from django.db.models.functions import Greatest
+from django.utils.crypto import salted_hmac
+
+from moderation.errors import Refusal
+from moderation.models import ThrottleBucket
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """``burst`` tokens at once, and ``per_day`` of them spread over a day."""
+
+    burst: int
+    per_day: int
+
+    @property
+    def seconds(self) -> float:
+        """How long one token takes to come back."""
+        return 86_400 / self.per_day
+
+
+# Mozilla's add-ons and Mastodon allow 20 a day and 400 a day; a person who goes through a
+# creator's page needs more than a visitor, and people behind one address share it.
+LIMITS: Mapping[str, Limit] = {
+    "report.account": Limit(burst=30, per_day=100),
+    "report.flagger": Limit(burst=500, per_day=5000),
+    "report.visitor": Limit(burst=10, per_day=30),
+    "report.address": Limit(burst=200, per_day=2000),
+    # Reports of visitors on one version. Those of accounts, of children in danger and of depicted
+    # people are never refused for what others send.
+    "report.target": Limit(burst=60, per_day=600),
+    "likeness.address": Limit(burst=5, per_day=20),
+    # Letters to one address that nobody has confirmed: nobody's letter box is flooded through us.
+    "likeness.email": Limit(burst=3, per_day=6),
+}
+
+
+class TooMany(Refusal):
+    """The bucket is empty."""
+
+    status = 429
+    code = "too_many"
+
+
+def throttle_take(*, limit: str, key: str) -> bool:
+    """Take a token from a bucket; False if it is empty. Call it outside of long transactions.
+
+    ``limit`` names one of ``LIMITS``; ``key`` whose bucket it is.
+    """
+    rule = LIMITS[limit]
+    now = time.time()
+    mine = ThrottleBucket.objects.filter(key=f"{limit}:{key}")
+    # Full less than a whole burst ago means that a token is left.
+    free = {"full_at__lte": now + (rule.burst - 1) * rule.seconds}
+    later = Greatest(F("full_at"), Value(now)) + rule.seconds
+    with transaction.atomic():
+        if mine.filter(**free).update(full_at=later):
+            return True
+        if mine.exists():
+            return False
+        ThrottleBucket.objects.bulk_create(
+            [ThrottleBucket(key=f"{limit}:{key}", full_at=now)], ignore_conflicts=True
+        )
+        return bool(mine.filter(**free).update(full_at=later))
+
+
+def buckets_forget() -> int:
+    """Delete the buckets that are full again: an absent bucket is a full one; return how many."""
+    return ThrottleBucket.objects.filter(full_at__lt=time.time() - 60).delete()[0]
+
+
+def address_digest(address: str) -> str:
+    """Return a keyed digest of a network address, so that no address is ever stored.
+
+    Of IPv6 the first 64 bits, which is what one household or machine is given.
+    """
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        network = address
+    else:
+        width = 32 if parsed.version == 4 else 64
+        network = str(ipaddress.ip_network(f"{parsed}/{width}", strict=False))
+    return salted_hmac("moderation.throttle", network, algorithm="sha256").hexdigest()[:40]
