@@ -14,7 +14,7 @@ from django.utils import timezone
 from moderation.dispatch import wake_notice
 from moderation.models import Account, Decision, ModelVersion, Notice, Report
 from moderation.states import NoticeState
-from moderation.translations import template_in
+from moderation.translations import templates_in
 
 
 def notice_issue(
@@ -57,7 +57,10 @@ def notice_issue(
     address = account.email if account else email
     if not language:
         language = report.language if report else account.language if account else ""
-    folder = template_in(language, f"notices/{kind}")
+
+    def rendered(part: str) -> str:
+        return render_to_string(templates_in(language, f"notices/{kind}/{part}"), context)
+
     notice = Notice.objects.create(
         kind=kind,
         recipient=account,
@@ -65,9 +68,9 @@ def notice_issue(
         version=version,
         decision=decision,
         report=report,
-        subject=" ".join(render_to_string(f"{folder}/subject.txt", context).split())[:250],
-        text=render_to_string(f"{folder}/body.txt", context),
-        html=render_to_string(f"{folder}/body.html", context),
+        subject=" ".join(rendered("subject.txt").split())[:250],
+        text=rendered("body.txt"),
+        html=rendered("body.html"),
         state=NoticeState.QUEUED if address else NoticeState.DEAD,
         error="" if address else "The account has no e-mail address; it reads this on its page.",
         not_before=moment,

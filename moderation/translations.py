@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from moderation.states import Language
 
 
-def template_in(language: str, name: str) -> str:
-    """Return the name of a template in a language; English ones stand at the top."""
+def templates_in(language: str, name: str) -> list[str]:
+    """Return where a template stands in a language, and the English one behind it.
+
+    A test holds that every one is there; if one were missing all the same, a letter in English is
+    better than a decision that fails.
+    """
     if language == Language.ENGLISH or language not in Language.values:
-        return name
-    return f"{language}/{name}"
+        return [name]
+    return [f"{language}/{name}", name]
 
 
 def known_language(*wishes: str) -> Language:

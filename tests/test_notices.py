@@ -91,13 +91,13 @@ def story(policy: None, cast: dict[str, Account], monkeypatch: pytest.MonkeyPatc
     _reported(version, cast)
     removed = _decided(version, Action.REMOVE, ["red-star", "yellow-ring"], cast)
     _appealed(removed, AppealState.OVERTURNED, cast)
-    _asked_for_removal(version)
-    _misused(cast)
     held = factories.held(cast["creator"], title=TITLE)
     case_claim(case=held, actor=cast["moderator"])
     inquiry_send(case=held, text="Whose drawing is this?", actor=cast["moderator"])
     _granted_in_other_ways(cast)
     _reporters_appeal(cast)
+    _asked_for_removal(factories.published(cast["creator"], title=TITLE))
+    _misused(cast)
     return list(Notice.objects.order_by("pk"))
 
 

@@ -15,7 +15,7 @@ from moderation.models import Account, ModelVersion
 from moderation.reports import Words, report_edit, report_file, report_withdraw
 from moderation.states import REACHABLE, Language, Track
 from moderation.throttle import address_digest
-from moderation.translations import known_language, refusal_in, template_in
+from moderation.translations import known_language, refusal_in, templates_in
 
 # What a form can be opened for; trusted flaggers get their track by who they are.
 FORMS = (Track.RULE, Track.ILLEGAL, Track.COPY)
@@ -57,7 +57,7 @@ def _show(
         context["given"] = request.POST
     response = render(
         request,
-        template_in(language, template),
+        templates_in(language, template),
         context,
         status=refusal.status if refusal else 200,
     )
