@@ -219,7 +219,14 @@ def test_the_queue_refreshes_itself_and_keeps_open_what_its_reader_opened(
     page.evaluate("htmx.ajax('GET', '/console/', {target: '#queue', swap: 'outerHTML'})")
     page.get_by_role("link", name="Second", exact=True).wait_for()
     assert page.locator(f"#order-{case.code}").get_attribute("open") is not None
-    page.get_by_label("Search title, creator").fill("secon")
+    # Without a mouse: to the second row, back to the first, to the search, and into a case.
+    page.locator("h1").first.click()
+    for key, title in (("j", "First"), ("j", "Second"), ("k", "First")):
+        page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.textContent") == title
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.keyboard.type("secon")
     page.get_by_role("button", name="Search").click()
     page.get_by_text("“secon”").wait_for()
     assert page.locator("li[data-row]").count() == 1
