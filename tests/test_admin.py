@@ -11,8 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from moderation.audit import chain_verify
-from moderation.intake import report_file
 from moderation.models import Account, Case, Event, Person, Report
+from moderation.reports import report_file
 from tests import factories
 from tests.test_queue_page import copies
 

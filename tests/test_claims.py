@@ -18,9 +18,9 @@ from django.utils import timezone
 
 from moderation.decisions import decision_make
 from moderation.inquiries import inquiries_expire, inquiry_send
-from moderation.intake import report_file
 from moderation.models import Account, Case, Decision, Event, Inquiry, Notice
 from moderation.queue import case_claim, queue_claim_next
+from moderation.reports import report_file
 from moderation.states import Action, Role
 from moderation.tasks import sweep
 from tests import factories

@@ -12,10 +12,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation.intake import report_file
 from moderation.models import Account, Case, CaseText, Rule, SavedFilter
 from moderation.ordering import Weight, head_start, together, turn_of
 from moderation.queue import case_assign, case_claim
+from moderation.reports import report_file
 from moderation.selectors.queue import PAGE_LENGTH
 from moderation.states import Role
 from moderation.tasks import sweep
