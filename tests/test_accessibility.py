@@ -1,0 +1,133 @@
+"""axe-core looks at every page of the console, light and dark, and has nothing to say.
+
+The pages come from the addresses of the console, so that a new one is looked at, too: if it needs
+something in its address, it says so here in ``_example``.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.urls import URLPattern, reverse
+
+from moderation.console.urls import urlpatterns
+from moderation.models import Account, Case
+from moderation.queue import case_claim
+from tests import factories
+from tests.conftest import require
+from tests.test_browser import CHROMIUM, FLAGS
+
+AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe-4.14.1.min.js"
+LONG = "Incomprehensibilities" * 4
+# What answers a GET with something other than a page of its own.
+NOT_PAGES = {"heatmap", "heatmap-png", "evidence"}
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("policy", "asleep"),
+]
+Page = Any
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(
+    request: pytest.FixtureRequest, live_server: Any, monkeypatch: pytest.MonkeyPatch, mo: Account
+) -> Iterator[Page]:
+    """Return a browser window in which Mo is logged in."""
+    require(CHROMIUM is not None, "No Chromium is installed.")
+    playwright = pytest.importorskip("playwright.sync_api")
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    client = Client()
+    client.force_login(mo)
+    session = client.cookies[settings.SESSION_COOKIE_NAME].value
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        context = browser.new_context(
+            base_url=live_server.url, color_scheme=request.param, reduced_motion="reduce"
+        )
+        context.add_cookies(
+            [{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}]
+        )
+        yield context.new_page()
+        browser.close()
+
+
+def _violations(page: Page, address: str) -> list[str]:
+    """Open an address and everything that folds, and return what axe-core finds wrong there."""
+    answer = page.goto(address)
+    assert answer is not None and answer.status == 200, (address, answer and answer.status)
+    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true })")
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run()")
+    assert found["passes"], f"axe-core looked at nothing on {address}."
+    return [
+        f"{address}: {violation['id']}: {violation['help']}: {node['html'][:200]}"
+        for violation in found["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+def _example(pattern: URLPattern, case: Case) -> dict[str, Any]:
+    """Return what to put into an address of the console."""
+    route = str(pattern.pattern)
+    if "<" not in route:
+        return {}
+    if route.startswith("cases/<str:code>/") and route.count("<") == 1:
+        return {"code": case.code}
+    raise AssertionError(f"Say in tests/test_accessibility.py what to put into {route}.")
+
+
+def _addresses(case: Case) -> Iterator[str]:
+    """Yield every address of the console that a person may open."""
+    client = Client()
+    client.force_login(Account.objects.get(username="mo"))
+    for pattern in urlpatterns:
+        if pattern.name in NOT_PAGES or _only_posts(pattern):
+            continue
+        address = reverse(f"console:{pattern.name}", kwargs=_example(pattern, case))
+        # What is only posted to, or has nothing to show, is no page.
+        if client.get(address).status_code not in {204, 405}:
+            yield address
+
+
+def _only_posts(pattern: URLPattern) -> bool:
+    """Return whether an address refuses to be opened, whatever stands in it."""
+    kinds = {"str": "AAAAAAAAAAAA", "int": 1}
+    given = {name: kinds.get(_kind(kind), "a") for name, kind in pattern.pattern.converters.items()}
+    client = Client()
+    client.force_login(Account.objects.get(username="mo"))
+    return client.get(reverse(f"console:{pattern.name}", kwargs=given)).status_code == 405
+
+
+def _kind(converter: Any) -> str:
+    return type(converter).__name__.removesuffix("Converter").lower().replace("string", "str")
+
+
+def test_every_page_of_the_console_satisfies_axe_core(
+    page: Page, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star", title=LONG)
+    factories.held(uma, rule="purple-heart", title="<script>alert(1)</script>")
+    addresses = list(_addresses(case))
+    assert {reverse("console:queue"), reverse("console:case", args=[case.code])} <= set(addresses)
+    assert [fault for address in addresses for fault in _violations(page, address)] == []
+
+
+def test_a_case_satisfies_axe_core_in_every_state(
+    page: Page, uma: Account, mo: Account, ada: Account
+) -> None:
+    mine = factories.held(uma, rule="red-star", title="Mine")
+    case_claim(case=mine, actor=mo)
+    others = factories.held(uma, rule="red-star", title="Another's")
+    case_claim(case=others, actor=ada)
+    decided = factories.decided(uma, mo, title="Decided").case
+    codes = [case.code for case in (mine, others, decided)]
+    addresses = [reverse("console:case", args=[code]) for code in codes]
+    assert [fault for address in addresses for fault in _violations(page, address)] == []
+
+
+def test_an_empty_queue_satisfies_axe_core(page: Page, mo: Account) -> None:
+    assert _violations(page, reverse("console:queue")) == []
