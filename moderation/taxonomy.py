@@ -63,3 +63,9 @@ def _fault(name: str, field: str, what: str) -> str:
     near = get_close_matches(name, known, 1)
     hint = f"Did you mean {near[0]}?" if near else f"There are {len(known)}; see {CURRENT.name}."
     return f"“{name}” is no {what} of the EU's vocabulary. {hint}"
+
+
+def current_name(name: str) -> str:
+    """Return a name as it is written today: itself, or what took the place of a withdrawn one."""
+    withdrawn = taxonomy()["withdrawn"].get(name)
+    return str(withdrawn["successors"][0]) if withdrawn else name

@@ -17,6 +17,7 @@ urlpatterns = [
     path("likeness/", reporting.likeness, name="likeness"),
     path("likeness/<str:token>/", reporting.likeness_page, name="likeness-page"),
     path("policy/", views.policy, name="policy"),
+    path("transparency/", views.transparency, name="transparency"),
     path("adult/", views.adult, name="adult"),
     path("sign-up/", views.sign_up, name="sign-up"),
     path("log-in/", LoginView.as_view(template_name="public/log_in.html"), name="login"),

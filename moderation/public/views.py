@@ -6,6 +6,7 @@ from django.core.paginator import Paginator
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from moderation import selectors
@@ -14,6 +15,7 @@ from moderation.authz import Hidden
 from moderation.downloads import download_link, download_name, downloaded
 from moderation.errors import Refusal
 from moderation.models import Account
+from moderation.selectors.transparency import report_of_year, years_with_rows
 from moderation.states import REACHABLE, Visibility
 
 
@@ -133,3 +135,17 @@ def sign_up(request: HttpRequest) -> HttpResponse:
         login(request, account)
         return redirect("creator:models")
     return render(request, "public/sign_up.html")
+
+
+@require_GET
+def transparency(request: HttpRequest) -> HttpResponse:
+    """Show the counts of a year: this one unless another one is asked for."""
+    years = years_with_rows()
+    asked = request.GET.get("year", "")
+    known = [year for year in years if str(year) == asked]
+    year = known[0] if known else timezone.now().year
+    return render(
+        request,
+        "public/transparency.html",
+        {"report": report_of_year(year), "years": years},
+    )
