@@ -25,6 +25,7 @@ from moderation.states import (
     ReportState,
     Side,
     Source,
+    Track,
 )
 from moderation.taxonomy import current_name, label_of
 
@@ -115,6 +116,12 @@ def report_of_year(year: int) -> YearlyReport:
     actions = dict(Action.choices)
     tables = (
         _table("notices_by_category", "Notices by category", _categories(reports), reports.count()),
+        _table(
+            "notices_by_track",
+            "Notices by track",
+            _named(_tally(reports, "track"), dict(Track.choices)),
+            reports.count(),
+        ),
         _table(
             "notices_by_outcome",
             "Notices by outcome",
