@@ -232,6 +232,7 @@ CELERY_TASK_ROUTES = {
     "moderation.likeness_sweep": {"queue": "beat"},
     "moderation.look_for_copies": {"queue": "beat"},
     "moderation.sweep": {"queue": "beat"},
+    "moderation.purge": {"queue": "beat"},
 }
 SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=2.0)
 CELERY_BEAT_SCHEDULE = {
@@ -246,6 +247,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "purge": {"task": "moderation.purge", "schedule": 24 * 3600, "options": {"expires": 3600}},
 }
 
 # --- The flow -------------------------------------------------------------------------------

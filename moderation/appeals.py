@@ -15,7 +15,7 @@ from django.utils import timezone
 from moderation.appeal_files import Upload, appeal_files_store
 from moderation.audit import event_record
 from moderation.authz import Hidden, require_impartial, require_no_part_in
-from moderation.cases import case_open, case_transition
+from moderation.cases import case_open, case_open_for_appeal, case_transition
 from moderation.decisions import Terms, decision_grant
 from moderation.effects import decisions_about, restrictions_standing, standing_of
 from moderation.enforcement import appeal_tell, hearing_end
@@ -48,6 +48,15 @@ from moderation.states import (
 ANSWER_LENGTH = 5000
 # Our own target; the law asks for "in a timely manner" (DSA Art. 20(4)).
 ANSWER_WITHIN = timedelta(hours=72)
+_CAN_BE_APPEALED = frozenset(
+    {
+        CaseState.DECIDED,
+        CaseState.CLOSED,
+        CaseState.APPEALED,
+        CaseState.HEARING,
+        CaseState.RECONFIRM,
+    }
+)
 ELSEWHERE = "You may still turn to a certified out-of-court dispute settlement body or to a court."
 
 
@@ -199,6 +208,11 @@ def _file(
             case = Case.objects.select_for_update(of=("self",), no_key=True).get(
                 pk=decision.case_id
             )
+            if case.state not in _CAN_BE_APPEALED:
+                # What was taken beside a case that goes on has a hearing of its own.
+                case = case_open_for_appeal(
+                    version=decision.version, due_at=now + ANSWER_WITHIN, actor=appellant
+                )
             appeal = Appeal.objects.create(
                 decision=decision,
                 case=case,

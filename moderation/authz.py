@@ -52,6 +52,9 @@ def is_hidden_by_clock(version: ModelVersion) -> bool:
 
 def require_sight(account: Account | None, version: ModelVersion) -> None:
     """Let through whoever may open the page of a version."""
+    if version.isolated_at is not None:
+        # Held apart for child safety: shown in the place apart, and nowhere else.
+        raise Hidden
     if version.visibility in REACHABLE and not is_hidden_by_clock(version):
         return
     if account is not None and account.pk == version.uploaded_model.creator_id:

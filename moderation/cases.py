@@ -113,6 +113,26 @@ def case_weigh(*, case: Case) -> None:
     case_text_store(case=case)
 
 
+@transaction.atomic
+def case_open_for_appeal(*, version: ModelVersion, due_at: datetime, actor: Account | None) -> Case:
+    """Open the case of an appeal against a decision that was taken beside a case that goes on."""
+    case = Case.objects.create(
+        version=version,
+        source=Case.Source.APPEAL,
+        state=CaseState.APPEALED,
+        due_at=due_at,
+        turn_at=due_at,
+    )
+    event_record(
+        action="case.opened",
+        actor=actor,
+        version=version,
+        case=case,
+        data={"source": Case.Source.APPEAL},
+    )
+    return case
+
+
 def cases_weigh() -> int:
     """Weigh the cases that ask for it, the oldest first; return how many."""
     asking = Case.objects.filter(state__in=LISTED_CASES, weighed_at__isnull=True)

@@ -129,7 +129,7 @@ def decision_make(
                 overrides=remanded.decision,
                 appeal=remanded,
             )
-        held = effect_needs_second_person(decision)
+        held = decision.needs_second_person
         if action not in BESIDE_THE_CASE:
             _end_case(case, action, actor, is_held=held)
         effect_begin(decision=decision, is_held=held)
@@ -162,7 +162,7 @@ def decision_reverse(
             )
         _refuse_second_reversal(decision)
         reversal = _write(case, version, Action.REVERSE, reasons, actor, overrides=decision)
-        effect_begin(decision=reversal, is_held=effect_needs_second_person(reversal))
+        effect_begin(decision=reversal, is_held=reversal.needs_second_person)
     return reversal
 
 
@@ -190,7 +190,7 @@ def decision_grant(
         pk=before.version_id
     )
     decision = _write(appeal.case, version, action, reasons, actor, overrides=before, appeal=appeal)
-    effect_begin(decision=decision, is_held=effect_needs_second_person(decision))
+    effect_begin(decision=decision, is_held=decision.needs_second_person)
     return decision
 
 
@@ -447,7 +447,7 @@ def _write(
         # A restriction comes on top of the last one of its kind that still stands.
         overrides = next((each for each in reversed(standing) if _same_kind(each, action)), None)
     code = new_code()
-    decision = Decision.objects.create(
+    decision = Decision(
         code=code,
         case=case,
         version=version,
@@ -481,6 +481,8 @@ def _write(
         appeal_until=now + _window(rules) if action in RESTRICTIONS else None,
         decided_at=now,
     )
+    decision.needs_second_person = effect_needs_second_person(decision)
+    decision.save(force_insert=True)
     decision.rules.set(rules)
     event_record(
         action="decision.made",

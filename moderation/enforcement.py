@@ -15,6 +15,7 @@ from django.utils import timezone
 from moderation.audit import event_record
 from moderation.banks import bank_withdraw
 from moderation.cases import case_transition
+from moderation.child_safety import PRESERVATION
 from moderation.clearing import content_clear
 from moderation.effects import (
     effects_apply,
@@ -52,8 +53,6 @@ from moderation.states import (
 )
 from moderation.strikes import strike_give, strike_void
 
-# 18 U.S.C. § 2258A(h)(1) asks for one year.
-PRESERVATION = timedelta(days=366)
 # Told by a template of their own; the others share one.
 _OWN_NOTICE = frozenset({Action.APPROVE, Action.AGE_RESTRICT, Action.LIMIT, Action.REMOVE})
 SWEEP_LIMIT = 200

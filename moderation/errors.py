@@ -44,6 +44,13 @@ class IllegalTransition(Conflict):
     code = "illegal_transition"
 
 
+class Unavailable(Refusal):
+    """A decision keeps it from where this person is (RFC 7725)."""
+
+    status = 451
+    code = "unavailable_here"
+
+
 class TooLate(Refusal):
     """A deadline has passed."""
 

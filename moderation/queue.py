@@ -55,6 +55,7 @@ def queue_for(account: Account) -> QuerySet[Case]:
     chained = Decision.objects.filter(taking_part, chain__in=appealed.values("chain")).exclude(
         action=Action.REVERSE
     )
+    beside = Decision.objects.filter(taking_part, appeals__case=OuterRef("pk"))
     remanded = Decision.objects.filter(
         taking_part, version=OuterRef("version"), appeals__state=AppealState.REMANDED
     )
@@ -64,7 +65,7 @@ def queue_for(account: Account) -> QuerySet[Case]:
         )
         .exclude(version__uploaded_model__creator=account)
         .exclude(Exists(reported))
-        .exclude(Q(state=CaseState.APPEALED) & (Exists(decided) | Exists(chained)))
+        .exclude(Q(state=CaseState.APPEALED) & (Exists(decided) | Exists(chained) | Exists(beside)))
         .exclude(Q(source=Case.Source.APPEAL) & Exists(remanded))
         .order_by("turn_at", "pk")
     )

@@ -316,6 +316,10 @@ VISIBILITY_AFTER: Mapping[str, Visibility] = {
 }
 
 
+# What proxies say where they do not know; ISO 3166 leaves it to its users.
+UNKNOWN_COUNTRY = "XX"
+
+
 class Source(TextChoices):
     """Where a decision came from (DSA Art. 17(3)(b) and (c))."""
 

@@ -19,6 +19,7 @@ from moderation import (
     queue,
     references,
     rescreening,
+    retention,
     stored,
     throttle,
     uploads,
@@ -69,6 +70,12 @@ def look_for_copies() -> None:
     copies.previews_hash()
     likeness.likeness_requests_sweep()
     throttle.buckets_forget()
+
+
+@shared_task(name="moderation.purge")
+def purge() -> None:
+    """Erase what has been kept for long enough."""
+    retention.purge()
 
 
 @shared_task(name="moderation.sweep")

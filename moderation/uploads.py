@@ -21,7 +21,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from django.utils import timezone
 
-from moderation.authz import Hidden, require_own
+from moderation.authz import Hidden, require_may_publish, require_own
 from moderation.errors import Conflict, Invalid
 from moderation.intake import version_add_file
 from moderation.models import Account, ModelFile, ModelVersion, Upload, UploadPart
@@ -43,6 +43,7 @@ def upload_create(*, version: ModelVersion, name: str, size: int, actor: Account
     Raises Invalid for a size that is not admitted, Conflict if the version is no draft.
     """
     require_own(actor, version.uploaded_model)
+    require_may_publish(actor)
     name = name.replace("\x00", "").strip()[:255] or "unnamed"
     if not 0 < size <= settings.MAX_WEIGHTS_BYTES:
         most = settings.MAX_WEIGHTS_BYTES / 1024**2

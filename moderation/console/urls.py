@@ -2,7 +2,17 @@
 
 from django.urls import path
 
-from moderation.console.views import case, claims, group, heat_maps, keys, queue, reporting
+from moderation.console.views import (
+    case,
+    child_safety,
+    claims,
+    group,
+    heat_maps,
+    held,
+    keys,
+    queue,
+    reporting,
+)
 
 app_name = "console"
 urlpatterns = [
@@ -14,6 +24,22 @@ urlpatterns = [
     path("cases/<str:code>/assign/", claims.assign, name="assign"),
     path("cases/<str:code>/escalate/", claims.escalate, name="escalate"),
     path("cases/<str:code>/ask/", claims.ask, name="ask"),
+    path("held/", held.held, name="held"),
+    path("decisions/<str:code>/confirm/", held.confirm, name="confirm"),
+    path("decisions/<str:code>/cancel/", held.cancel, name="cancel"),
+    path("decisions/<str:code>/undo/", held.undo, name="undo"),
+    path("decisions/<str:code>/reverse/", held.reverse, name="reverse"),
+    path("cases/<str:code>/message/", held.message, name="message"),
+    path("appeal-files/<str:code>/", held.appeal_file, name="appeal-file"),
+    path("child-safety/", child_safety.records, name="child-safety"),
+    path("child-safety/<str:code>/", child_safety.record, name="child-safety-record"),
+    path("child-safety/<str:code>/step/", child_safety.step, name="child-safety-step"),
+    path("child-safety/<str:code>/sent/", child_safety.sent, name="child-safety-sent"),
+    path(
+        "child-safety/<str:code>/previews/<str:preview>/",
+        child_safety.preview,
+        name="child-safety-preview",
+    ),
     path("decisions/<str:code>/bank/", case.bank, name="bank"),
     path("evidence/<str:code>/", reporting.evidence, name="evidence"),
     path("reports/<str:code>/unfounded/", reporting.unfounded, name="unfounded"),

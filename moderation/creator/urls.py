@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from moderation.creator import uploads, views
+from moderation.creator import standing, uploads, views
 
 app_name = "creator"
 urlpatterns = [
@@ -13,6 +13,10 @@ urlpatterns = [
     path("notices/<str:code>/", views.notice, name="notice"),
     path("language/", views.language, name="language"),
     path("measures/<str:code>/", views.measure, name="measure"),
+    path("standing/", standing.standing, name="standing"),
+    path("decisions/<str:code>/message/", standing.message, name="appeal-message"),
+    path("appeal-files/<str:code>/", standing.appeal_file, name="appeal-file"),
+    path("<str:code>/withdraw/", standing.withdraw, name="withdraw"),
     path("decisions/<str:code>/", views.decision, name="decision"),
     path("inquiries/<str:code>/", views.answer_inquiry, name="answer-inquiry"),
     path("uploads/<str:code>/", uploads.progress, name="upload"),

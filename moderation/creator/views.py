@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from moderation import intake, selectors
@@ -270,6 +271,7 @@ def decision(request: HttpRequest, code: str) -> HttpResponse:
             "decision": found,
             "statement": statement_of(found),
             "appeal": appeal,
+            "file_page": reverse("creator:models") + "appeal-files/",
             "can_appeal": way.is_open and appeal is None,
             "way": way,
             "taken_back": way.code == "already_overturned",

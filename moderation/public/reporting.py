@@ -12,6 +12,8 @@ from moderation import selectors
 from moderation.errors import Refusal
 from moderation.likeness import likeness_confirm, likeness_request
 from moderation.models import Account, ModelVersion
+from moderation.public.appeals import appeal_context, appeal_take
+from moderation.public.country import country_of
 from moderation.reports import Words, report_edit, report_file, report_withdraw
 from moderation.states import REACHABLE, Language, Track
 from moderation.throttle import address_digest
@@ -76,7 +78,7 @@ def report(request: HttpRequest, code: str) -> HttpResponse:
     """Take a report on a version, one of its previews, or its whole page."""
     language = language_of(request)
     account = _person(request)
-    version = selectors.public.version_for(account, code)
+    version = selectors.public.version_for(account, code, country=country_of(request))
     track = _track(request.POST.get("track") or request.GET.get("track") or "")
     context: dict[str, Any] = {
         "version": version,
@@ -145,8 +147,20 @@ def _status(request: HttpRequest, token: str, refusal: Refusal | None = None) ->
         "report": found,
         "visible": found.version.visibility in REACHABLE,
         "reversed": selectors.public.was_reversed(found),
+        **appeal_context(found),
     }
     return _show(request, language, "public/report_status.html", context, refusal)
+
+
+@require_POST
+def report_appeal(request: HttpRequest, token: str) -> HttpResponse:
+    """Take a reporter's appeal, or a message in its thread."""
+    found = selectors.public.report_by_token(token)
+    try:
+        appeal_take(report=found, given=request.POST, uploads=request.FILES.getlist("files"))
+    except Refusal as refusal:
+        return _status(request, token, refusal)
+    return redirect("report-status", token=token)
 
 
 @require_POST

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from moderation.public import reporting, views
+from moderation.public import appeals, reporting, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -16,6 +16,8 @@ urlpatterns = [
     path("reports/<str:token>/change/", reporting.report_change, name="report-change"),
     path("likeness/", reporting.likeness, name="likeness"),
     path("likeness/<str:token>/", reporting.likeness_page, name="likeness-page"),
+    path("reports/<str:token>/appeal/", reporting.report_appeal, name="report-appeal"),
+    path("reports/<str:token>/files/<str:code>/", appeals.report_appeal_file, name="report-file"),
     path("policy/", views.policy, name="policy"),
     path("transparency/", views.transparency, name="transparency"),
     path("adult/", views.adult, name="adult"),

@@ -15,6 +15,7 @@ from moderation.authz import Hidden
 from moderation.downloads import download_link, download_name, downloaded
 from moderation.errors import Refusal
 from moderation.models import Account
+from moderation.public.country import country_of
 from moderation.selectors.transparency import report_of_year, years_with_rows
 from moderation.states import REACHABLE, Visibility
 
@@ -32,7 +33,7 @@ def is_adult(request: HttpRequest) -> bool:
 @require_GET
 def home(request: HttpRequest) -> HttpResponse:
     """Show the catalogue."""
-    versions = selectors.public.catalogue(adult=is_adult(request))
+    versions = selectors.public.catalogue(adult=is_adult(request), country=country_of(request))
     page = Paginator(versions, 24).get_page(request.GET.get("page"))
     return render(request, "public/home.html", {"page": page, "adult": is_adult(request)})
 
@@ -40,7 +41,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @require_GET
 def model(request: HttpRequest, code: str) -> HttpResponse:
     """Show the page of one version."""
-    version = selectors.public.version_for(person(request), code)
+    version = selectors.public.version_for(person(request), code, country=country_of(request))
     asks_age = version.visibility == Visibility.AGE_RESTRICTED and not is_adult(request)
     return render(
         request,
@@ -71,7 +72,9 @@ def _back(request: HttpRequest) -> HttpResponseRedirect:
 @require_GET
 def preview(request: HttpRequest, code: str) -> FileResponse:
     """Serve the copy of a preview that carries no metadata."""
-    row = selectors.public.preview_for(person(request), code, adult=is_adult(request))
+    row = selectors.public.preview_for(
+        person(request), code, adult=is_adult(request), country=country_of(request)
+    )
     name = row.shown.name or ""
     # Copies that were made before the first release are WebP.
     kind = "image/webp" if name.endswith(".webp") else "image/jpeg"
@@ -84,7 +87,7 @@ def preview(request: HttpRequest, code: str) -> FileResponse:
 @require_GET
 def download(request: HttpRequest, code: str, file: str) -> HttpResponse:
     """Lead to a file of weights by a link that is good for a minute."""
-    version = selectors.public.version_for(person(request), code)
+    version = selectors.public.version_for(person(request), code, country=country_of(request))
     if version.visibility == Visibility.AGE_RESTRICTED and not is_adult(request):
         raise Hidden
     row = next((row for row in version.files.all() if row.code == file), None)

@@ -2,7 +2,9 @@
 
 from moderation.selectors import (
     cases,
+    child_safety,
     creators,
+    decisions,
     groups,
     heat_maps,
     look_alikes,
@@ -16,7 +18,9 @@ from moderation.selectors import (
 
 __all__ = [
     "cases",
+    "child_safety",
     "creators",
+    "decisions",
     "groups",
     "heat_maps",
     "look_alikes",

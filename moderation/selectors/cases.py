@@ -49,6 +49,11 @@ def case_for(account: Account, code: str) -> Case:
     )
     if case is None:
         raise Http404
+    if case.version.isolated_at is not None:
+        raise NotAllowed(
+            "This case is held apart for child safety. Its specialists see it in their own place.",
+            code="held_apart",
+        )
     if case.version.uploaded_model.creator_id == account.pk:
         raise NotAllowed(
             "You cannot judge your own model. What is said about it here is for others to read; "

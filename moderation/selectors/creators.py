@@ -16,6 +16,7 @@ from moderation.models import (
     Notice,
 )
 from moderation.states import (
+    ABOUT_ACCOUNTS,
     CAME_INTO_FORCE,
     TOLD_TO_CREATOR,
     WAITING_CASES,
@@ -89,6 +90,13 @@ def own_decision(account: Account, code: str) -> Decision:
     if decision is None:
         raise Hidden
     return decision
+
+
+def decisions_about_account(account: Account) -> QuerySet[Decision]:
+    """Return the strikes, mutes and suspensions of an account, the newest first."""
+    return Decision.objects.filter(
+        creator=account, action__in=ABOUT_ACCOUNTS, effect__state__in=CAME_INTO_FORCE
+    ).order_by("-decided_at")
 
 
 def own_notices(account: Account) -> QuerySet[Notice]:

@@ -1,15 +1,17 @@
 """What anybody may read."""
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, QuerySet
 from django.utils import timezone
 
 from moderation.authz import (
     Hidden,
     require_sight,
 )
+from moderation.errors import Unavailable
 from moderation.models import (
     Account,
-    Appeal,
+    CountryBlock,
+    Decision,
     ModelVersion,
     Policy,
     PreviewImage,
@@ -17,38 +19,67 @@ from moderation.models import (
 )
 from moderation.states import (
     LISTED,
-    AppealState,
+    LOOSENING,
+    RESTRICTIONS,
+    UNKNOWN_COUNTRY,
+    EffectState,
     Visibility,
 )
 
 
-def catalogue(*, adult: bool) -> QuerySet[ModelVersion]:
-    """Return the versions that are listed, newest first."""
+def _shown_previews() -> "Prefetch[str]":
+    return Prefetch("previews", queryset=PreviewImage.objects.filter(is_disabled=False))
+
+
+def catalogue(*, adult: bool, country: str = "") -> QuerySet[ModelVersion]:
+    """Return the versions that are listed, newest first, without those kept from a country."""
     shown = LISTED if adult else LISTED - {Visibility.AGE_RESTRICTED}
-    return (
+    versions = (
         ModelVersion.objects.filter(visibility__in=shown)
         .exclude(hidden_from__lte=timezone.now())
         .select_related("uploaded_model__creator")
-        .prefetch_related("previews")
+        .prefetch_related(_shown_previews())
         .order_by("-published_at", "-pk")
     )
+    if not country:
+        return versions
+    blocks = CountryBlock.objects.filter(version=OuterRef("pk"))
+    return versions.exclude(Exists(_in_country(blocks, country)))
 
 
-def version_for(account: Account | None, code: str) -> ModelVersion:
-    """Return a version that this person may open. Raises Hidden otherwise."""
+def version_for(account: Account | None, code: str, *, country: str = "") -> ModelVersion:
+    """Return a version that this person may open, from this country.
+
+    Raises Hidden where they may not, Unavailable where a decision keeps it from the country.
+    """
     version = (
         ModelVersion.objects.filter(code=code)
         .select_related("uploaded_model__creator")
-        .prefetch_related("previews", "files")
+        .prefetch_related(_shown_previews(), "files")
         .first()
     )
     if version is None:
         raise Hidden
     require_sight(account, version)
+    _require_country(account, version, country)
     return version
 
 
-def preview_for(account: Account | None, code: str, *, adult: bool) -> PreviewImage:
+def _in_country(blocks: QuerySet[CountryBlock], country: str) -> QuerySet[CountryBlock]:
+    """Return the blocks that concern a country; all of them where it is not known."""
+    return blocks if country == UNKNOWN_COUNTRY else blocks.filter(country=country)
+
+
+def _require_country(account: Account | None, version: ModelVersion, country: str) -> None:
+    if not country or _takes_part(account, version):
+        return
+    if _in_country(version.country_blocks.all(), country).exists():
+        raise Unavailable("By a decision about it, this model is not shown in your country.")
+
+
+def preview_for(
+    account: Account | None, code: str, *, adult: bool, country: str = ""
+) -> PreviewImage:
     """Return a preview of a version that this person may open. Raises Hidden otherwise."""
     preview = (
         PreviewImage.objects.filter(code=code).select_related("version__uploaded_model").first()
@@ -56,16 +87,18 @@ def preview_for(account: Account | None, code: str, *, adult: bool) -> PreviewIm
     if preview is None:
         raise Hidden
     require_sight(account, preview.version)
-    if preview.version.visibility == Visibility.AGE_RESTRICTED and not adult:
-        _require_part(account, preview.version)
+    _require_country(account, preview.version, country)
+    for_some = preview.version.visibility == Visibility.AGE_RESTRICTED and not adult
+    if (for_some or preview.is_disabled) and not _takes_part(account, preview.version):
+        raise Hidden
     return preview
 
 
-def _require_part(account: Account | None, version: ModelVersion) -> None:
-    """Let through the creator and the team, who work with what is for adults only."""
-    is_own = account is not None and account.pk == version.uploaded_model.creator_id
-    if not is_own and not (account is not None and account.is_team):
-        raise Hidden
+def _takes_part(account: Account | None, version: ModelVersion) -> bool:
+    """Whether this is the creator or the team, who work with what is kept from others."""
+    if account is None:
+        return False
+    return account.is_team or account.pk == version.uploaded_model.creator_id
 
 
 def policy_in_force() -> Policy | None:
@@ -84,5 +117,10 @@ def report_by_token(token: str) -> Report:
 
 
 def was_reversed(report: Report) -> bool:
-    """Return whether a won appeal took back what was done about a report."""
-    return Appeal.objects.filter(case=report.case_id, state=AppealState.OVERTURNED).exists()
+    """Return whether what was done about a report was taken back."""
+    return Decision.objects.filter(
+        overrides__case=report.case_id,
+        overrides__action__in=RESTRICTIONS,
+        action__in=LOOSENING,
+        effect__state=EffectState.IN_FORCE,
+    ).exists()

@@ -97,8 +97,13 @@ def queue_tally(account: Account) -> Tally:
 
 
 def _visible_to(account: Account) -> QuerySet[Case]:
-    """Return all cases but those about the person's own models: they name who reported them."""
-    return Case.objects.exclude(version__uploaded_model__creator=account)
+    """Return all cases but those about the person's own models: they name who reported them.
+
+    Nor what is held apart for child safety.
+    """
+    return Case.objects.exclude(version__uploaded_model__creator=account).filter(
+        version__isolated_at__isnull=True
+    )
 
 
 # --- The rows -------------------------------------------------------------------------------

@@ -155,7 +155,8 @@ def known_models() -> Iterator[dict[str, Any]]:
         yield {
             "key": row.file.code,
             "version": version.code,
-            "title": str(version),
+            # What is held apart is recognised when it comes back, and named nowhere.
+            "title": str(version) if version.isolated_at is None else "material held apart",
             "creator": version.uploaded_model.creator.username,
             "state": "removed" if removed else "published",
             "sketch": bytes(row.sketch),

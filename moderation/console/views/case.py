@@ -17,14 +17,31 @@ from moderation.appeals import appeal_answer
 from moderation.banks import bank_add_decided
 from moderation.console.views.common import account_of, private
 from moderation.console.views.queue import claim_next
-from moderation.decisions import decision_make
+from moderation.decisions import Terms, decision_make, suspension_end
 from moderation.errors import Conflict, Invalid, Refusal
-from moderation.models import Case
+from moderation.models import Case, Decision
 from moderation.queue import case_claim, case_release, claim_renew, queue_for
-from moderation.states import HELD_CASES, WAITING_CASES, Action, AppealState, CaseState
+from moderation.states import (
+    HELD_CASES,
+    RESTRICTIONS,
+    WAITING_CASES,
+    Action,
+    AppealState,
+    CaseState,
+    EffectState,
+    Ground,
+    Source,
+)
 from moderation.verdicts import verdict_give
 
-Choice = TypeVar("Choice", Action, AppealState)
+# Beside the four that stand on the page by themselves.
+OTHER_ACTIONS = tuple(
+    action
+    for action in Action
+    if action
+    not in {Action.APPROVE, Action.AGE_RESTRICT, Action.LIMIT, Action.REMOVE, Action.REVERSE}
+)
+Choice = TypeVar("Choice", Action, AppealState, Source, Ground)
 
 
 @login_required
@@ -76,6 +93,10 @@ def _show(
         "decides": found.state == CaseState.CLAIMED,
         "hears": found.state == CaseState.HEARING,
         "waits": found.state in WAITING_CASES | {CaseState.ASKED},
+        "undoable": selectors.decisions.undoable_decision(account_of(request)),
+        "actions": [(action.value, action.label) for action in RESTRICTIONS],
+        "others": [(action.value, action.label) for action in OTHER_ACTIONS],
+        "other_actions": [action.value for action in OTHER_ACTIONS],
         "refusal": refusal,
         "given": request.POST,
         "given_rules": request.POST.getlist("rules"),
@@ -127,15 +148,15 @@ def decide(request: HttpRequest, code: str) -> HttpResponse:
             action=_choice(Action, request.POST.get("action", ""), "action"),
             rules=request.POST.getlist("rules"),
             facts=request.POST.get("facts", ""),
+            message=request.POST.get("message", ""),
             private_note=request.POST.get("private_note", ""),
+            terms=_terms(request),
             reports_seen=_count(request.POST.get("reports_seen", "")),
             actor=account_of(request),
         )
     except Refusal as refusal:
         return _show(request, found, refusal)
-    messages.success(
-        request, f"{decision.get_action_display()}: {decision.version}. The creator has been told."
-    )
+    messages.success(request, _told(decision))
     if request.POST.get("then") == "next":
         return _next(request)
     return redirect("console:queue")
@@ -188,6 +209,9 @@ def answer(request: HttpRequest, code: str) -> HttpResponse:
             appeal=appeal,
             outcome=_choice(AppealState, request.POST.get("outcome", ""), "outcome"),
             answer=request.POST.get("answer", ""),
+            action=_optional_action(request.POST.get("action", "")),
+            rules=request.POST.getlist("rules"),
+            terms=_terms(request),
             actor=account_of(request),
         )
     except Refusal as refusal:
@@ -213,6 +237,35 @@ def _choice(kind: type[Choice], value: str, field: str) -> Choice:
         return kind(value)
     except ValueError as error:
         raise Invalid("Choose one of the actions.", field=field) from error
+
+
+def _told(decision: Decision) -> str:
+    what = f"{decision.get_action_display()}: {decision.version}."
+    state = decision.effect.state
+    if state == EffectState.HELD:
+        return f"{what} It waits for a second person; nobody has been told."
+    if state == EffectState.DUE:
+        seconds = settings.UNDO_SECONDS
+        return f"{what} People are told in {seconds} seconds; until then you can undo it."
+    return f"{what} The creator has been told."
+
+
+def _optional_action(value: str) -> Action | None:
+    return _choice(Action, value, "action") if value else None
+
+
+def _terms(request: HttpRequest) -> Terms:
+    """Read what qualifies an action: words, countries, preview, an end in days."""
+    days = _count(request.POST.get("days", "")) or None
+    return Terms(
+        label=request.POST.get("label", ""),
+        countries=request.POST.get("countries", "").replace(",", " ").split(),
+        preview=request.POST.get("preview", ""),
+        until=suspension_end(days),
+        source=_choice(Source, request.POST.get("source") or Source.PERSON, "source"),
+        ground=_choice(Ground, request.POST.get("ground") or Ground.POLICY, "ground"),
+        legal_ground=request.POST.get("legal_ground", ""),
+    )
 
 
 def _count(value: str) -> int | None:

@@ -1,0 +1,131 @@
+"""The second person, and second thoughts: confirm, withdraw, undo, take back."""
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.files.storage import default_storage
+from django.http import FileResponse, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from moderation import selectors
+from moderation.appeals import appeal_write
+from moderation.console.views.common import account_of, private
+from moderation.decisions import (
+    decision_cancel,
+    decision_confirm,
+    decision_reverse,
+    decision_undo,
+)
+from moderation.errors import Conflict, Refusal
+from moderation.states import AppealState
+
+
+@login_required
+@require_GET
+def held(request: HttpRequest) -> HttpResponse:
+    """Show what waits for a second person."""
+    return _show(request)
+
+
+def _show(request: HttpRequest, refusal: Refusal | None = None) -> HttpResponse:
+    context = {
+        "held": selectors.decisions.held_decisions(account_of(request)),
+        "undoable": selectors.decisions.undoable_decision(account_of(request)),
+        "refusal": refusal,
+        "given": request.POST,
+    }
+    page = render(request, "console/held.html", context, status=refusal.status if refusal else 200)
+    return private(page)
+
+
+@login_required
+@require_POST
+def confirm(request: HttpRequest, code: str) -> HttpResponse:
+    """Confirm a held decision."""
+    decision = selectors.decisions.decision_for(account_of(request), code)
+    seen = request.POST.get("reports_seen", "")
+    try:
+        decision_confirm(
+            decision=decision,
+            reports_seen=int(seen) if seen.isascii() and seen.isdigit() else None,
+            actor=account_of(request),
+        )
+    except Refusal as refusal:
+        return _show(request, refusal)
+    messages.success(request, f"Confirmed: {decision.get_action_display()}, {decision.version}.")
+    return redirect("console:held")
+
+
+@login_required
+@require_POST
+def cancel(request: HttpRequest, code: str) -> HttpResponse:
+    """Withdraw a held decision without a verdict."""
+    decision = selectors.decisions.decision_for(account_of(request), code)
+    try:
+        decision_cancel(
+            decision=decision, reason=request.POST.get("reason", ""), actor=account_of(request)
+        )
+    except Refusal as refusal:
+        return _show(request, refusal)
+    messages.info(request, f"Withdrawn. {decision.version} waits for a person again.")
+    return redirect("console:held")
+
+
+@login_required
+@require_POST
+def undo(request: HttpRequest, code: str) -> HttpResponse:
+    """Undo a decision that nobody has been told of yet."""
+    decision = selectors.decisions.decision_for(account_of(request), code)
+    decision_undo(decision=decision, actor=account_of(request))
+    messages.info(request, "Undone. Nobody was told, and the case is yours again.")
+    return redirect("console:case", code=decision.case.code)
+
+
+@login_required
+@require_POST
+def reverse(request: HttpRequest, code: str) -> HttpResponse:
+    """Take a decision back by a new one."""
+    decision = selectors.decisions.decision_for(account_of(request), code)
+    reversal = decision_reverse(
+        decision=decision, facts=request.POST.get("facts", ""), actor=account_of(request)
+    )
+    messages.success(
+        request,
+        "A second person has to confirm that it is taken back."
+        if reversal.needs_second_person
+        else "Taken back. Everybody who was told is told.",
+    )
+    return redirect("console:case", code=decision.case.code)
+
+
+@login_required
+@require_POST
+def message(request: HttpRequest, code: str) -> HttpResponse:
+    """Write to whoever appealed."""
+    found = selectors.cases.case_for(account_of(request), code)
+    appeal = found.appeals.filter(state=AppealState.OPEN).order_by("filed_at").first()
+    if appeal is None:
+        raise Conflict("This case has no appeal that waits for an answer.", code="no_appeal")
+    appeal_write(
+        appeal=appeal,
+        text=request.POST.get("message", ""),
+        actor=account_of(request),
+        from_team=True,
+    )
+    messages.success(request, "Sent.")
+    return redirect("console:case", code=code)
+
+
+@login_required
+@require_GET
+def appeal_file(request: HttpRequest, code: str) -> FileResponse:
+    """Serve a file that came with an appeal, only ever as a download."""
+    row = selectors.decisions.appeal_file_for(account_of(request), code)
+    response = FileResponse(
+        default_storage.open(row.content.name or ""),
+        as_attachment=True,
+        filename=row.name,
+        content_type="application/octet-stream",
+    )
+    response["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,186 @@
+"""How long things are kept: evidence while an appeal is possible, and what holds beat every purge.
+
+The clock starts at the decision. Erases files from the store and marks their rows; the rows stay,
+and so does every decision. Writes ``LegalHold`` and the marks on ``ModelFile``, ``PreviewImage``
+and ``AppealFile``.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.core.files.storage import default_storage
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from moderation.audit import event_record
+from moderation.authz import require_senior
+from moderation.errors import Conflict, Invalid
+from moderation.models import (
+    Account,
+    Appeal,
+    AppealFile,
+    Case,
+    ChildSafetyRecord,
+    Decision,
+    Effect,
+    LegalHold,
+    ModelFile,
+    ModelVersion,
+    PreviewImage,
+)
+from moderation.states import (
+    APPEAL_WINDOW,
+    LISTED_CASES,
+    AppealState,
+    EffectState,
+    Visibility,
+)
+
+# After the last moment to appeal, a letter may still be on its way.
+GRACE = timedelta(days=31)
+KEPT_AFTER_DECISION = APPEAL_WINDOW + GRACE
+
+
+@dataclass(frozen=True)
+class Purged:
+    """What one purge erased, or would erase."""
+
+    versions: int
+    files: int
+    appeal_files: int
+    size: int
+
+
+def versions_to_purge() -> QuerySet[ModelVersion]:
+    """Return the versions that nobody can see and nobody may need any more.
+
+    Removed, or taken down by their creator; no decision about them can still be appealed, no case,
+    appeal or held decision is open; neither a legal hold nor child safety keeps them.
+    """
+    now = timezone.now()
+    of_version: dict[str, Any] = {"version": OuterRef("pk")}
+    young = Decision.objects.filter(
+        Q(appeal_until__gt=now - GRACE) | Q(decided_at__gt=now - KEPT_AFTER_DECISION), **of_version
+    )
+    cases = Case.objects.filter(state__in=LISTED_CASES, **of_version)
+    appeals = Appeal.objects.filter(
+        Q(state=AppealState.OPEN) | Q(answered_at__gt=now - GRACE),
+        decision__version=OuterRef("pk"),
+    )
+    moving = Effect.objects.filter(
+        state__in=[EffectState.HELD, EffectState.DUE], decision__version=OuterRef("pk")
+    )
+    holds = LegalHold.objects.filter(
+        Q(until__isnull=True) | Q(until__gt=now), released_at__isnull=True, **of_version
+    )
+    kept_apart = ChildSafetyRecord.objects.filter(
+        Q(preserve_until__gt=now) | Q(sent_at__isnull=True), **of_version
+    )
+    return ModelVersion.objects.filter(
+        Q(visibility=Visibility.REMOVED)
+        | Q(visibility=Visibility.WITHDRAWN, withdrawn_at__lt=now - GRACE)
+    ).exclude(
+        Exists(young)
+        | Exists(cases)
+        | Exists(appeals)
+        | Exists(moving)
+        | Exists(holds)
+        | Exists(kept_apart)
+    )
+
+
+def purge(*, dry_run: bool = False, limit: int = 1000) -> Purged:
+    """Erase what has been kept for long enough, at most so many versions; say what that was."""
+    tally = Purged(0, 0, 0, 0)
+    remaining = ModelFile.objects.filter(version=OuterRef("pk"), purged_at__isnull=True)
+    shown = PreviewImage.objects.filter(version=OuterRef("pk"), purged_at__isnull=True)
+    sent = AppealFile.objects.filter(
+        appeal__decision__version=OuterRef("pk"), purged_at__isnull=True
+    )
+    due = versions_to_purge().filter(Exists(remaining) | Exists(shown) | Exists(sent))
+    for pk in due.order_by("pk").values_list("pk", flat=True)[:limit]:
+        tally = _purge_version(pk, tally, dry_run)
+    return tally
+
+
+def _purge_version(pk: int, tally: Purged, dry_run: bool) -> Purged:
+    with transaction.atomic():
+        version = ModelVersion.objects.select_for_update(no_key=True).get(pk=pk)
+        # A hold may have been placed since the list was made.
+        if not versions_to_purge().filter(pk=pk).exists():
+            return tally
+        files = list(version.files.filter(purged_at__isnull=True))
+        previews = list(version.previews.filter(purged_at__isnull=True))
+        sent = list(
+            AppealFile.objects.filter(appeal__decision__version=version, purged_at__isnull=True)
+        )
+        done = Purged(
+            versions=tally.versions + 1,
+            files=tally.files + len(files) + len(previews),
+            appeal_files=tally.appeal_files + len(sent),
+            size=tally.size + sum(each.size for each in files) + sum(each.size for each in sent),
+        )
+        if dry_run:
+            return done
+        now = timezone.now()
+        names = [file.content.name for file in files] + [file.content.name for file in sent]
+        for preview in previews:
+            names += [preview.original.name, preview.shown.name]
+        for rows in (version.files, version.previews):
+            rows.filter(purged_at__isnull=True).update(purged_at=now)
+        AppealFile.objects.filter(pk__in=[file.pk for file in sent]).update(purged_at=now)
+        event_record(
+            action="purge.done",
+            actor=None,
+            version=version,
+            data={"files": len(files), "previews": len(previews), "appeal_files": len(sent)},
+        )
+        transaction.on_commit(lambda: _erase(names))
+    return done
+
+
+def _erase(names: Iterable[str | None]) -> None:
+    for name in names:
+        if name:
+            default_storage.delete(name)
+
+
+@transaction.atomic
+def hold_place(
+    *, version: ModelVersion, reason: str, days: int | None, actor: Account
+) -> LegalHold:
+    """Keep everything of a version from every purge, for so many days or until it is released."""
+    require_senior(actor)
+    if not reason.strip():
+        raise Invalid("Say why it is held: a letter, a lawsuit, an order.", field="reason")
+    now = timezone.now()
+    # Locked, so that a purge under way and the hold cannot miss each other.
+    version = ModelVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
+    hold = LegalHold.objects.create(
+        version=version,
+        reason=reason.strip(),
+        until=now + timedelta(days=days) if days else None,
+        placed_by=actor,
+        placed_at=now,
+    )
+    event_record(
+        action="hold.placed", actor=actor, version=version, data={"reason": hold.reason[:200]}
+    )
+    return hold
+
+
+@transaction.atomic
+def hold_release(*, hold: LegalHold, actor: Account) -> None:
+    """Release a legal hold. Raises Conflict if it is released already."""
+    require_senior(actor)
+    released = LegalHold.objects.filter(pk=hold.pk, released_at__isnull=True).update(
+        released_at=timezone.now(), released_by=actor
+    )
+    if not released:
+        raise Conflict("This hold has been released already.", code="already_released")
+    event_record(
+        action="hold.released", actor=actor, version=hold.version, data={"hold": hold.code}
+    )

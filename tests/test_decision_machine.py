@@ -1,0 +1,335 @@
+"""Report, decide, undo, confirm, appeal, take back and take down, in any order, on one target.
+
+Some hundreds of steps here, the same ones each time; ten thousand of chance's own with
+``MACHINE_STEPS=10000 pytest tests/test_decision_machine.py``.
+"""
+
+import os
+from datetime import timedelta
+from typing import Any
+from unittest import mock
+
+import pytest
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from hypothesis import HealthCheck, Phase
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from moderation.appeals import appeal_answer, appeal_file, appeal_file_by_reporter
+from moderation.decisions import (
+    decision_cancel,
+    decision_confirm,
+    decision_make,
+    decision_reverse,
+    decision_undo,
+)
+from moderation.effects import restrictions_standing
+from moderation.enforcement import decisions_enforce_due
+from moderation.errors import Refusal
+from moderation.intake import version_withdraw
+from moderation.models import (
+    Account,
+    Appeal,
+    Case,
+    Decision,
+    Effect,
+    ModelVersion,
+    Notice,
+    Report,
+    StatementOfReasons,
+)
+from moderation.policy import policy_import, policy_read
+from moderation.queue import case_claim
+from moderation.reports import report_file
+from moderation.states import (
+    COUNTED,
+    OPEN_CASES,
+    REACHABLE,
+    RESTRICTIONS,
+    Action,
+    AppealState,
+    CaseState,
+    EffectState,
+    Role,
+)
+from tests import factories
+
+ACTIONS = st.sampled_from([Action.APPROVE, Action.LIMIT, Action.REMOVE, Action.STRIKE])
+TEAM = ("mo", "ada", "sam", "kim")
+PEOPLE = st.sampled_from(TEAM)
+OUTCOMES = st.sampled_from(
+    [AppealState.UPHELD, AppealState.OVERTURNED, AppealState.MODIFIED, AppealState.REMANDED]
+)
+
+
+def _when(**filters: Any) -> Any:
+    """Try a rule only where a decision like this is there."""
+    return precondition(lambda self: Decision.objects.filter(**filters).exists())
+
+
+class OneTarget(RuleBasedStateMachine):
+    """What anybody may do to one published version, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all = transaction.atomic()
+        self.all.__enter__()
+        self.now = timezone.now()
+
+    @initialize(is_held=st.booleans())
+    def begin(self, is_held: bool) -> None:
+        """Publish the version; a second person is asked for overturning, or for nothing."""
+        self.clock = mock.patch("django.utils.timezone.now", lambda: self.now)
+        self.clock.start()
+        settings.SECOND_PERSON_FOR = ["overturn", "popular"] if is_held else []
+        settings.POPULAR_DOWNLOADS = -1
+        policy_import(
+            content=policy_read(settings.BASE_DIR / "moderation" / "policies" / "demo.yaml"),
+            activate=True,
+            actor=None,
+        )
+        self.people = {
+            name: factories.account(name, role=Role.SENIOR_MODERATOR) for name in TEAM
+        } | {name: factories.account(name) for name in ("uma", "rui")}
+        self.version = factories.published(self.people["uma"])
+        self.refused = 0
+        report_file(version=self.version, text="Look.", actor=self.people["rui"])
+
+    def teardown(self) -> None:
+        """Let the clock run again, and forget everything."""
+        if hasattr(self, "clock"):
+            self.clock.stop()
+        transaction.set_rollback(True)
+        self.all.__exit__(None, None, None)
+
+    def _try(self, deed: Any, **given: Any) -> None:
+        """Do it, or be refused with a sentence; nothing else may happen."""
+        try:
+            with transaction.atomic():
+                deed(**given)
+        except Refusal as refusal:
+            assert refusal.sentence
+            self.refused += 1
+
+    def _decisions(self, **filters: Any) -> list[Decision]:
+        return list(Decision.objects.filter(**filters).select_related("effect").order_by("pk"))
+
+    # --- What people do -------------------------------------------------------------------
+
+    @rule(who=st.sampled_from(["rui", "mo", "", ""]))
+    def report(self, who: str) -> None:
+        """Somebody reports it."""
+        self.version.refresh_from_db()
+        person = self.people.get(who)
+        self._try(report_file, version=self.version, text="Look.", actor=person)
+
+    @precondition(lambda self: Case.objects.filter(state__in=OPEN_CASES).exists())
+    @rule(who=PEOPLE, action=ACTIONS)
+    def decide(self, who: str, action: Action) -> None:
+        """A moderator takes the open case and decides it."""
+        case = Case.objects.filter(state__in=OPEN_CASES).first()
+        if case is None:
+            return
+        person = self.people[who]
+        self._try(case_claim, case=case, actor=person)
+        case.refresh_from_db()
+        rules = ["red-star"] if action in RESTRICTIONS else []
+        self._try(decision_make, case=case, action=action, rules=rules, facts="Seen.", actor=person)
+
+    @_when(effect__state=EffectState.DUE)
+    @rule(who=PEOPLE)
+    def undo(self, who: str) -> None:
+        """Somebody undoes the last decision."""
+        for decision in self._decisions(effect__state=EffectState.DUE)[-1:]:
+            self._try(decision_undo, decision=decision, actor=self.people[who])
+
+    @_when(effect__state=EffectState.HELD)
+    @rule(who=PEOPLE, confirms=st.booleans())
+    def second_person(self, who: str, confirms: bool) -> None:
+        """Somebody confirms or withdraws what is held."""
+        for decision in self._decisions(effect__state=EffectState.HELD)[:1]:
+            deed = decision_confirm if confirms else decision_cancel
+            self._try(deed, decision=decision, actor=self.people[who])
+
+    @precondition(lambda self: Effect.objects.filter(state__in=["due", "in_force"]).exists())
+    @rule(seconds=st.sampled_from([11, 11, 11, 3, 86_400 * 100]))
+    def wait(self, seconds: int) -> None:
+        """Time goes by, and the sweeper comes."""
+        self.now += timedelta(seconds=seconds)
+        decisions_enforce_due()
+
+    @_when(action__in=RESTRICTIONS, effect__state=EffectState.IN_FORCE)
+    @rule(latest=st.booleans())
+    def appeal(self, latest: bool) -> None:
+        """The creator appeals a restriction."""
+        found = self._decisions(action__in=RESTRICTIONS)
+        if found:
+            decision = found[-1 if latest else 0]
+            self._try(appeal_file, decision=decision, text="No.", actor=self.people["uma"])
+
+    @precondition(lambda self: Report.objects.exclude(state="open").exists())
+    @rule()
+    def appeal_as_reporter(self) -> None:
+        """A reporter appeals that nothing was done."""
+        for report in Report.objects.order_by("-pk")[:1]:
+            self._try(appeal_file_by_reporter, report=report, text="Yes.", actor=report.reporter)
+
+    @precondition(lambda self: Appeal.objects.filter(state=AppealState.OPEN).exists())
+    @rule(who=PEOPLE, outcome=OUTCOMES)
+    def answer(self, who: str, outcome: AppealState) -> None:
+        """A moderator takes an appeal and answers it."""
+        appeal = Appeal.objects.filter(state=AppealState.OPEN).first()
+        if appeal is None:
+            return
+        person = self.people[who]
+        self._try(case_claim, case=appeal.case, actor=person)
+        instead = Action.REMOVE if appeal.side == "reporter" else Action.LIMIT
+        self._try(
+            appeal_answer,
+            appeal=appeal,
+            outcome=outcome,
+            answer="Because.",
+            action=instead,
+            rules=["red-star"],
+            actor=person,
+        )
+
+    @_when(action__in=RESTRICTIONS, effect__state=EffectState.IN_FORCE)
+    @rule(who=PEOPLE)
+    def take_back(self, who: str) -> None:
+        """A moderator takes a restriction back."""
+        for decision in self._decisions(action__in=RESTRICTIONS)[-1:]:
+            self._try(decision_reverse, decision=decision, facts="Wrong.", actor=self.people[who])
+
+    @rule(really=st.sampled_from([False] * 9 + [True]))
+    def take_down(self, really: bool) -> None:
+        """The creator takes it down."""
+        if really:
+            self._try(version_withdraw, version=self.version, actor=self.people["uma"])
+
+    # --- What holds at every moment --------------------------------------------------------
+
+    @invariant()
+    def no_report_is_lost(self) -> None:
+        """Every report is answered, or waits on a case that somebody has yet to end."""
+        if not hasattr(self, "version"):
+            return
+        for report in Report.objects.select_related("case"):
+            moving = report.case.decisions.filter(
+                effect__state__in=[EffectState.HELD, EffectState.DUE]
+            ).exists()
+            waits = report.case.state in OPEN_CASES or moving
+            assert report.state != "open" or waits, report.case.state
+            told = Notice.objects.filter(
+                report=report, kind__in=["report_acted", "report_no_action"]
+            ).count()
+            reachable = report.reporter_id is not None or bool(report.email)
+            assert told == (report.state != "open" and reachable)
+
+    @invariant()
+    def every_restriction_in_force_has_one_statement_and_one_notice(self) -> None:
+        """And what is not in force, or was undone, has none."""
+        for decision in Decision.objects.filter(action__in=RESTRICTIONS).select_related("effect"):
+            in_force = decision.effect.state == EffectState.IN_FORCE
+            assert StatementOfReasons.objects.filter(decision=decision).count() == in_force
+            told = Notice.objects.filter(decision=decision, kind__startswith="decision_").exclude(
+                kind="decision_reverse"
+            )
+            assert told.count() == in_force
+
+    @invariant()
+    def nobody_judges_their_own(self) -> None:
+        """Nor what they reported, nor the appeal against what they took part in."""
+        if not hasattr(self, "version"):
+            return
+        reporters = set(
+            Report.objects.filter(reporter__isnull=False).values_list("reporter", flat=True)
+        )
+        for effect in Effect.objects.select_related("decision"):
+            assert effect.second_person_id != effect.decided_by_id
+            assert self.people["uma"].pk not in {effect.decided_by_id, effect.second_person_id}
+        for appeal in Appeal.objects.exclude(answered_by=None).select_related("decision"):
+            beside = Decision.objects.filter(case=appeal.decision.case_id).exclude(appeal=appeal)
+            before = beside.filter(decided_at__lte=appeal.filed_at)
+            took_part = set(before.values_list("decided_by", flat=True)) | set(
+                before.values_list("effect__second_person", flat=True)
+            )
+            assert appeal.answered_by_id not in took_part
+            assert appeal.answered_by_id not in reporters - {None} or appeal.answered_at
+
+    @invariant()
+    def what_is_public_follows_from_what_stands(self) -> None:
+        """A removal that stands hides it; nothing that stands leaves it as it was."""
+        if not hasattr(self, "version"):
+            return
+        version = ModelVersion.objects.get(pk=self.version.pk)
+        standing = [
+            each.action
+            for each in restrictions_standing(version)
+            if each.action in {Action.LIMIT, Action.REMOVE}
+        ]
+        if version.withdrawn_at:
+            assert version.visibility not in REACHABLE
+        elif not standing:
+            assert version.visibility == "published"
+        elif standing[-1] == Action.REMOVE:
+            assert version.visibility == "removed"
+        else:
+            assert version.visibility == "limited"
+
+    @invariant()
+    def a_case_under_appeal_has_an_open_appeal(self) -> None:
+        """And no appeal is open on a case that has ended."""
+        appealed = {CaseState.APPEALED, CaseState.HEARING, CaseState.RECONFIRM}
+        for case in Case.objects.prefetch_related("appeals"):
+            waiting = [each for each in case.appeals.all() if each.state == AppealState.OPEN]
+            granted = any(
+                each.outcomes.filter(effect__state__in=COUNTED).exists() for each in waiting
+            )
+            if case.state in appealed:
+                assert waiting, case.state
+            elif waiting:
+                # Answered, and still to be undone.
+                assert granted, case.state
+
+
+STEPS = int(os.environ.get("MACHINE_STEPS", "300"))
+STEPS_OF_ONE_RUN = 25
+
+
+@pytest.mark.django_db
+def test_in_whatever_order_nothing_is_lost_and_nobody_judges_their_own(settings: Any) -> None:
+    settings.UNDO_SECONDS = 10
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        OneTarget,
+        settings=hypothesis_settings(
+            max_examples=STEPS // STEPS_OF_ONE_RUN,
+            stateful_step_count=STEPS_OF_ONE_RUN,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            derandomize=STEPS <= 300,
+            database=None,
+            phases=(Phase.generate, Phase.shrink),
+            print_blob=True,
+        ),
+    )
+
+
+@pytest.mark.django_db
+def test_the_record_of_the_machine_cannot_be_rewritten(
+    policy: Any, uma: Account, mo: Account
+) -> None:
+    """The statements it counts are immutable, so that counting them proves something."""
+    factories.decided(uma, mo)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        StatementOfReasons.objects.update(issued_at=timezone.now())

@@ -1,0 +1,317 @@
+"""Undo, the second person, and decisions that are taken back."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from moderation import decisions, enforcement
+from moderation.decisions import decision_confirm, decision_make, decision_reverse, decision_undo
+from moderation.enforcement import decisions_enforce_due
+from moderation.errors import Conflict, NotAllowed
+from moderation.models import Account, Case, Decision, Effect, Notice, StatementOfReasons
+from moderation.queue import case_claim
+from moderation.reports import report_file
+from moderation.states import Action, Role
+from tests import factories
+
+pytestmark = pytest.mark.usefixtures("policy")
+Browser = Callable[[Account | None], Client]
+REMOVAL = {"action": "remove", "rules": ["red-star"], "facts": "A red star."}
+
+
+@pytest.fixture
+def sam(db: None) -> Account:
+    """Return Sam, who is nobody's first choice and everybody's second person."""
+    return factories.account("sam", role=Role.MODERATOR)
+
+
+@pytest.fixture
+def ten_seconds(settings: Any) -> None:
+    settings.UNDO_SECONDS = 10
+
+
+def _later(monkeypatch: pytest.MonkeyPatch, **by: float) -> None:
+    later = timezone.now() + timedelta(**by)
+    monkeypatch.setattr(enforcement.timezone, "now", lambda: later)
+
+
+def _reported(uma: Account, rui: Account, mo: Account, **texts: Any) -> Case:
+    version = factories.published(uma, **texts)
+    report_file(version=version, text="A red star.", actor=rui)
+    return case_claim(case=version.cases.get(), actor=mo)
+
+
+# --- Undo -----------------------------------------------------------------------------------
+
+
+def test_a_restriction_applies_at_once_and_nobody_is_told_for_ten_seconds(
+    as_: Browser,
+    uma: Account,
+    rui: Account,
+    mo: Account,
+    ten_seconds: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = _reported(uma, rui, mo)
+    before = Notice.objects.count()
+    assert as_(mo).post(reverse("console:decide", args=[case.code]), REMOVAL).status_code == 302
+    address = reverse("model", args=[case.version.code])
+    assert as_(None).get(address).status_code == 404
+    assert Notice.objects.count() == before
+    assert not StatementOfReasons.objects.exists()
+    assert case.reports.get().state == "open"
+    decision = Decision.objects.get()
+    assert as_(uma).get(reverse("creator:decision", args=[decision.code])).status_code == 404
+    assert decisions_enforce_due() == 0
+    _later(monkeypatch, seconds=11)
+    assert decisions_enforce_due() == 1
+    assert decisions_enforce_due() == 0
+    assert Notice.objects.filter(decision=decision).count() == 1
+    assert StatementOfReasons.objects.get().content["facts"] == "A red star."
+    assert case.reports.get().state == "acted"
+
+
+def test_undo_gives_the_case_back_and_nobody_ever_hears_of_it(
+    as_: Browser, uma: Account, rui: Account, mo: Account, ten_seconds: None
+) -> None:
+    case = _reported(uma, rui, mo)
+    client = as_(mo)
+    client.post(reverse("console:decide", args=[case.code]), REMOVAL)
+    decision = Decision.objects.get()
+    told = Notice.objects.count()
+    page = client.get(reverse("console:case", args=[case.code])).content.decode()
+    assert reverse("console:undo", args=[decision.code]) in page
+    assert client.post(reverse("console:undo", args=[decision.code])).status_code == 302
+    case.refresh_from_db()
+    case.version.refresh_from_db()
+    assert (case.state, case.claimed_by) == ("claimed", mo)
+    assert case.version.visibility == "published"
+    assert Notice.objects.count() == told
+    assert decisions_enforce_due() == 0
+    assert client.post(reverse("console:decide", args=[case.code]), REMOVAL).status_code == 302
+
+
+def test_an_approval_is_not_public_before_it_can_no_longer_be_undone(
+    as_: Browser,
+    uma: Account,
+    mo: Account,
+    ten_seconds: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = factories.held(uma)
+    case_claim(case=case, actor=mo)
+    decision_make(case=case, action=Action.APPROVE, rules=[], facts="Fine.", actor=mo)
+    address = reverse("model", args=[case.version.code])
+    assert as_(None).get(address).status_code == 404
+    _later(monkeypatch, seconds=11)
+    decisions_enforce_due()
+    assert as_(None).get(address).status_code == 200
+
+
+def test_undo_comes_too_late_after_ten_seconds_and_only_from_who_decided(
+    uma: Account,
+    rui: Account,
+    mo: Account,
+    sam: Account,
+    ten_seconds: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = _reported(uma, rui, mo)
+    decision = decision_make(
+        case=case, action=Action.LIMIT, rules=["red-star"], facts="A star.", actor=mo
+    )
+    with pytest.raises(NotAllowed, match="Only who made"):
+        decision_undo(decision=decision, actor=sam)
+    _later(monkeypatch, seconds=10)
+    with pytest.raises(Conflict, match="time to undo it is over"):
+        decision_undo(decision=decision, actor=mo)
+    assert decisions_enforce_due() == 1
+    with pytest.raises(Conflict):
+        decision_undo(decision=decision, actor=mo)
+
+
+def test_a_report_that_came_in_since_keeps_its_own_case_when_undo_is_tried(
+    uma: Account, rui: Account, mo: Account, ten_seconds: None
+) -> None:
+    case = _reported(uma, rui, mo)
+    decision = decision_make(
+        case=case, action=Action.LIMIT, rules=["red-star"], facts="A star.", actor=mo
+    )
+    report_file(version=case.version, text="Look again.", actor=None)
+    with pytest.raises(Conflict, match="its own case"):
+        decision_undo(decision=decision, actor=mo)
+    assert Effect.objects.get().state == "due"
+
+
+def test_the_database_lets_no_effect_go_backwards(uma: Account, mo: Account) -> None:
+    decision = factories.decided(uma, mo)
+    with pytest.raises(IntegrityError, match="stays so"), transaction.atomic():
+        Effect.objects.filter(decision=decision).update(state="due")
+
+
+# --- The second person ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def popular(settings: Any, uma: Account, rui: Account, mo: Account) -> Case:
+    """Return the claimed case of a model that more people have than one person may remove."""
+    settings.SECOND_PERSON_FOR = ["popular", "suspend", "child_safety", "overturn"]
+    settings.POPULAR_DOWNLOADS = 10
+    case = _reported(uma, rui, mo)
+    case.version.downloads = 11
+    case.version.save()
+    return case
+
+
+def test_the_removal_of_a_popular_model_waits_for_a_second_person(
+    as_: Browser, popular: Case, uma: Account, mo: Account, sam: Account
+) -> None:
+    client = as_(mo)
+    told = Notice.objects.count()
+    client.post(reverse("console:decide", args=[popular.code]), REMOVAL)
+    decision = Decision.objects.get()
+    popular.refresh_from_db()
+    assert (popular.state, decision.effect.state) == ("confirm", "held")
+    assert as_(None).get(reverse("model", args=[popular.version.code])).status_code == 200
+    own = client.get(reverse("console:held")).content.decode()
+    assert "somebody else confirms it" in own
+    confirm = reverse("console:confirm", args=[decision.code])
+    assert client.post(confirm).status_code == 403
+    assert Notice.objects.count() == told
+    assert confirm in as_(sam).get(reverse("console:held")).content.decode()
+    assert as_(sam).post(confirm, {"reports_seen": "1"}).status_code == 302
+    decision.effect.refresh_from_db()
+    popular.refresh_from_db()
+    assert (decision.effect.state, popular.state) == ("in_force", "decided")
+    assert (decision.decided_by, decision.effect.second_person) == (mo, sam)
+    assert as_(None).get(reverse("model", args=[popular.version.code])).status_code == 404
+    assert Notice.objects.filter(decision=decision).count() == 1
+
+
+def test_either_may_withdraw_it_without_a_verdict(
+    as_: Browser, popular: Case, mo: Account, sam: Account
+) -> None:
+    as_(mo).post(reverse("console:decide", args=[popular.code]), REMOVAL)
+    decision = Decision.objects.get()
+    assert as_(sam).post(reverse("console:cancel", args=[decision.code])).status_code == 302
+    popular.refresh_from_db()
+    popular.version.refresh_from_db()
+    assert (popular.state, popular.version.visibility) == ("queued", "published")
+    assert as_(sam).post(reverse("console:confirm", args=[decision.code])).status_code == 409
+    assert not Notice.objects.filter(decision=decision).exists()
+
+
+def test_a_report_that_came_in_meanwhile_is_read_before_it_is_confirmed(
+    as_: Browser, popular: Case, mo: Account, sam: Account
+) -> None:
+    as_(mo).post(reverse("console:decide", args=[popular.code]), REMOVAL)
+    report_file(version=popular.version, text="This is me.", actor=None)
+    assert Case.objects.count() == 1
+    confirm = reverse("console:confirm", args=[Decision.objects.get().code])
+    assert as_(sam).post(confirm, {"reports_seen": "1"}).status_code == 409
+    assert as_(sam).post(confirm, {"reports_seen": "2"}).status_code == 302
+    assert set(popular.reports.values_list("state", flat=True)) == {"acted"}
+
+
+def test_the_database_refuses_a_second_person_who_is_the_first_and_none_at_all(
+    popular: Case, mo: Account, uma: Account, rui: Account
+) -> None:
+    decision_make(case=popular, action=Action.REMOVE, rules=["red-star"], facts="A.", actor=mo)
+    now = timezone.now()
+    for person in (mo, uma, rui, None):
+        confirmed = {"second_person": person, "confirmed_at": now if person else None}
+        with pytest.raises(IntegrityError), transaction.atomic():
+            Effect.objects.update(state="due", due_at=now, **confirmed)
+    assert Effect.objects.get().state == "held"
+
+
+def test_who_reported_a_model_does_not_confirm_its_removal(
+    as_: Browser, popular: Case, mo: Account, sam: Account
+) -> None:
+    report_file(version=popular.version, text="Bad.", actor=sam)
+    as_(mo).post(reverse("console:decide", args=[popular.code]), REMOVAL)
+    confirm = reverse("console:confirm", args=[Decision.objects.get().code])
+    assert as_(sam).post(confirm).status_code == 403
+
+
+def test_a_suspension_is_held_and_then_keeps_the_account_from_uploading_and_reporting(
+    as_: Browser, settings: Any, uma: Account, rui: Account, mo: Account, sam: Account
+) -> None:
+    settings.SECOND_PERSON_FOR = ["suspend"]
+    case = _reported(uma, rui, mo)
+    decision = decision_make(
+        case=case,
+        action=Action.SUSPEND,
+        rules=["red-star"],
+        facts="The fourth one.",
+        terms=decisions.Terms(until=timezone.now() + timedelta(days=30)),
+        actor=mo,
+    )
+    uma.refresh_from_db()
+    assert not uma.is_suspended
+    decision_confirm(decision=decision, actor=sam)
+    uma.refresh_from_db()
+    assert uma.is_suspended
+    case.refresh_from_db()
+    assert case.state == "claimed"
+    client = as_(uma)
+    assert client.post(reverse("creator:create"), {"title": "New"}).status_code == 403
+    other = factories.published(rui)
+    answer = client.post(reverse("report", args=[other.code]), {"text": "Bad."})
+    assert answer.status_code == 403
+    page = client.get(reverse("creator:standing")).content.decode()
+    assert "suspended until" in page
+    assert client.get(reverse("creator:decision", args=[decision.code])).status_code == 200
+    reversal = decision_reverse(decision=decision, facts="It was somebody else.", actor=sam)
+    assert reversal.effect.state == "in_force"
+    uma.refresh_from_db()
+    assert not uma.is_suspended
+
+
+# --- Taken back -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", ["published", "limited", "age_restricted"])
+def test_a_decision_that_is_taken_back_restores_what_was_and_tells_who_was_told(
+    before: str, as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    case = _reported(uma, rui, mo)
+    case.version.visibility = before
+    case.version.save()
+    as_(mo).post(reverse("console:decide", args=[case.code]), REMOVAL)
+    decision = Decision.objects.get()
+    address = reverse("console:reverse", args=[decision.code])
+    assert as_(mo).post(address, {"facts": "It is orange."}).status_code == 302
+    case.version.refresh_from_db()
+    assert case.version.visibility == before
+    reversal = Decision.objects.get(action="reverse")
+    assert (reversal.overrides, reversal.chain) == (decision, decision.code)
+    assert Notice.objects.filter(kind="decision_reverse", recipient=uma).count() == 1
+    assert Notice.objects.filter(kind="report_reversed", recipient=rui).count() == 1
+    page = as_(uma).get(reverse("creator:decision", args=[decision.code])).content.decode()
+    assert "taken back since" in page
+    assert as_(mo).post(address, {"facts": "Again."}).status_code == 409
+
+
+def test_taking_the_later_of_two_restrictions_back_leaves_the_earlier(
+    uma: Account, rui: Account, mo: Account
+) -> None:
+    case = _reported(uma, rui, mo)
+    decision_make(case=case, action=Action.LIMIT, rules=["red-star"], facts="A.", actor=mo)
+    report_file(version=case.version, text="Still there.", actor=None)
+    second = case_claim(case=case.version.cases.get(state="queued"), actor=mo)
+    removal = decision_make(
+        case=second, action=Action.REMOVE, rules=["red-star"], facts="B.", actor=mo
+    )
+    decision_reverse(decision=removal, facts="Too much.", actor=mo)
+    case.version.refresh_from_db()
+    assert case.version.visibility == "limited"
+    notice = Notice.objects.get(kind="decision_reverse")
+    assert "still stands" in notice.text
+    assert "not listed or recommended" in notice.text
