@@ -72,7 +72,7 @@ def evidence_add(*, report: Report, pictures: Sequence[Picture]) -> None:
 
 def _copied(upload: Upload) -> Picture:
     inspector = import_module(settings.UPLOAD_INSPECTOR)
-    stored = f"evidence/{uuid.uuid4().hex}.webp"
+    stored = f"evidence/{uuid.uuid4().hex}.jpg"
     target = Path(default_storage.path(stored))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile() as source:

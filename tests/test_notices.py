@@ -38,7 +38,15 @@ from moderation.notices import notice_issue
 from moderation.outbox import notice_send
 from moderation.queue import case_claim
 from moderation.reports import report_file
-from moderation.states import APPEAL_OUTCOMES, Action, AppealState, Measure, ReportState, Role
+from moderation.states import (
+    APPEAL_OUTCOMES,
+    Action,
+    AppealState,
+    Language,
+    Measure,
+    ReportState,
+    Role,
+)
 from tests import factories
 
 Browser = Callable[[Account | None], Client]
@@ -79,6 +87,10 @@ def cast(uma: Account) -> dict[str, Account]:
 @pytest.fixture
 def story(policy: None, cast: dict[str, Account], monkeypatch: pytest.MonkeyPatch) -> list[Notice]:
     """Live through everything that issues a notice; return the notices."""
+    return _lived(cast, monkeypatch)
+
+
+def _lived(cast: dict[str, Account], monkeypatch: pytest.MonkeyPatch) -> list[Notice]:
     monkeypatch.setattr(overturns, "FEWEST_ANSWERS", 1)
     version = factories.published(cast["creator"], title=TITLE)
     _reported(version, cast)
@@ -96,7 +108,7 @@ def story(policy: None, cast: dict[str, Account], monkeypatch: pytest.MonkeyPatc
     inquiry_send(case=held, text="Whose drawing is this?", actor=cast["moderator"])
     _granted_in_other_ways(cast)
     _reporters_appeal(cast)
-    _asked_for_removal(factories.published(cast["creator"], title=TITLE))
+    _asked_for_removal(factories.published(cast["creator"], title=TITLE), cast)
     _misused(cast)
     return list(Notice.objects.order_by("pk"))
 
@@ -140,11 +152,12 @@ def _reporters_appeal(cast: dict[str, Account]) -> None:
 
 def _reported(version: ModelVersion, cast: dict[str, Account]) -> None:
     version.refresh_from_db()
-    report_file(version=version, text=REPORT, actor=cast["reporter"])
-    report_file(version=version, text=REPORT, email=VISITOR, actor=None)
+    language = Language(cast["reporter"].language)
+    report_file(version=version, text=REPORT, language=language, actor=cast["reporter"])
+    report_file(version=version, text=REPORT, email=VISITOR, language=language, actor=None)
 
 
-def _asked_for_removal(version: ModelVersion) -> None:
+def _asked_for_removal(version: ModelVersion, cast: dict[str, Account]) -> None:
     """A depicted person asks; nobody decides in time."""
     likeness_request(
         models=version.code,
@@ -152,6 +165,7 @@ def _asked_for_removal(version: ModelVersion) -> None:
         signature="Witness W. Person",
         text=REPORT,
         agrees=True,
+        language=Language(cast["reporter"].language),
     )
     likeness_confirm(request=LikenessRequest.objects.get())
     ModelVersion.objects.filter(pk=version.pk).update(hidden_from=timezone.now())
@@ -246,6 +260,39 @@ def _kinds_of(kind: ast.expr) -> set[str]:
     return {ast.literal_eval(kind)}
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("language", [each for each in Language if each != Language.ENGLISH])
+def test_every_kind_is_there_in_every_language_and_falls_back_on_no_other(
+    language: Language, kind: str
+) -> None:
+    folder = FOLDER.parent / language / "notices"
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == set(KINDS)
+    for part in ("subject.txt", "body.txt", "body.html"):
+        words = (folder / kind / part).read_text()
+        assert words != (FOLDER / kind / part).read_text()
+        used = set(re.findall(r'{% (?:extends|include) "([^"]+)"', words))
+        assert all(name.startswith(f"{language}/") for name in used), used
+
+
+def test_who_reads_german_is_told_everything_in_german(
+    policy: None, cast: dict[str, Account], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for person in cast.values():
+        person.language = Language.GERMAN
+        person.save()
+    told = _lived(cast, monkeypatch)
+    assert {notice.kind for notice in told} == set(KINDS)
+    for notice in told:
+        assert notice.text.startswith("Guten Tag"), notice.kind
+        assert '<html lang="de">' in notice.html
+        assert len(notice.subject.splitlines()) == 1
+        for body in (notice.text, notice.html):
+            assert not re.search(r"\{\{|\{%|None|You |Hello|Nobody but", body), notice.kind
+        assert "\n\n\n" not in notice.text
+        links = set(re.findall(r"https?://[^\s\"<]+", notice.text))
+        assert links == set(re.findall(r"href=\"([^\"]+)\"", notice.html)), notice.kind
+
+
 # --- What they say --------------------------------------------------------------------------
 
 
@@ -273,7 +320,7 @@ def test_no_notice_names_a_reporter_a_moderator_or_a_private_note(
     team = [cast["moderator"], cast["senior"]]
     for notice in story:
         people = team if notice.recipient == cast["reporter"] else [*team, cast["reporter"]]
-        private = [NOTE, REPORT, VISITOR, "Private-note", "Report-text", "witness"]
+        private = [NOTE, REPORT, VISITOR, "Private-note", "Report-text", "witness", "Witness W"]
         private += [word for person in people for word in (person.username, person.email)]
         for sent in (notice.subject, notice.text, notice.html):
             assert not [word for word in private if word in sent], notice.kind

@@ -27,7 +27,7 @@ def evidence(request: HttpRequest, code: str) -> FileResponse:
     """Serve the copy of a picture that a reporter sent along."""
     found = selectors.reporting.evidence_for(account_of(request), code)
     response = FileResponse(
-        default_storage.open(found.content.name or ""), content_type="image/webp"
+        default_storage.open(found.content.name or ""), content_type="image/jpeg"
     )
     response["Cache-Control"] = "no-store"
     return response

@@ -1,0 +1,244 @@
+"""“This is me”: no account, a link that confirms, and 48 hours that are kept whatever happens."""
+
+import io
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from django.core.files.storage import default_storage
+from django.core.mail import EmailMultiAlternatives
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from PIL import Image
+
+from moderation.decisions import decision_make
+from moderation.findings import findings_record
+from moderation.intake import version_submit
+from moderation.jobs import job_lease
+from moderation.likeness import likeness_sweep
+from moderation.models import (
+    Account,
+    Case,
+    Event,
+    Hold,
+    LikenessRequest,
+    ModelVersion,
+    Notice,
+    Report,
+)
+from moderation.queue import case_claim
+from moderation.states import Action
+from moderation.tasks import look_for_copies, sweep
+from tests import factories
+
+Browser = Callable[[Account | None], Client]
+pytestmark = pytest.mark.usefixtures("policy")
+
+# A Friday afternoon.
+FRIDAY = datetime(2026, 7, 3, 16, 0, tzinfo=UTC)
+
+
+class Calendar:
+    """The clock of a test: it stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = FRIDAY
+
+    def move(self, **span: float) -> None:
+        self.now += timedelta(**span)
+
+
+@pytest.fixture
+def calendar(monkeypatch: pytest.MonkeyPatch) -> Calendar:
+    calendar = Calendar()
+    monkeypatch.setattr(timezone, "now", lambda: calendar.now)
+    return calendar
+
+
+WORDS = {
+    "text": "My face in all previews.",
+    "email": "dana@example.org",
+    "signature": "Dana Depicted",
+    "agrees": "on",
+    "is_intimate": "yes",
+}
+
+
+def _ask(client: Client, *versions: ModelVersion, **words: str) -> Any:
+    models = "\n".join(f"https://x.example/models/{version.code}/" for version in versions)
+    return client.post(reverse("likeness"), {**WORDS, "models": models, **words})
+
+
+def _confirm(client: Client, request: LikenessRequest | None = None) -> LikenessRequest:
+    request = request or LikenessRequest.objects.get()
+    client.post(reverse("likeness-page", args=[request.token]))
+    likeness_sweep(request_id=request.pk)
+    request.refresh_from_db()
+    return request
+
+
+def _is_public(client: Client, version: ModelVersion) -> bool:
+    """Whether anybody can open the page, the picture or the files, or finds it listed."""
+    answers = {client.get(reverse("model", args=[version.code])).status_code == 200}
+    preview = version.previews.get()
+    answers.add(client.get(reverse("preview", args=[preview.code])).status_code == 200)
+    file = version.files.get()
+    answers.add(client.get(reverse("download", args=[version.code, file.code])).status_code < 400)
+    answers.add(version.code in client.get("/").content.decode())
+    assert len(answers) == 1, "hidden altogether or not at all"
+    return answers.pop()
+
+
+def test_a_request_is_valid_from_the_moment_its_link_is_confirmed(
+    uma: Account,
+    as_: Browser,
+    calendar: Calendar,
+    mailoutbox: list[EmailMultiAlternatives],
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    versions = [factories.published(uma, title=title) for title in ("One", "Two")]
+    client = as_(None)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert _ask(client, *versions).status_code == 200
+    (letter,) = [letter for letter in mailoutbox if letter.to == ["dana@example.org"]]
+    path = re.search(r"/likeness/[\w-]+/", str(letter.body))
+    assert path is not None
+    calendar.move(hours=5)
+    assert client.get(path.group()).status_code == 200
+    assert not Report.objects.exists(), "mail programs open links to look at them"
+    client.post(path.group())
+    request = LikenessRequest.objects.get()
+    assert request.valid_at == calendar.now
+    assert request.due_at == calendar.now + timedelta(hours=48)
+    assert Case.objects.count() == Report.objects.count() == 2
+    assert {case.due_at for case in Case.objects.all()} == {request.due_at}
+    calendar.move(hours=1)
+    client.post(path.group())
+    request.refresh_from_db()
+    assert request.due_at == calendar.now + timedelta(hours=47), "a second time changes nothing"
+
+
+@pytest.mark.parametrize("missing", ["text", "email", "signature", "agrees"])
+def test_a_request_without_what_the_law_asks_for_is_refused(
+    missing: str, uma: Account, as_: Browser
+) -> None:
+    version = factories.published(uma)
+    words = {key: value for key, value in WORDS.items() if key != missing}
+    models = f"/models/{version.code}/"
+    response = as_(None).post(reverse("likeness"), {**words, "models": models})
+    assert response.status_code == 422
+    assert f'id="{missing}-error"' in response.content.decode()
+
+
+def test_letters_to_an_address_that_confirms_nothing_come_to_an_end(
+    uma: Account, as_: Browser
+) -> None:
+    version = factories.published(uma)
+    answers = [_ask(as_(None), version).status_code for _ in range(5)]
+    assert answers == [200, 200, 200, 429, 429]
+
+
+def test_over_a_weekend_without_workers_everything_is_down_in_time_copies_and_reuploads_too(
+    uma: Account, rui: Account, as_: Browser, calendar: Calendar
+) -> None:
+    named = factories.published(uma, title="Named")
+    copy = factories.published(rui, title="Copy of it")
+    client = as_(None)
+    _ask(client, named)
+    request = _confirm(client)
+    found = set(request.reports.values_list("version__uploaded_model__title", "found_by"))
+    assert found == {("Named", "named"), ("Copy of it", "sha256")}
+    assert Case.objects.count() == 2, "a copy has a case of its own"
+    assert {case.due_at for case in Case.objects.all()} == {request.due_at}
+
+    calendar.move(hours=20)  # Saturday: somebody uploads it again.
+    again = factories.triaged(rui, title="Once more")
+    assert again.visibility == "quarantined", "what an open request is about does not come up"
+    assert again.cases.get().due_at == request.due_at
+    assert not _is_public(client, again)
+
+    calendar.move(hours=25)  # Sunday, 45 hours: no worker has run since Friday, no sweep.
+    assert _is_public(client, named)
+    assert _is_public(client, copy)
+    calendar.move(hours=1)  # 46 hours: two before the deadline.
+    assert calendar.now < request.due_at  # type: ignore[operator]
+    for version in (named, copy, again):
+        version.refresh_from_db()
+        assert not _is_public(client, version), version
+    assert not Hold.objects.exists(), "no worker was needed for it"
+
+    sweep()  # Monday: the workers are back.
+    assert Hold.objects.count() == 2
+    assert Event.objects.filter(action="version.held_by_clock", actor=None).count() == 2
+    told = Notice.objects.filter(kind="held_by_clock")
+    assert {notice.recipient for notice in told} == {uma, rui}
+    assert not [n for n in told if "Dana" in n.text or "dana@" in n.text]
+    sweep()
+    assert Hold.objects.count() == told.count() == 2, "a second sweep does nothing twice"
+
+
+def test_a_person_who_decides_ends_the_hold_and_an_unfounded_one_leaves_no_trace(
+    uma: Account, mo: Account, as_: Browser, calendar: Calendar
+) -> None:
+    version = factories.published(uma)
+    client = as_(None)
+    _ask(client, version)
+    request = _confirm(client)
+    calendar.move(hours=47)
+    sweep()
+    assert not _is_public(client, version)
+    case = Case.objects.get()
+    case_claim(case=case, actor=mo)
+    decision_make(case=case, action=Action.APPROVE, rules=[], facts="A drawing of a fox.", actor=mo)
+    sweep()
+    version.refresh_from_db()
+    assert _is_public(client, version)
+    assert Hold.objects.get().ended_at is not None
+    told = Notice.objects.filter(email="dana@example.org", kind="report_no_action")
+    assert told.count() == 1
+    page = client.get(reverse("likeness-page", args=[request.token])).content.decode()
+    assert "keeps the rules" in page
+
+
+def test_a_copy_that_comes_up_another_way_is_found_by_its_look(
+    uma: Account, rui: Account, as_: Browser
+) -> None:
+    noise = np.random.default_rng(7).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise).resize((256, 256), Image.Resampling.BICUBIC)
+    named, other = factories.published(uma), factories.draft(rui, title="Other")
+    for version, quality in ((named, 95), (other, 40)):
+        stream = io.BytesIO()
+        picture.save(stream, "JPEG", quality=quality)
+        stream.seek(0)
+        preview = version.previews.get()
+        preview.shown = default_storage.save(f"look-{quality}.jpg", stream)
+        preview.sha256 = f"{quality}" * 32
+        preview.save()
+        version.files.update(sha256=f"{quality:064d}")
+    other.visibility, other.submitted_at = "published", timezone.now()
+    other.save()
+    look_for_copies()
+    _ask(as_(None), named)
+    request = _confirm(as_(None))
+    assert request.reports.get(version=other).found_by == "pdq"
+
+
+def test_an_upload_that_is_nobodys_likeness_is_published_while_a_request_is_open(
+    uma: Account, rui: Account, as_: Browser
+) -> None:
+    _ask(as_(None), factories.published(uma))
+    _confirm(as_(None))
+    version = factories.draft(rui, title="Something else")
+    version.files.update(sha256="a" * 64)
+    version.previews.update(sha256="b" * 64)
+    version_submit(version=version, actor=rui)
+    for job in version.jobs.all():
+        lease = job_lease(job_id=job.pk)
+        assert lease is not None
+        findings_record(lease=lease, findings=[factories.finding()])
+    version.refresh_from_db()
+    assert version.visibility == "published"
