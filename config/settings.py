@@ -257,6 +257,8 @@ JOB_ATTEMPTS = 3
 RESEND_SECONDS = env.int("RESEND_SECONDS", default=30)
 # How long a worker that was told to end may finish its work; containers are killed after 30 s.
 DRAIN_SECONDS = env.float("DRAIN_SECONDS", default=25.0)
+# The share of the previews that pass which people are shown, to learn what is missed.
+AUDIT_SHARE = env.float("AUDIT_SHARE", default=0.01)
 CLAIM_SECONDS = env.int("CLAIM_SECONDS", default=600)
 # How long a decision can be undone: until then nobody is told and nothing becomes public.
 UNDO_SECONDS = env.int("UNDO_SECONDS", default=10)

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from moderation.errors import NotAllowed, Refusal
 from moderation.models import Account, Appeal, Case, Decision, ModelVersion, Report, UploadedModel
-from moderation.states import REACHABLE, SENIOR, Action, AppealState, Visibility
+from moderation.states import POLICY_LEADING, REACHABLE, SENIOR, Action, AppealState, Visibility
 
 
 class Hidden(Refusal):
@@ -35,6 +35,14 @@ def require_senior(account: Account) -> None:
     require_moderator(account)
     if account.role not in SENIOR:
         raise NotAllowed("This case was escalated: it waits for a senior moderator.")
+
+
+def require_policy_lead(account: Account) -> None:
+    """Let policy leads and admins through."""
+    if not account.is_active:
+        raise NotAllowed("This account is suspended.")
+    if account.role not in POLICY_LEADING:
+        raise NotAllowed("Only policy leads can do this.")
 
 
 def require_own(account: Account, uploaded_model: UploadedModel) -> None:

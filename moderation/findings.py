@@ -14,6 +14,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from moderation.audit import event_record
+from moderation.audits import audit_draw
 from moderation.cases import case_open, case_weigh
 from moderation.clearing import not_cleared
 from moderation.embeddings import EmbeddingIn, embeddings_record
@@ -196,4 +197,5 @@ def version_settle(*, version: ModelVersion) -> None:
             version=version,
             data={"from": Visibility.QUARANTINED, "reason": "clean and complete"},
         )
+        audit_draw(version=version)
         notice_issue(kind="published", version=version, account=version.uploaded_model.creator)

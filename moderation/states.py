@@ -23,6 +23,7 @@ class Role(TextChoices):
 
 
 MODERATING = frozenset({Role.MODERATOR, Role.SENIOR_MODERATOR, Role.CHILD_SAFETY, Role.ADMIN})
+POLICY_LEADING = frozenset({Role.POLICY_LEAD, Role.ADMIN})
 STAFF = MODERATING | {Role.POLICY_LEAD}
 # Who may enter the place apart. Not admins: they may give the role, which is on record.
 CHILD_SAFETY_TEAM = frozenset({Role.CHILD_SAFETY})

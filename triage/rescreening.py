@@ -15,6 +15,8 @@ from triage.scoring import (
     SIGNAL,
     Calibration,
     embed_prompts,
+    head_of,
+    log_odds,
     unfit_rules,
     unit_columns,
     vector_bounds,
@@ -59,6 +61,10 @@ def rescreen(
         or [np.zeros((0, len(concepts) + len(by_vectors)))]
     )
     concepts += by_vectors
+    for number, (_, concept) in enumerate(concepts):
+        known = head_of(concept, (encoder.name, encoder.revision))
+        if known is not None and len(images):
+            scores[:, number] = log_odds(known[1].probabilities(images, scores[:, number]))
     probabilities = np.empty((len(images), len(rules)))
     for number, rule in enumerate(rules):
         own = scores[:, [place for place, (of, _) in enumerate(concepts) if of is rule]]

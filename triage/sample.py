@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from triage.pictures import OpenedPictures
 
@@ -59,13 +59,33 @@ class ConceptVectors:
 
 
 @dataclass(frozen=True, slots=True)
+class LearnedHead:
+    """A head in place for a concept, in the space of one encoder.
+
+    ``parameters`` are what ``triage.learning.heads.head_from`` reads; ``review`` is the threshold
+    that holds a wanted miss rate, or None while there is no such guarantee.
+    """
+
+    code: str
+    encoder: str
+    revision: str
+    parameters: Mapping[str, Any]
+    labels: int
+    review: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Concept:
-    """One idea that pictures are scored against, in prompts or in vectors."""
+    """One idea that pictures are scored against, in prompts or in vectors.
+
+    ``heads`` are what was learnt of it; the one of the encoder in use is applied.
+    """
 
     slug: str
     prohibited: tuple[str, ...] = ()
     contrast: tuple[str, ...] = ()
     vectors: ConceptVectors | None = None
+    heads: tuple[LearnedHead, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

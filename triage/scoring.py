@@ -24,14 +24,15 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from threading import Lock
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from triage.encoders.base import Array, Encoder
-from triage.sample import Concept, ConceptVectors, Policy, Rule
+from triage.learning.heads import Head, head_from
+from triage.sample import Concept, ConceptVectors, LearnedHead, Policy, Rule
 
 SIGNAL = "previews"
 
@@ -66,7 +67,8 @@ class ConceptScore:
 
     ``winner`` is the prohibited prompt nearest to the picture, ``runner_up`` the contrast or
     neutral prompt. Where the concept is given ``by_vectors`` they are the vector that decides and
-    its threshold.
+    its threshold. Where a head was learnt, ``score`` is the logit of its calibrated probability and
+    ``zero_shot`` what the prompts alone would have said.
     """
 
     concept: str
@@ -74,6 +76,8 @@ class ConceptScore:
     winner: PromptMatch
     runner_up: PromptMatch
     by_vectors: bool = False
+    zero_shot: float | None = None
+    head: LearnedHead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class RuleScore:
     calibrated: bool
     deciding: ConceptScore
     concepts: tuple[ConceptScore, ...]
+    review: float
     review_margin: float
     hold_margin: float
 
@@ -151,6 +156,13 @@ class ConceptBank:
     def __init__(self, policy: Policy, encoder: Encoder) -> None:
         self.policy = policy
         self.logit_scale = encoder.logit_scale
+        space = (encoder.name, encoder.revision)
+        self._heads = {
+            (rule.slug, concept.slug): known
+            for rule in policy.rules_for(SIGNAL)
+            for concept in rule.concepts
+            if (known := head_of(concept, space))
+        }
         columns: dict[str, int] = {}
         self._rows: list[_Row | _VectorRow] = []
         self.unfit = unfit_rules(policy, encoder)
@@ -202,6 +214,7 @@ class ConceptBank:
                 found = row.score(image, self.logit_scale)
             else:
                 found = self._score_prompts(row, cosines)
+            found = _learned(found, self._heads.get((row.rule.slug, row.concept.slug)), image)
             by_rule.setdefault(row.rule.slug, (row.rule, []))[1].append(found)
         return tuple(
             _rule_score(rule, concepts, calibrations.get(slug))
@@ -318,20 +331,57 @@ def _check_prompts(rule: Rule, concept: Concept, contrast: tuple[str, ...]) -> N
         )
 
 
+def head_of(concept: Concept, space: tuple[str, str]) -> tuple[LearnedHead, Head] | None:
+    """Return the head of a concept for the encoder and revision in use, or None."""
+    for learned in concept.heads:
+        if (learned.encoder, learned.revision) == space:
+            return learned, head_from(learned.parameters)
+    return None
+
+
+def log_odds(probabilities: ArrayLike) -> NDArray[np.float64]:
+    """Return log(p / (1 - p)), kept finite."""
+    bounded = np.clip(np.asarray(probabilities, np.float64), 1e-9, 1 - 1e-9)
+    odds: NDArray[np.float64] = np.log(bounded) - np.log1p(-bounded)
+    return odds
+
+
+def _learned(
+    found: ConceptScore, known: tuple[LearnedHead, Head] | None, image: Array
+) -> ConceptScore:
+    if known is None:
+        return found
+    learned, head = known
+    probability = head.probability(image, found.score)
+    return replace(
+        found,
+        score=float(log_odds(probability)),
+        zero_shot=found.score,
+        head=learned,
+    )
+
+
 def _rule_score(
     rule: Rule, concepts: list[ConceptScore], calibration: Calibration | None
 ) -> RuleScore:
     choose = max if rule.combine == "any" else min
     deciding = choose(concepts, key=lambda concept: concept.score)
-    scaling = calibration or Calibration()
+    learned = deciding.head
+    # A head is calibrated already.
+    scaling = (None if learned else calibration) or Calibration()
+    review = rule.review
+    if learned is not None and learned.review is not None:
+        # Never above the hold threshold: what is held is looked at, too.
+        review = min(learned.review, rule.hold)
     probability = _sigmoid(scaling.slope * deciding.score + scaling.offset)
     return RuleScore(
         rule=rule.slug,
         probability=probability,
-        calibrated=calibration is not None,
+        calibrated=learned is not None or calibration is not None,
         deciding=deciding,
         concepts=tuple(concepts),
-        review_margin=probability - rule.review,
+        review=review,
+        review_margin=probability - review,
         hold_margin=probability - rule.hold,
     )
 

@@ -27,6 +27,7 @@ from triage.sample import (
     Consent,
     Embedding,
     Finding,
+    LearnedHead,
     Person,
     Policy,
     Preview,
@@ -155,13 +156,15 @@ def _rule(data: dict[str, Any]) -> Rule:
 
 
 def _concept(data: dict[str, Any]) -> Concept:
+    heads = tuple(LearnedHead(**head) for head in data.get("heads", ()))
     if "vectors" not in data:
-        return Concept(**data)
+        return Concept(**data | {"heads": heads})
     made_for = data["vectors"]
     vectors = tuple(ConceptVector(**vector) for vector in made_for["vectors"])
     return Concept(
         data["slug"],
         vectors=ConceptVectors(made_for["encoder"], made_for["revision"], vectors),
+        heads=heads,
     )
 
 

@@ -24,6 +24,7 @@ from moderation.models.decisions import Decision, Effect, StatementOfReasons
 from moderation.models.embeddings import Embedding
 from moderation.models.heat_maps import HeatMap
 from moderation.models.known import Bank, BankEntry, Consent, Person, WeightSketch
+from moderation.models.learning import AuditItem, ConceptHead, ConceptReport, HeadPlacement
 from moderation.models.operations import Counter, Heartbeat
 from moderation.models.policy import ConceptVector, Policy, Prompt, Rule, Term
 from moderation.models.queue import CaseFacet, CaseText, Inquiry, SavedFilter
@@ -45,6 +46,7 @@ __all__ = [
     "Appeal",
     "AppealFile",
     "AppealMessage",
+    "AuditItem",
     "Bank",
     "BankEntry",
     "Case",
@@ -52,6 +54,8 @@ __all__ = [
     "CaseText",
     "ChildSafetyRecord",
     "ClearedDigest",
+    "ConceptHead",
+    "ConceptReport",
     "ConceptVector",
     "Consent",
     "ConsolePreference",
@@ -65,6 +69,7 @@ __all__ = [
     "FileReference",
     "Finding",
     "HeatMap",
+    "HeadPlacement",
     "Heartbeat",
     "Hold",
     "IdempotentAnswer",

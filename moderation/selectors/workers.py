@@ -1,6 +1,6 @@
 """What the workers read: plain data, no rows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from moderation.models import (
     WeightSketch,
 )
 from moderation.policy_vectors import from_bytes
+from moderation.selectors.learning import live_heads
 from moderation.states import (
     REACHABLE,
     Action,
@@ -183,7 +184,8 @@ def known_entries() -> Iterator[dict[str, str]]:
 
 
 def policy_data(policy: Policy) -> dict[str, Any]:
-    """Return the plain data of a policy."""
+    """Return the plain data of a policy, with the heads that are in place for its concepts."""
+    heads = live_heads()
     return {
         "name": policy.name,
         "version": policy.version,
@@ -199,14 +201,16 @@ def policy_data(policy: Policy) -> dict[str, Any]:
                 "combine": rule.combine,
                 "terms": [term.text for term in rule.terms.all()],
                 "conditions": rule.conditions,
-                "concepts": _concepts(rule),
+                "concepts": _concepts(rule, heads),
             }
             for rule in policy.rules.prefetch_related("prompts", "terms", "vectors")
         ],
     }
 
 
-def _concepts(rule: Rule) -> list[dict[str, Any]]:
+def _concepts(
+    rule: Rule, heads: Mapping[tuple[str, str], list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
     concepts: dict[str, dict[str, Any]] = {}
     for prompt in rule.prompts.all():
         concept = concepts.setdefault(
@@ -229,4 +233,6 @@ def _concepts(rule: Rule) -> list[dict[str, Any]]:
             "weight": row.weight,
         }
         concept["vectors"]["vectors"] += (vector,)
-    return list(concepts.values())
+    return [
+        concept | {"heads": heads.get((rule.slug, slug), [])} for slug, concept in concepts.items()
+    ]

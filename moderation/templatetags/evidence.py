@@ -54,6 +54,18 @@ def at(mapping: Mapping[Any, Any], key: Any) -> Any:
 
 
 @register.filter
+def across(share: float) -> float:
+    """Return where a share lies across a square of 200 that begins at 10."""
+    return round(10 + 200 * share, 1)
+
+
+@register.filter
+def upward(share: float) -> float:
+    """Return where a share lies from the bottom of that square."""
+    return round(210 - 200 * share, 1)
+
+
+@register.filter
 def digit(number: int) -> str:
     """Return a number from 1 to 9 as a digit that can be pressed; nothing beyond."""
     return str(number) if 1 <= number <= 9 else ""

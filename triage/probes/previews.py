@@ -131,7 +131,7 @@ class PreviewsProbe:
                     code="previews.scored",
                     rule=rule.slug,
                     score=score.probability,
-                    review=rule.review,
+                    review=score.review,
                     hold=rule.hold,
                     evidence=_evidence(score, look.facts, encoder),
                     versions=made_by,
@@ -166,9 +166,9 @@ def _sentence(rule: Rule, score: RuleScore) -> str:
     if score.hold_margin >= 0:
         against = f"at or above the hold threshold of {rule.hold:.2f}"
     elif score.review_margin >= 0:
-        against = f"at or above the review threshold of {rule.review:.2f}"
+        against = f"at or above the review threshold of {score.review:.2f}"
     else:
-        against = f"below the review threshold of {rule.review:.2f}"
+        against = f"below the review threshold of {score.review:.2f}"
     if score.deciding.by_vectors:
         return (
             f"Scored {score.probability:.2f} under “{rule.title}”, {against}; "
@@ -203,6 +203,17 @@ def _evidence(score: RuleScore, picture: PictureFacts, encoder: Encoder) -> Evid
     }
 
 
+def _head_evidence(concept: ConceptScore) -> Evidence:
+    """Return which head spoke, what it learnt from, and what the prompts alone would have said."""
+    if concept.head is None:
+        return {}
+    return {
+        "head": concept.head.code,
+        "labels": concept.head.labels,
+        "zero_shot": concept.zero_shot,
+    }
+
+
 def _concept_evidence(concept: ConceptScore) -> Evidence:
     return {
         "concept": concept.concept,
@@ -212,4 +223,5 @@ def _concept_evidence(concept: ConceptScore) -> Evidence:
         "contrast": concept.runner_up.prompt,
         "contrast_cosine": concept.runner_up.cosine,
         "by_vectors": concept.by_vectors,
+        **_head_evidence(concept),
     }

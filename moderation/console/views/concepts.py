@@ -1,0 +1,108 @@
+"""Concepts: what was learnt, how sure it is, and single questions about near misses."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from moderation import selectors
+from moderation.console.views.common import account_of, private
+from moderation.errors import Invalid, Refusal
+from moderation.heads import Place, head_place
+from moderation.models import ConceptHead
+from moderation.states import Concern, VerdictAnswer, VerdictSource
+from moderation.verdicts import verdict_give
+
+
+@login_required
+@require_GET
+def concepts(request: HttpRequest) -> HttpResponse:
+    """List the concepts of the policy in force."""
+    rows = selectors.learning.concepts(account_of(request))
+    return private(render(request, "console/concepts.html", {"rows": rows}))
+
+
+@login_required
+@require_GET
+def concept(request: HttpRequest, rule: str, concept: str) -> HttpResponse:
+    """Show what is known of one concept."""
+    return _show(request, rule, concept)
+
+
+def _show(
+    request: HttpRequest, rule: str, concept: str, refusal: Refusal | None = None
+) -> HttpResponse:
+    page = selectors.learning.concept_page(account_of(request), rule, concept)
+    context = {"page": page, "refusal": refusal, "given": request.POST}
+    status = refusal.status if refusal else 200
+    return private(render(request, "console/concept.html", context, status=status))
+
+
+@login_required
+@require_POST
+def place(request: HttpRequest, rule: str, concept: str) -> HttpResponse:
+    """Put an earlier head in place, or none."""
+    code = request.POST.get("head", "")
+    head = get_object_or_404(ConceptHead, code=code, rule=rule, concept=concept) if code else None
+    now = head or ConceptHead.objects.filter(rule=rule, concept=concept).order_by("-pk").first()
+    try:
+        if now is None:
+            raise Invalid("Nothing was learnt of this concept yet.", field="head")
+        head_place(
+            place=Place(rule, concept, now.encoder, now.revision),
+            head=head,
+            reason=request.POST.get("reason", ""),
+            actor=account_of(request),
+        )
+    except Refusal as refusal:
+        return _show(request, rule, concept, refusal)
+    messages.success(request, "Done. Uploads from now on are scored by it.")
+    return redirect("console:concept", rule=rule, concept=concept)
+
+
+@login_required
+@require_GET
+def questions(request: HttpRequest, rule: str, concept: str) -> HttpResponse:
+    """Ask one question: does this preview show the concept?"""
+    account = account_of(request)
+    page = selectors.learning.concept_page(account, rule, concept)
+    waiting = selectors.learning.near_misses(page.rule, concept, of=account)
+    context: dict[str, Any] = {
+        "page": page,
+        "finding": waiting.first(),
+        "left": waiting.count(),
+        "last": request.GET.get("last", ""),
+    }
+    return private(render(request, "console/question.html", context))
+
+
+@login_required
+@require_POST
+def judge(request: HttpRequest, finding: int) -> HttpResponse:
+    """Take the answer to one question, and ask the next."""
+    account = account_of(request)
+    found = selectors.learning.question_for(account, finding)
+    said = request.POST.get("answer", "")
+    drawn = selectors.learning.is_audit(found)
+    verdict_give(
+        finding=found,
+        answer=_verdict(said, flagged=found.concern != Concern.NONE),
+        actor=account,
+        source=VerdictSource.AUDIT if drawn else VerdictSource.QUESTION,
+    )
+    concept = found.evidence["deciding"]["concept"]
+    address = redirect("console:questions", rule=found.rule.slug, concept=concept)  # type: ignore[union-attr]
+    address["Location"] += f"?last={found.pk}"
+    return address
+
+
+def _verdict(said: str, *, flagged: bool) -> str:
+    """Turn “yes, it shows it” into a verdict on what the finding says."""
+    if said == "unsure":
+        return VerdictAnswer.UNSURE
+    if said not in {"yes", "no"}:
+        raise Invalid("Answer yes, no or unsure.", code="bad_answer")
+    return VerdictAnswer.RIGHT if (said == "yes") == flagged else VerdictAnswer.WRONG

@@ -1,0 +1,287 @@
+"""Labels, heads and the figures of a concept, and the questions that are asked about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Exists, F, Max, OuterRef, Q
+from django.db.models.functions import Abs
+from django.http import Http404
+
+from moderation.models import (
+    Account,
+    AuditItem,
+    ConceptHead,
+    ConceptReport,
+    Decision,
+    Finding,
+    HeadPlacement,
+    Report,
+    Rule,
+    Verdict,
+)
+from moderation.selectors.queue import require_team
+from moderation.states import (
+    LOOSENING,
+    Action,
+    Concern,
+    EffectState,
+    Outcome,
+    VerdictAnswer,
+    VerdictSource,
+)
+
+PROBE = "previews"
+# How near to the review threshold a miss is near, in probability.
+NEAR = 0.35
+LABELS = 20_000
+
+
+@dataclass(frozen=True)
+class Label:
+    """One person's word on whether a picture shows a concept."""
+
+    sha256: str
+    shows: bool
+    source: str
+
+
+def _scored(rule: str, concept: str) -> Q:
+    return Q(
+        probe=PROBE,
+        outcome=Outcome.SCORED,
+        rule__slug=rule,
+        preview__isnull=False,
+        evidence__deciding__concept=concept,
+    )
+
+
+def labels_of(rule: str, concept: str) -> list[Label]:
+    """Return every label of a concept.
+
+    From verdicts: the last word of each person on each finding; “unsure” is none. From decisions
+    in force, where nobody gave a verdict on the finding: an approval says that what was flagged
+    does not show it; a restriction under the rule says that it does, if one preview alone was
+    flagged, because of several nobody said which.
+    """
+    findings = Finding.objects.filter(_scored(rule, concept))
+    latest: dict[tuple[int, int], tuple[str, str, str, str]] = {}
+    verdicts = Verdict.objects.filter(finding__in=findings).order_by("given_at", "pk")
+    for pk, by, answer, source, concern, sha256 in verdicts.values_list(
+        "finding_id",
+        "given_by_id",
+        "answer",
+        "source",
+        "finding__concern",
+        "finding__preview__sha256",
+    ):
+        latest[pk, by] = (answer, source, concern, sha256)
+    labels = [
+        Label(sha256, (answer == VerdictAnswer.RIGHT) == (concern != Concern.NONE), source)
+        for answer, source, concern, sha256 in latest.values()
+        if answer != VerdictAnswer.UNSURE
+    ]
+    judged = {pk for pk, _ in latest}
+    flagged = findings.exclude(concern=Concern.NONE).exclude(pk__in=judged)
+    for version, shows in _decided(rule).items():
+        rows = list(flagged.filter(version=version).values_list("preview__sha256", flat=True))
+        if not shows or len(rows) == 1:
+            labels += [Label(sha256, shows, VerdictSource.DECISION) for sha256 in rows]
+    return labels[:LABELS]
+
+
+def _decided(rule: str) -> dict[int, bool]:
+    """Return what the last decision in force on each version says about a rule."""
+    said: dict[int, bool] = {}
+    decisions = Decision.objects.filter(
+        effect__state=EffectState.IN_FORCE, version__findings__rule__slug=rule
+    ).distinct()
+    for decision in decisions.order_by("decided_at", "pk")[:LABELS]:
+        if decision.action == Action.APPROVE:
+            said[decision.version_id] = False
+        elif decision.action in LOOSENING:
+            said.pop(decision.version_id, None)
+        elif rule in {clause["slug"] for clause in decision.clauses}:
+            said[decision.version_id] = True
+    return said
+
+
+# --- Heads ----------------------------------------------------------------------------------
+
+
+def live_heads() -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Return, for each rule and concept, the head in place in each encoder's space."""
+    last = HeadPlacement.objects.values("rule", "concept", "encoder", "revision").annotate(
+        last=Max("pk")
+    )
+    placed = HeadPlacement.objects.filter(pk__in=[row["last"] for row in last], head__isnull=False)
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for placement in placed.select_related("head"):
+        head = placement.head
+        if head is None:
+            continue
+        found.setdefault((head.rule, head.concept), []).append(
+            {
+                "code": head.code,
+                "encoder": head.encoder,
+                "revision": head.revision,
+                "parameters": head.parameters,
+                "labels": head.labels,
+                "review": head.threshold.get("value") if head.threshold.get("guaranteed") else None,
+            }
+        )
+    return found
+
+
+# --- The pages ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ConceptRow:
+    """One concept in the list."""
+
+    rule: Rule
+    concept: str
+    head: ConceptHead | None
+    near_misses: int
+
+
+@dataclass(frozen=True)
+class ConceptPage:
+    """All that is known of one concept."""
+
+    rule: Rule
+    concept: str
+    head: ConceptHead | None
+    heads: list[ConceptHead]
+    placements: list[HeadPlacement]
+    report: Mapping[str, Any]
+    reported_at: Any
+    labels: int
+    positives: int
+    by_source: list[tuple[str, int]]
+    near_misses: int
+    audited: int
+
+
+def concepts(account: Account) -> list[ConceptRow]:
+    """List the concepts of the policy in force, for the team."""
+    require_team(account)
+    return [
+        ConceptRow(rule, concept, _in_place(rule.slug, concept), near_misses(rule, concept).count())
+        for rule, concept in _pairs()
+    ]
+
+
+def concept_page(account: Account, rule: str, concept: str) -> ConceptPage:
+    """Return one concept for a member of the team. Raises NotAllowed or Http404 otherwise."""
+    require_team(account)
+    found = next((row for row, slug in _pairs() if (row.slug, slug) == (rule, concept)), None)
+    if found is None:
+        raise Http404
+    report = ConceptReport.objects.filter(rule=rule, concept=concept).first()
+    labels = labels_of(rule, concept)
+    sources = {label.source for label in labels}
+    return ConceptPage(
+        rule=found,
+        concept=concept,
+        head=_in_place(rule, concept),
+        heads=list(ConceptHead.objects.filter(rule=rule, concept=concept).order_by("-pk")[:30]),
+        placements=list(
+            HeadPlacement.objects.filter(rule=rule, concept=concept)
+            .select_related("head", "placed_by")
+            .order_by("-pk")[:30]
+        ),
+        report=report.data if report else {},
+        reported_at=report.made_at if report else None,
+        labels=len(labels),
+        positives=sum(label.shows for label in labels),
+        by_source=[
+            (VerdictSource(source).label, sum(label.source == source for label in labels))
+            for source in sorted(sources)
+        ],
+        near_misses=near_misses(found, concept).count(),
+        audited=AuditItem.objects.count(),
+    )
+
+
+def _pairs() -> list[tuple[Rule, str]]:
+    rules = Rule.objects.filter(policy__is_active=True).prefetch_related("prompts", "vectors")
+    return [
+        (rule, concept)
+        for rule in rules.order_by("position")
+        if PROBE in rule.signals
+        for concept in dict.fromkeys(
+            [row.concept for row in rule.prompts.all()]
+            + [row.concept for row in rule.vectors.all()]
+        )
+    ]
+
+
+def _in_place(rule: str, concept: str) -> ConceptHead | None:
+    last = HeadPlacement.objects.filter(rule=rule, concept=concept).select_related("head").last()
+    return last.head if last else None
+
+
+# --- Questions ------------------------------------------------------------------------------
+
+
+def near_misses(rule: Rule, concept: str, *, of: Account | None = None) -> Any:
+    """Return findings worth a question: near to the threshold, or drawn for the audit.
+
+    Not those that anybody has judged, that were decided, or that this person made or reported.
+    The two kinds cannot be told apart by whoever is asked.
+    """
+    judged = Verdict.objects.filter(finding=OuterRef("pk"))
+    decided = Decision.objects.filter(version=OuterRef("version"))
+    drawn = AuditItem.objects.filter(preview=OuterRef("preview"))
+    found = (
+        Finding.objects.filter(_scored(rule.slug, concept))
+        .exclude(Exists(judged))
+        .exclude(Exists(decided))
+        .annotate(distance=Abs(F("score") - F("review")), is_drawn=Exists(drawn))
+        .filter(Q(distance__lte=NEAR) | Q(is_drawn=True))
+    )
+    if of is not None:
+        reported = Report.objects.filter(
+            reporter=of, version__uploaded_model=OuterRef("version__uploaded_model")
+        )
+        found = found.exclude(version__uploaded_model__creator=of).exclude(Exists(reported))
+    # Mixed by a number that says nothing about the score.
+    return found.select_related("preview", "rule", "version").order_by("preview__code")
+
+
+def question_for(account: Account, pk: int) -> Finding:
+    """Return a finding to be judged in a run. Raises NotAllowed or Http404 otherwise."""
+    require_team(account)
+    found = Finding.objects.filter(pk=pk, preview__isnull=False).select_related(
+        "version__uploaded_model__creator", "preview", "rule"
+    )
+    finding = found.first()
+    if finding is None:
+        raise Http404
+    return finding
+
+
+def is_audit(finding: Finding) -> bool:
+    """Return whether a finding is asked about because its preview was drawn."""
+    return AuditItem.objects.filter(preview=finding.preview).exists()
+
+
+def audit_counts(rule: str, concept: str) -> dict[str, int]:
+    """Return what the estimate of the miss rate is made from."""
+    passed = Finding.objects.filter(_scored(rule, concept), concern=Concern.NONE)
+    shows: dict[str, list[bool]] = {}
+    flagged = 0
+    for label in labels_of(rule, concept):
+        if label.source == VerdictSource.AUDIT:
+            shows.setdefault(label.sha256, []).append(label.shows)
+        elif label.shows:
+            flagged += 1
+    found = sum(sum(said) * 2 > len(said) for said in shows.values())
+    return {
+        "sampled": len(shows),
+        "found": found,
+        "passed": max(passed.count(), len(shows)),
+        "flagged_positives": flagged,
+    }
