@@ -170,6 +170,7 @@ if STORAGE_URL.startswith("s3:"):
 # Asked at the door about every uploaded file. `moderation` may not import `triage`, so the
 # composition root hands it over by name.
 UPLOAD_INSPECTOR = "triage.inspection"
+POLICY_INSPECTOR = "triage.policy_inspection"
 
 # --- Mail -----------------------------------------------------------------------------------
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")

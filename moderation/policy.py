@@ -6,9 +6,11 @@ version.
 
 import hashlib
 import json
-from pathlib import Path
-from typing import Any
+from importlib import import_module
+from pathlib import Path as FilePath
+from typing import Any, Protocol, cast
 
+from django.conf import settings
 from django.db import transaction
 from pydantic import ValidationError
 
@@ -16,14 +18,21 @@ from moderation.audit import event_record
 from moderation.errors import Invalid
 from moderation.models import Account, ConceptVector, Policy, Prompt, Rule, Term
 from moderation.policy_file import ConceptFile, PolicyFile, RuleFile
-from moderation.policy_mistakes import in_words
+from moderation.policy_mistakes import in_words, placed
 from moderation.policy_vectors import to_bytes
-from moderation.policy_yaml import YamlError, yaml_read
+from moderation.policy_yaml import Path, YamlError, yaml_read
 
-POLICY_DIR = Path(__file__).parent / "policies"
+POLICY_DIR = FilePath(__file__).parent / "policies"
 
 
-def policy_read(path: Path) -> PolicyFile:
+class PolicyInspector(Protocol):
+    """What the setting ``POLICY_INSPECTOR`` names: knows what the probes can make use of."""
+
+    def policy_faults(self, content: dict[str, Any]) -> list[tuple[Path, str]]:
+        """Return the places of a sound policy file that no probe understands, and why."""
+
+
+def policy_read(path: FilePath) -> PolicyFile:
     """Read and check a policy file.
 
     Raises Invalid with one line per mistake: file, line, where in the document, what is wrong and
@@ -38,10 +47,15 @@ def policy_read(path: Path) -> PolicyFile:
     except YamlError as mistake:
         raise Invalid(f"{path.name}:{mistake.line}: {mistake}", code="policy_not_yaml") from mistake
     try:
-        return PolicyFile.model_validate(content, context={"folder": path.parent})
+        checked = PolicyFile.model_validate(content, context={"folder": path.parent})
     except ValidationError as error:
         found = in_words(error, content, lines, path.name)
         raise Invalid("\n".join(found), code="policy_invalid") from error
+    inspector = cast(PolicyInspector, import_module(settings.POLICY_INSPECTOR))
+    faults = inspector.policy_faults(content)
+    if faults:
+        raise Invalid("\n".join(placed(faults, content, lines, path.name)), code="policy_invalid")
+    return checked
 
 
 def policy_digest(content: dict[str, Any]) -> str:

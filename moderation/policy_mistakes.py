@@ -1,6 +1,6 @@
 """Says in sentences what is wrong in a policy file, and on which line. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -50,16 +50,24 @@ _WANTED: Mapping[str, str] = {
 
 def in_words(error: ValidationError, content: Any, lines: Lines, file: str) -> list[str]:
     """Return one line per mistake, in the order of the file."""
-    found: list[tuple[int, str]] = []
+    found: list[tuple[Path, str]] = []
     for mistake in error.errors():
         path: Path = tuple(mistake["loc"])
         if mistake["type"] == "policy":
             path = (*path, *mistake["ctx"]["at"])
         if path and path[-1] == "[key]":
             path = path[:-1]
-        line = line_of(lines, path)
-        found.append((line, f"{file}:{line}: {_place(path, content)}{_sentence(mistake, path)}"))
-    return [text for _, text in sorted(found, key=lambda each: each[0])]
+        found.append((path, _sentence(mistake, path)))
+    return placed(found, content, lines, file)
+
+
+def placed(faults: Iterable[tuple[Path, str]], content: Any, lines: Lines, file: str) -> list[str]:
+    """Return one line per fault, each with its file, line and place, in the order of the file."""
+    found = [(line_of(lines, path), path, sentence) for path, sentence in faults]
+    return [
+        f"{file}:{line}: {_place(path, content)}{sentence}"
+        for line, path, sentence in sorted(found, key=lambda each: each[0])
+    ]
 
 
 def _place(path: Path, content: Any) -> str:

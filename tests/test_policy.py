@@ -146,6 +146,8 @@ LONG = " ".join(["word"] * 500)
     [
         ("hold: 0.85", "hold: 0.1", "hold: 0.1", "lies below the 'review' threshold"),
         ("review: 0.5", "review: high", "review: high", "a number, such as 0.5; this is “high”"),
+        ("signals: [previews, text_space]", "signals: [preview]", "signals: [pre", "never see it"),
+        ("    harm: 4", "    terms: [fine, a*]\n    harm: 4", "terms: [fine", "at least 3 letters"),
         ("harm: 4", "harm: 4.5", "harm: 4.5", "a whole number"),
         ("harm: 4", "harm: 9", "harm: 9", "out of bounds"),
         ("actions: [limit, remove]", "actions: [vanish]", "actions: [vanish]", "vanish"),
