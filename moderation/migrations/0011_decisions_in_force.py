@@ -267,6 +267,9 @@ def fill(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
             decided_by_id=appeal.answered_by_id,
             ended_at=appeal.answered_at,
         )
+    if schema_editor.connection.vendor == "postgresql":
+        # PostgreSQL alters no table whose new rows have yet to be checked against others.
+        schema_editor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 class Migration(migrations.Migration):

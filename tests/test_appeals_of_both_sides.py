@@ -1,0 +1,369 @@
+"""Appeals by creators and reporters, their threads and files, and the edge cases others met."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import IntegrityError, transaction
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from moderation import appeals, overturns
+from moderation.appeals import appeal_answer, appeal_file, appeal_file_by_reporter
+from moderation.decisions import decision_confirm, decision_make, decision_reverse
+from moderation.errors import Conflict, NotAllowed
+from moderation.models import (
+    Account,
+    Appeal,
+    AppealFile,
+    Case,
+    ClearedDigest,
+    Decision,
+    Event,
+    ModelVersion,
+    Notice,
+    Report,
+    StatementOfReasons,
+)
+from moderation.queue import case_claim, queue_claim_next
+from moderation.reports import report_file
+from moderation.states import Action, AppealState, Role
+from tests import factories
+
+pytestmark = pytest.mark.usefixtures("policy")
+Browser = Callable[[Account | None], Client]
+
+
+@pytest.fixture
+def sam(db: None) -> Account:
+    return factories.account("sam", role=Role.MODERATOR)
+
+
+def _reported(uma: Account, rui: Account | None, **texts: Any) -> Report:
+    version = factories.published(uma, **texts)
+    return report_file(version=version, text="A red star.", actor=rui)
+
+
+def _decide(case: Case, mo: Account, action: Action) -> Decision:
+    case.refresh_from_db()
+    case_claim(case=case, actor=mo)
+    rules = [] if action == Action.APPROVE else ["red-star"]
+    return decision_make(case=case, action=action, rules=rules, facts="Seen.", actor=mo)
+
+
+def _answer(appeal: Appeal, ada: Account, outcome: AppealState, **more: Any) -> Appeal:
+    appeal.case.refresh_from_db()
+    case_claim(case=appeal.case, actor=ada)
+    return appeal_answer(appeal=appeal, outcome=outcome, answer="Because.", actor=ada, **more)
+
+
+# --- Reporters ------------------------------------------------------------------------------
+
+
+def test_a_visitor_appeals_that_nothing_was_done_by_the_private_link(
+    as_: Browser, uma: Account, mo: Account, ada: Account
+) -> None:
+    report = _reported(uma, None)
+    page = reverse("report-status", args=[report.token])
+    address = reverse("report-appeal", args=[report.token])
+    assert address not in as_(None).get(page).content.decode()
+    _decide(report.case, mo, Action.APPROVE)
+    assert address in as_(None).get(page).content.decode()
+    proof = SimpleUploadedFile("proof.txt", b"Look at the third one.")
+    sent = as_(None).post(address, {"text": "Look again.", "files": [proof]})
+    assert sent.status_code == 302
+    appeal = Appeal.objects.get()
+    assert (appeal.side, appeal.appellant, appeal.case) == ("reporter", None, report.case)
+    assert as_(None).post(address, {"text": "Again."}).status_code == 409
+    # The same queue as any other appeal, and not for who decided.
+    assert queue_claim_next(actor=mo) is None
+    assert queue_claim_next(actor=ada) == report.case
+    shown = as_(ada).get(reverse("console:case", args=[report.case.code])).content.decode()
+    assert "proof.txt" in shown
+    appeal_answer(
+        appeal=appeal,
+        outcome=AppealState.OVERTURNED,
+        answer="You are right.",
+        action=Action.REMOVE,
+        rules=["red-star"],
+        actor=ada,
+    )
+    report.version.refresh_from_db()
+    assert report.version.visibility == "removed"
+    assert "You are right." in as_(None).get(page).content.decode()
+    removal = Decision.objects.get(action="remove")
+    assert StatementOfReasons.objects.get().decision == removal
+    # The creator has their own appeal against it, and neither who decided first nor who overturned.
+    theirs = appeal_file(decision=removal, text="No.", actor=uma)
+    for person in (mo, ada):
+        with pytest.raises(NotAllowed):
+            case_claim(case=theirs.case, actor=person)
+
+
+def test_only_who_has_the_link_or_the_role_reads_the_files_of_an_appeal(
+    as_: Browser, uma: Account, rui: Account, mo: Account, nobody: Account
+) -> None:
+    report = _reported(uma, rui)
+    _decide(report.case, mo, Action.APPROVE)
+    proof = SimpleUploadedFile("p.html", b"<script>alert(1)</script>")
+    appeal_file_by_reporter(report=report, text="Look.", uploads=[proof], actor=rui)
+    row = AppealFile.objects.get()
+    by_link = reverse("report-file", args=[report.token, row.code])
+    answer = as_(None).get(by_link)
+    assert answer.status_code == 200
+    assert answer["Content-Disposition"].startswith("attachment")
+    assert answer["Content-Type"] == "application/octet-stream"
+    assert as_(mo).get(reverse("console:appeal-file", args=[row.code])).status_code == 200
+    for person in (uma, nobody):
+        for name in ("console:appeal-file", "creator:appeal-file"):
+            assert as_(person).get(reverse(name, args=[row.code])).status_code == 404
+    assert as_(None).get(reverse("report-file", args=["x" * 32, row.code])).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"MZ\x90\x00\x03", "neither a picture"), (b"", "is empty"), (b"a" * 5_300_000, "5 MB")],
+)
+def test_a_file_that_is_no_small_picture_pdf_or_text_is_refused_and_nothing_is_kept(
+    content: bytes, words: str, as_: Browser, uma: Account, mo: Account
+) -> None:
+    decision = factories.decided(uma, mo)
+    upload = SimpleUploadedFile("proof.png", content)
+    given = {"text": "It is orange.", "files": [upload]}
+    answer = as_(uma).post(reverse("creator:decision", args=[decision.code]), given)
+    assert answer.status_code == 422
+    page = answer.content.decode()
+    assert words in page
+    assert "It is orange." in page
+    assert not Appeal.objects.exists()
+
+
+def test_a_thread_joins_both_sides_until_it_is_answered(
+    as_: Browser, uma: Account, mo: Account, ada: Account, nobody: Account
+) -> None:
+    decision = factories.decided(uma, mo)
+    appeal = appeal_file(decision=decision, text="It is orange.", actor=uma)
+    client = as_(ada)
+    ask = reverse("console:message", args=[decision.case.code])
+    assert client.post(ask, {"message": "Which one?"}).status_code == 409
+    client.post(reverse("console:claim", args=[decision.case.code]))
+    assert client.post(ask, {"message": "Which one?"}).status_code == 302
+    assert "Which one?" in Notice.objects.get(kind="appeal_message").text
+    page = reverse("creator:decision", args=[decision.code])
+    assert "Which one?" in as_(uma).get(page).content.decode()
+    reply = reverse("creator:appeal-message", args=[decision.code])
+    assert as_(uma).post(reply, {"message": "The <third>."}).status_code == 302
+    shown = client.get(reverse("console:case", args=[decision.case.code])).content.decode()
+    assert "The &lt;third&gt;." in shown
+    assert as_(nobody).post(reply, {"message": "Me too."}).status_code == 404
+    _answer(appeal, ada, AppealState.UPHELD)
+    assert as_(uma).post(reply, {"message": "But"}).status_code == 409
+
+
+def test_a_reporter_appeals_until_the_last_minute_of_day_184_and_no_later(
+    as_: Browser, uma: Account, mo: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = _reported(uma, None)
+    decision = _decide(report.case, mo, Action.APPROVE)
+    last = decision.decided_at + timedelta(days=184)
+    address = reverse("report-appeal", args=[report.token])
+    monkeypatch.setattr(appeals.timezone, "now", lambda: last + timedelta(minutes=1))
+    answer = as_(None).post(address, {"text": "Look again."})
+    assert answer.status_code == 410
+    assert "out-of-court" in answer.content.decode()
+    monkeypatch.setattr(appeals.timezone, "now", lambda: last)
+    assert as_(None).post(address, {"text": "Look again."}).status_code == 302
+
+
+# --- Six cases that other houses met --------------------------------------------------------
+
+
+def test_what_another_reporters_appeal_has_overturned_opens_no_new_case(
+    uma: Account, rui: Account, mo: Account, ada: Account
+) -> None:
+    report = _reported(uma, rui)
+    second = report_file(version=report.version, text="Me too.", actor=None)
+    _decide(report.case, mo, Action.APPROVE)
+    appeal = appeal_file_by_reporter(report=report, text="Look again.", actor=rui)
+    _answer(appeal, ada, AppealState.OVERTURNED, action=Action.REMOVE, rules=["red-star"])
+    cases = Case.objects.count()
+    with pytest.raises(Conflict, match="(?i)action was taken") as refused:
+        appeal_file_by_reporter(report=second, text="And mine?", actor=None)
+    assert refused.value.code in {"already_overturned", "nothing_to_appeal"}
+    assert Case.objects.count() == cases
+
+
+def test_a_decision_that_a_newer_one_replaced_is_not_appealed_nor_offered_to_be(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    report = _reported(uma, None)
+    first = _decide(report.case, mo, Action.LIMIT)
+    report_file(version=report.version, text="Still.", actor=None)
+    _decide(report.version.cases.get(state="queued"), mo, Action.REMOVE)
+    address = reverse("creator:decision", args=[first.code])
+    page = as_(uma).get(address).content.decode()
+    assert "A newer decision has taken its place" in page
+    assert 'name="text"' not in page
+    assert as_(uma).post(address, {"text": "No."}).status_code == 409
+
+
+def test_both_sides_appeals_wait_in_one_queue_whichever_way_they_came(
+    as_: Browser, uma: Account, rui: Account, mo: Account, ada: Account
+) -> None:
+    by_page, by_link = _reported(uma, rui), _reported(uma, None, title="Other")
+    _decide(by_page.case, mo, Action.REMOVE)
+    _decide(by_link.case, mo, Action.APPROVE)
+    decision = by_page.case.decisions.get()
+    as_(uma).post(reverse("creator:decision", args=[decision.code]), {"text": "No."})
+    as_(None).post(reverse("report-appeal", args=[by_link.token]), {"text": "Look."})
+    queue = as_(ada).get(reverse("console:queue"), {"state": "appealed"}).content.decode()
+    for report in (by_page, by_link):
+        assert reverse("console:case", args=[report.case.code]) in queue
+
+
+def test_an_appeal_that_is_denied_leaves_the_queue_and_is_told(
+    as_: Browser, uma: Account, mo: Account, ada: Account
+) -> None:
+    decision = factories.decided(uma, mo)
+    appeal = appeal_file(decision=decision, text="No.", actor=uma)
+    _answer(appeal, ada, AppealState.UPHELD)
+    decision.case.refresh_from_db()
+    assert decision.case.state == "closed"
+    assert Notice.objects.filter(kind="appeal_upheld", recipient=uma).count() == 1
+    assert queue_claim_next(actor=ada) is None
+
+
+def test_what_is_removed_while_a_reporters_appeal_waits_settles_it_in_the_same_breath(
+    uma: Account, rui: Account, mo: Account, ada: Account, sam: Account
+) -> None:
+    report = _reported(uma, rui)
+    _decide(report.case, mo, Action.APPROVE)
+    appeal = appeal_file_by_reporter(report=report, text="Look again.", actor=rui)
+    report_file(version=report.version, text="Look!", actor=None)
+    _decide(report.version.cases.get(state="queued"), sam, Action.REMOVE)
+    appeal.refresh_from_db()
+    appeal.case.refresh_from_db()
+    assert (appeal.state, appeal.case.state) == ("moot", "closed")
+    assert Notice.objects.filter(kind="appeal_moot", recipient=rui).count() == 1
+
+
+def test_a_granted_appeal_restores_what_was_and_not_simply_published(
+    uma: Account, mo: Account, ada: Account
+) -> None:
+    report = _reported(uma, None)
+    ModelVersion.objects.filter(pk=report.version_id).update(visibility="age_restricted")
+    decision = _decide(report.case, mo, Action.REMOVE)
+    _answer(appeal_file(decision=decision, text="No.", actor=uma), ada, AppealState.OVERTURNED)
+    report.version.refresh_from_db()
+    assert report.version.visibility == "age_restricted"
+
+
+# --- Outcomes -------------------------------------------------------------------------------
+
+
+def test_a_milder_decision_takes_the_place_of_the_one_appealed(
+    uma: Account, mo: Account, ada: Account
+) -> None:
+    decision = factories.decided(uma, mo)
+    appeal = appeal_file(decision=decision, text="Too much.", actor=uma)
+    _answer(appeal, ada, AppealState.MODIFIED, action=Action.LIMIT)
+    decision.version.refresh_from_db()
+    assert decision.version.visibility == "limited"
+    milder = Decision.objects.get(action="limit")
+    assert (milder.overrides, milder.appeal, milder.chain) == (decision, appeal, decision.code)
+    assert Appeal.objects.get().state == "modified"
+    assert StatementOfReasons.objects.filter(decision=milder).count() == 1
+    assert appeal_file(decision=milder, text="Still too much.", actor=uma).state == "open"
+
+
+def test_what_is_sent_back_is_decided_anew_by_somebody_else_and_stands_until_then(
+    as_: Browser, uma: Account, mo: Account, ada: Account, sam: Account
+) -> None:
+    decision = factories.decided(uma, mo)
+    _answer(appeal_file(decision=decision, text="No.", actor=uma), ada, AppealState.REMANDED)
+    decision.version.refresh_from_db()
+    assert decision.version.visibility == "removed"
+    again = decision.version.cases.get(state="queued")
+    assert queue_claim_next(actor=mo) is None
+    case_claim(case=again, actor=sam)
+    decision_make(case=again, action=Action.APPROVE, rules=[], facts="Orange.", actor=sam)
+    decision.version.refresh_from_db()
+    assert decision.version.visibility == "published"
+
+
+def test_an_overturning_waits_for_a_third_person_and_can_be_withdrawn(
+    settings: Any, uma: Account, mo: Account, ada: Account, sam: Account
+) -> None:
+    settings.SECOND_PERSON_FOR = ["overturn"]
+    decision = factories.decided(uma, mo)
+    appeal = appeal_file(decision=decision, text="No.", actor=uma)
+    _answer(appeal, ada, AppealState.OVERTURNED)
+    reversal = Decision.objects.get(action="reverse")
+    assert (Appeal.objects.get().state, Case.objects.get().state) == ("open", "reconfirm")
+    for person in (ada, mo):
+        with pytest.raises(NotAllowed):
+            decision_confirm(decision=reversal, actor=person)
+    decision_confirm(decision=reversal, actor=sam)
+    assert (Appeal.objects.get().state, Case.objects.get().state) == ("overturned", "closed")
+    decision.version.refresh_from_db()
+    assert decision.version.visibility == "published"
+
+
+def test_the_database_refuses_an_answer_by_who_decided_beside_it_in_one_stroke_or_before_undo(
+    settings: Any, uma: Account, mo: Account, sam: Account
+) -> None:
+    decision = factories.decided(uma, mo)
+    appeal_file(decision=decision, text="No.", actor=uma)
+    decision_make(
+        case=decision.case, action=Action.STRIKE, rules=["red-star"], facts="S.", actor=sam
+    )
+    answered = {"state": "upheld", "answer": "No.", "answered_at": timezone.now()}
+    with pytest.raises(IntegrityError, match="took part"), transaction.atomic():
+        Appeal.objects.update(answered_by=sam, **answered)
+
+
+def test_what_was_cleared_is_not_held_against_anybody_again_under_the_same_policy(
+    uma: Account, mo: Account, ada: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    decision = _decide(case, mo, Action.REMOVE)
+    _answer(appeal_file(decision=decision, text="No.", actor=uma), ada, AppealState.OVERTURNED)
+    assert set(ClearedDigest.objects.values_list("kind", "rule")) == {
+        ("file", "red-star"),
+        ("preview", "red-star"),
+        ("texts", "red-star"),
+    }
+    again = factories.triaged(uma, [factories.finding(0.95, rule="red-star")])
+    assert again.visibility == "published"
+    other = factories.triaged(uma, [factories.finding(0.95, rule="yellow-ring")])
+    assert other.visibility == "quarantined"
+    failed = factories.triaged(uma, [factories.finding(None, rule="red-star")])
+    assert failed.visibility == "quarantined"
+
+
+def test_a_rule_that_is_often_overturned_raises_an_alarm_once(
+    uma: Account, mo: Account, ada: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overturns, "FEWEST_ANSWERS", 2)
+    lead = factories.account("lead", role=Role.POLICY_LEAD)
+    for title in ("One", "Two", "Three"):
+        decision = _decide(_reported(uma, None, title=title).case, mo, Action.REMOVE)
+        _answer(appeal_file(decision=decision, text="No.", actor=uma), ada, AppealState.OVERTURNED)
+    assert Event.objects.filter(action="overturns.alarm", data__name="red-star").count() == 1
+    notice = Notice.objects.get(kind="overturn_alarm")
+    assert notice.recipient == lead
+    assert "2 of 2" in notice.text
+
+
+def test_taking_a_decision_back_settles_the_appeal_against_it(
+    uma: Account, mo: Account, ada: Account
+) -> None:
+    decision = factories.decided(uma, mo)
+    appeal = appeal_file(decision=decision, text="No.", actor=uma)
+    decision_reverse(decision=decision, facts="I was wrong.", actor=mo)
+    appeal.refresh_from_db()
+    appeal.case.refresh_from_db()
+    assert (appeal.state, appeal.case.state) == ("moot", "closed")

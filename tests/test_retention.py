@@ -1,0 +1,224 @@
+"""What is kept, for how long, and what beats every purge; and the place apart."""
+
+import io
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.files.storage import default_storage
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError, transaction
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from moderation import appeals, retention
+from moderation.appeals import appeal_file
+from moderation.child_safety import STEPS
+from moderation.decisions import decision_confirm, decision_make
+from moderation.models import Account, ChildSafetyRecord, Decision, ModelVersion, Notice
+from moderation.queue import case_claim
+from moderation.reports import report_file
+from moderation.retention import KEPT_AFTER_DECISION, hold_place, hold_release, purge
+from moderation.selectors.workers import known_models
+from moderation.states import Action, Role
+from tests import factories
+
+pytestmark = pytest.mark.usefixtures("policy")
+Browser = Callable[[Account | None], Client]
+
+
+def _at(monkeypatch: pytest.MonkeyPatch, moment: Any) -> None:
+    monkeypatch.setattr(retention.timezone, "now", lambda: moment)
+
+
+def _stored(version: ModelVersion) -> list[str]:
+    names = [file.content.name for file in version.files.all()]
+    names += [preview.shown.name for preview in version.previews.all()]
+    return [name for name in names if name and default_storage.exists(name)]
+
+
+@pytest.fixture
+def decision(uma: Account, mo: Account) -> Decision:
+    return factories.decided(uma, mo)
+
+
+# --- The purge ------------------------------------------------------------------------------
+
+
+def test_evidence_is_kept_for_the_time_to_appeal_and_a_month_and_then_erased(
+    decision: Decision,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    assert KEPT_AFTER_DECISION.days == 215
+    until = decision.decided_at + KEPT_AFTER_DECISION
+    _at(monkeypatch, until - timedelta(minutes=1))
+    assert purge().versions == 0
+    _at(monkeypatch, until + timedelta(minutes=1))
+    out = io.StringIO()
+    call_command("purge", "--dry-run", stdout=out)
+    assert "Would erase 2 files" in out.getvalue()
+    assert len(_stored(decision.version)) == 2
+    with django_capture_on_commit_callbacks(execute=True):
+        call_command("purge", "--json", stdout=io.StringIO())
+    assert _stored(decision.version) == []
+    assert Decision.objects.get() == decision
+    assert decision.version.files.get().purged_at is not None
+    assert purge().versions == 0
+
+
+def test_what_anybody_can_see_is_never_erased(
+    uma: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factories.published(uma)
+    _at(monkeypatch, timezone.now() + timedelta(days=4000))
+    assert purge(dry_run=True).versions == 0
+
+
+def test_an_open_appeal_keeps_the_evidence(
+    decision: Decision, uma: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert decision.appeal_until is not None
+    last = decision.appeal_until
+    monkeypatch.setattr(appeals.timezone, "now", lambda: last)
+    appeal_file(decision=decision, text="No.", actor=uma)
+    _at(monkeypatch, decision.decided_at + timedelta(days=400))
+    assert purge(dry_run=True).versions == 0
+
+
+def test_a_legal_hold_beats_the_purge_until_it_is_released(
+    decision: Decision, ada: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = hold_place(version=decision.version, reason="A lawsuit.", days=None, actor=ada)
+    _at(monkeypatch, decision.decided_at + timedelta(days=4000))
+    assert purge(dry_run=True).versions == 0
+    hold_release(hold=hold, actor=ada)
+    assert purge(dry_run=True).versions == 1
+
+
+def test_only_seniors_place_a_hold_and_they_say_why(
+    decision: Decision, ada: Account, uma: Account
+) -> None:
+    code = decision.version.code
+    for by, reason in (("uma", "Mine."), ("ada", ""), ("nobody", "X")):
+        with pytest.raises(CommandError):
+            call_command("hold", "place", code, "--by", by, "--reason", reason)
+    out = io.StringIO()
+    call_command("hold", "place", code, "--by", "ada", "--reason", "A lawsuit.", stdout=out)
+    call_command("hold", "list", stdout=out)
+    assert out.getvalue().count("A lawsuit.") == 1
+
+
+# --- The place apart ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chris(db: None) -> Account:
+    """Return Chris, a child-safety specialist."""
+    return factories.account("chris", role=Role.CHILD_SAFETY)
+
+
+@pytest.fixture
+def apart(settings: Any, uma: Account, mo: Account, chris: Account) -> ChildSafetyRecord:
+    """Return the record of a version that Mo escalated and Chris confirmed."""
+    settings.SECOND_PERSON_FOR = ["child_safety"]
+    version = factories.published(uma, title="Kept apart")
+    report_file(version=version, text="Look.", actor=None)
+    case = case_claim(case=version.cases.get(), actor=mo)
+    decision = decision_make(
+        case=case, action=Action.CHILD_SAFETY, rules=["red-star"], facts="Seen.", actor=mo
+    )
+    version.refresh_from_db()
+    # Hidden at once, although a second person has yet to confirm.
+    assert (version.visibility, decision.effect.state) == ("removed", "held")
+    assert not ChildSafetyRecord.objects.exists()
+    decision_confirm(decision=decision, actor=chris)
+    return ChildSafetyRecord.objects.get()
+
+
+def test_what_is_held_apart_is_seen_nowhere_else(
+    apart: ChildSafetyRecord,
+    as_: Browser,
+    uma: Account,
+    mo: Account,
+    ada: Account,
+    chris: Account,
+) -> None:
+    version = apart.version
+    admin = factories.account("boss", role=Role.ADMIN)
+    addresses = [
+        reverse("model", args=[version.code]),
+        reverse("preview", args=[version.previews.get().code]),
+        reverse("console:case", args=[version.cases.get().code]),
+    ]
+    for person in (None, uma, mo, ada, admin, chris):
+        for address in addresses:
+            if person is None and "console" in address:
+                continue
+            assert as_(person).get(address).status_code in {403, 404}, (person, address)
+    for person in (mo, ada, admin):
+        listed = as_(person).get(reverse("console:queue"), {"state": "decided", "q": "apart"})
+        assert "Kept apart" not in listed.content.decode()
+        place = reverse("console:child-safety-record", args=[apart.code])
+        assert as_(person).get(place).status_code == 404
+        assert as_(person).get(reverse("console:child-safety")).status_code == 404
+    assert "Kept apart" not in [known["title"] for known in known_models()]
+
+
+def test_no_picture_is_shown_in_the_place_apart_and_asking_for_one_goes_on_record(
+    apart: ChildSafetyRecord, as_: Browser, chris: Account
+) -> None:
+    address = reverse("console:child-safety-record", args=[apart.code])
+    page = as_(chris).get(address)
+    assert page["Cache-Control"] == "no-store"
+    assert "<img" not in page.content.decode()
+    preview = reverse(
+        "console:child-safety-preview", args=[apart.code, apart.version.previews.get().code]
+    )
+    assert as_(chris).get(preview).status_code == 405
+    answer = as_(chris).post(preview)
+    assert answer["Content-Disposition"].startswith("attachment")
+    assert apart.version.events.filter(action="child_safety.picture", actor=chris).count() == 1
+
+
+def test_a_report_to_the_authorities_is_recorded_by_a_person_once_every_step_is_ticked(
+    apart: ChildSafetyRecord, as_: Browser, chris: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = as_(chris)
+    sent = reverse("console:child-safety-sent", args=[apart.code])
+    given = {"authority": "The hotline", "reference": "2026-1"}
+    assert client.post(sent, given).status_code == 422
+    for step in STEPS:
+        tick = reverse("console:child-safety-step", args=[apart.code])
+        assert client.post(tick, {"step": step}).status_code == 302
+    assert client.post(sent, {"authority": "", "reference": ""}).status_code == 422
+    assert client.post(sent, given).status_code == 302
+    assert client.post(sent, given).status_code == 409
+    apart.refresh_from_db()
+    assert (apart.sent_by, apart.reference) == (chris, "2026-1")
+    assert apart.preserve_until >= apart.opened_at + timedelta(days=365)
+    _at(monkeypatch, apart.preserve_until - timedelta(days=1))
+    assert purge(dry_run=True).versions == 0
+    _at(monkeypatch, apart.preserve_until + timedelta(days=1))
+    assert purge(dry_run=True).versions == 1
+
+
+def test_what_was_not_reported_is_kept_however_long_it_takes(
+    apart: ChildSafetyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _at(monkeypatch, timezone.now() + timedelta(days=4000))
+    assert purge(dry_run=True).versions == 0
+
+
+def test_the_database_refuses_a_report_that_nobody_sent_to_nobody(
+    apart: ChildSafetyRecord, chris: Account
+) -> None:
+    with pytest.raises(IntegrityError), transaction.atomic():
+        ChildSafetyRecord.objects.update(sent_at=timezone.now(), sent_by=chris)
+
+
+def test_the_reporter_is_told_and_the_reasons_are_stated_once(apart: ChildSafetyRecord) -> None:
+    assert Notice.objects.filter(decision=apart.decision).count() == 1
+    assert apart.decision.statement.content["facts"] == "Seen."
