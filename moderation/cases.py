@@ -143,6 +143,9 @@ def cases_weigh() -> int:
     )
     for case in cases:
         with transaction.atomic():
+            # Reports lock the version, too: one that came in after the reading would otherwise
+            # ask for a weighing that this one then says was done.
+            ModelVersion.objects.select_for_update(no_key=True).get(pk=case.version_id)
             case_weigh(case=case)
     return len(cases)
 

@@ -97,6 +97,7 @@ def report_file(
     flagger = actor is not None and _is_flagger(actor)
     if flagger and track in {Track.RULE, Track.ILLEGAL}:
         track = Track.FLAGGER
+    _refuse_second(version, actor)
     fields = _checked(words, track, version, actor)
     _throttled(version, actor, address, is_urgent=fields["is_child_safety"], flagger=flagger)
     with pictures_kept(pictures) as copies:
@@ -128,11 +129,27 @@ def report_file(
                     report=report,
                 )
         except IntegrityError as error:
-            raise Conflict(
-                "You have reported this already; your report is being looked at.",
-                code="already_reported",
-            ) from error
+            # Two at the same moment: the constraint let only one through.
+            raise _already_reported() from error
     return report
+
+
+def _already_reported() -> Conflict:
+    return Conflict(
+        "You have reported this already; your report is being looked at.", code="already_reported"
+    )
+
+
+def report_open_of(*, version: ModelVersion, actor: Account | None) -> Report | None:
+    """Return the open report that an account has sent on a version, if any."""
+    if actor is None:
+        return None
+    return Report.objects.filter(reporter=actor, version=version, state=ReportState.OPEN).first()
+
+
+def _refuse_second(version: ModelVersion, actor: Account | None) -> None:
+    if report_open_of(version=version, actor=actor) is not None:
+        raise _already_reported()
 
 
 def _require_reportable(version: ModelVersion, actor: Account | None) -> None:
@@ -155,6 +172,9 @@ def _is_flagger(account: Account) -> bool:
 
 
 def _weigh(case: Case) -> None:
+    if case.weighed_at is None and case.source == Case.Source.REPORT and case.priority:
+        # The sweeper is going to weigh it for everybody who came meanwhile.
+        return
     reports = case.reports.count()
     if reports <= WEIGHED_AT_ONCE:
         case_weigh(case=case)
@@ -300,12 +320,13 @@ def _check_email(email: str) -> None:
         )
 
 
+@transaction.atomic
 def _throttled(
     version: ModelVersion, actor: Account | None, address: str, *, is_urgent: bool, flagger: bool
 ) -> None:
     """Take a token from each bucket concerned. Outside of the report's own transaction.
 
-    Where a child may be in danger nothing is ever refused.
+    Where a child may be in danger nothing is ever refused. What is refused costs no token.
     """
     if is_urgent:
         return
@@ -375,6 +396,8 @@ def report_withdraw(*, report: Report) -> None:
 
 
 def _open_report(report: Report) -> Report:
+    # The version first, as everywhere: the weighing of its case waits for us.
+    ModelVersion.objects.select_for_update(no_key=True).get(pk=report.version_id)
     locked = (
         Report.objects.select_for_update(of=("self",))
         .select_related("case", "version", "reporter")

@@ -66,7 +66,7 @@ def throttle_take(*, limit: str, key: str) -> bool:
     # Full less than a whole burst ago means that a token is left.
     free = {"full_at__lte": now + (rule.burst - 1) * rule.seconds}
     later = Greatest(F("full_at"), Value(now)) + rule.seconds
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         if mine.filter(**free).update(full_at=later):
             return True
         if mine.exists():

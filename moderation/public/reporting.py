@@ -14,7 +14,13 @@ from moderation.likeness import likeness_confirm, likeness_request
 from moderation.models import Account, ModelVersion
 from moderation.public.appeals import appeal_context, appeal_take
 from moderation.public.country import country_of
-from moderation.reports import Words, report_edit, report_file, report_withdraw
+from moderation.reports import (
+    Words,
+    report_edit,
+    report_file,
+    report_open_of,
+    report_withdraw,
+)
 from moderation.states import REACHABLE, Language, Track
 from moderation.throttle import address_digest
 from moderation.translations import known_language, refusal_in, templates_in
@@ -83,7 +89,8 @@ def report(request: HttpRequest, code: str) -> HttpResponse:
     context: dict[str, Any] = {
         "version": version,
         "model": version.uploaded_model,
-        "policy": selectors.public.policy_in_force(),
+        # Read only where the form is shown.
+        "policy": selectors.public.policy_in_force,
         "track": track,
         "preview": request.GET.get("preview", ""),
         "place": settings.SITE_URL.rstrip("/") + reverse("model", args=[version.code]),
@@ -103,6 +110,10 @@ def report(request: HttpRequest, code: str) -> HttpResponse:
             actor=account,
         )
     except Refusal as refusal:
+        before = report_open_of(version=version, actor=account)
+        if refusal.code == "already_reported" and before is not None:
+            # To the report that is there: it can be changed on its page.
+            return redirect("report-status", token=before.token)
         return _show(request, language, "public/report.html", context, refusal)
     return redirect("report-status", token=filed.token)
 

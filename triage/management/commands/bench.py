@@ -29,7 +29,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from moderation.intake import model_create, version_add_file, version_add_preview, version_submit
-from moderation.management import queue_benchmark
+from moderation.management import queue_benchmark, reports_benchmark
 from moderation.models import Account, Finding, ModelVersion
 from moderation.policy import POLICY_DIR, policy_import, policy_read
 from moderation.selectors.workers import triage_sample
@@ -52,7 +52,7 @@ PER_WORKER = 3
 
 
 class Command(BaseCommand):
-    """``manage.py bench triage`` and ``manage.py bench queue``."""
+    """``manage.py bench triage``, ``bench queue`` and ``bench reports``."""
 
     help = (
         "Measure triage on this machine: encoders side by side, from stored files to committed "
@@ -60,13 +60,14 @@ class Command(BaseCommand):
         "Ratios come from one run in which the rivals take turns, so they hold on a busy machine "
         "too. Uses a database and files of its own. Needs the torch extra. With a GPU it adds a "
         "table in bf16. “bench queue” fills a database of its own on PostgreSQL with as many "
-        "cases and events as it is told, and measures the queue with eight moderators. "
+        "cases and events as it is told, and measures the queue with eight moderators. “bench "
+        "reports” sends a flood of reports against one model to a real web server on PostgreSQL. "
         "docs/benchmarks.md holds what was measured."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare what to measure and how long."""
-        parser.add_argument("what", choices=["triage", "queue"])
+        parser.add_argument("what", choices=["triage", "queue", "reports"])
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         parser.add_argument("--rounds", type=int, default=8, help="turns of each rival (8)")
         parser.add_argument("--pictures", type=int, default=5000, help="for memory (5000)")
@@ -88,8 +89,22 @@ class Command(BaseCommand):
             help="the database, to measure again without filling it (then there is no growth)",
         )
 
+        flood = parser.add_argument_group("bench reports (and --seconds)")
+        flood.add_argument("--reports", type=int, default=3000, help="on one model (3000)")
+        flood.add_argument("--accounts", type=int, default=1000, help="who send them (1000)")
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Measure and report."""
+        if options["what"] == "reports":
+            self._report(
+                reports_benchmark.measure(
+                    reports=options["reports"],
+                    accounts=options["accounts"],
+                    seconds=options["seconds"],
+                ),
+                as_json=options["json"],
+            )
+            return
         if options["what"] == "queue":
             self._report(
                 queue_benchmark.measure(
