@@ -54,8 +54,10 @@ function choose(action) {
   choice.dispatchEvent(new Event("change", { bubbles: true }));
   compose();
   const submit = form.querySelector("[name=then][value=next]");
-  const needs = form.elements.facts.value ? submit : form.elements.facts;
-  needs.focus();
+  const rule = form.querySelector("[name=rules]:checked");
+  // What is missing comes next: a rule, then words, then the button.
+  if (action !== "approve" && !rule) (form.querySelector("[data-digit]") ?? form.elements.rules[0])?.focus();
+  else (form.elements.facts.value ? submit : form.elements.facts).focus();
   return true;
 }
 document.addEventListener("change", (event) => {
@@ -151,7 +153,8 @@ document.addEventListener("submit", async (event) => {
   const headers = { "X-Fetched-Case": fetched.code, "X-Fetched-Stamp": fetched.stamp };
   let answer;
   try {
-    answer = await fetch(form.action, { method: "POST", body, headers });
+    // Not form.action: the form has a field of that name.
+    answer = await fetch(form.getAttribute("action"), { method: "POST", body, headers });
   } catch {
     delete form.dataset.sent;
     HTMLFormElement.prototype.submit.call(form);
@@ -177,8 +180,13 @@ document.addEventListener("submit", async (event) => {
     const message = await answer.text();
     show(fetched.html, answer.headers.get("X-Use-Fetched"));
     document.querySelector(".messages")?.remove();
-    const said = new DOMParser().parseFromString(message, "text/html").querySelector(".messages");
+    const after = new DOMParser().parseFromString(message, "text/html");
+    const said = after.querySelector(".messages");
     if (said) document.querySelector("main").before(said);
+    // What was drawn ahead could not know that there would be something to undo.
+    document.querySelector(".undo")?.remove();
+    const undo = after.querySelector(".undo");
+    if (undo) document.querySelector(".case-head").after(undo);
     countDown();
   } else {
     show(await answer.text(), answer.redirected ? answer.url : location.href);
@@ -188,6 +196,7 @@ document.addEventListener("submit", async (event) => {
 window.addEventListener("popstate", () => location.reload());
 
 function begin() {
+  fetched = null;
   forgetSent();
   keepDrafts();
   compose();

@@ -171,7 +171,8 @@ def _next(request: HttpRequest) -> HttpResponse:
     address = reverse("console:case", args=[code]) if code else ""
     if not unchanged or taken["Location"] != address:
         return taken
-    response = private(render(request, "parts/messages.html"))
+    undoable = selectors.decisions.undoable_decision(account_of(request))
+    response = private(render(request, "console/_after.html", {"undoable": undoable}))
     response["X-Use-Fetched"] = address
     return response
 

@@ -1,0 +1,146 @@
+"""A moderator's working day without a mouse, in a real browser.
+
+``KEYBOARD_CASES=100 pytest tests/test_keyboard.py -k cases_after_another`` decides a
+hundred and prints how long it took from the key to the next case on the screen.
+"""
+
+import math
+import os
+import sys
+import time
+from typing import Any
+
+import pytest
+from django.urls import reverse
+
+from moderation.models import Account, Case, Decision
+from moderation.queue import case_claim
+from moderation.states import CaseState
+from tests import factories, test_accessibility
+
+CASES = int(os.environ.get("KEYBOARD_CASES", "5"))
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("policy", "asleep"),
+    pytest.mark.parametrize("page", ["light"], indirect=True),
+]
+page = test_accessibility.page
+Page = Any
+SHOWN = "document.querySelector('[data-case]')?.dataset.case ?? ''"
+
+
+@pytest.fixture
+def window(page: Page) -> Page:
+    """Return Mo's window; a mouse in it would fail the test."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("This was to be done without a mouse.")
+
+    page.set_default_timeout(20_000)
+    for way in ("click", "dblclick", "hover", "tap", "check"):
+        setattr(page, way, refuse)
+    return page
+
+
+def _until(window: Page, condition: str) -> None:
+    """Wait, frame by frame, within the page that is shown."""
+    is_so = window.evaluate(
+        "() => new Promise((done) => { const until = Date.now() + 20_000; const look = () => "
+        f"({condition}) ? done(true) : Date.now() > until ? done(false) "
+        ": requestAnimationFrame(look); look(); })"
+    )
+    assert is_so, (condition, window.locator("main").inner_text()[:1000])
+
+
+def test_cases_after_another_are_decided_by_keys_alone(
+    window: Page, uma: Account, mo: Account, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(CASES):
+        factories.held(uma, rule="red-star", title=f"Number {number}")
+    window.goto(reverse("console:queue"))
+    window.keyboard.press("t")
+    window.wait_for_url("**/console/cases/*/")
+    milliseconds: list[float] = []
+    for left in range(CASES, 0, -1):
+        if left > 1:
+            # Somebody reads; meanwhile the next case is drawn.
+            _until(window, "typeof fetched !== 'undefined' && fetched !== null")
+        window.keyboard.press("a" if left % 2 else "x")
+        if left % 2 == 0:
+            # The rule that was found is ticked already: its digit takes it out, and in again.
+            for key in ("1", "1", "x"):
+                window.keyboard.press(key)
+        shown = window.evaluate(SHOWN)
+        began = time.perf_counter()
+        window.keyboard.press("Enter")
+        if left > 1:
+            _until(window, f"!['', {shown!r}].includes({SHOWN})")
+            milliseconds.append(1000 * (time.perf_counter() - began))
+    window.wait_for_url(f"**{reverse('console:queue')}")
+    assert set(Case.objects.values_list("state", flat=True)) <= {
+        CaseState.DECIDED,
+        CaseState.CLOSED,
+    }
+    assert Decision.objects.filter(action="remove").count() == CASES // 2
+    assert Decision.objects.count() == CASES
+    milliseconds.sort()
+    middle, p95 = milliseconds[CASES // 2 - 1], milliseconds[math.ceil(0.95 * (CASES - 1)) - 1]
+    with capsys.disabled():
+        sys.stdout.write(f"{CASES} cases; key to next case {middle:.0f}, at p95 {p95:.0f} ms. ")
+
+
+def test_keys_do_nothing_while_somebody_types_or_holds_another_key(
+    window: Page, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case_claim(case=case, actor=mo)
+    window.goto(reverse("console:case", args=[case.code]))
+    chosen = "document.querySelector('form.decide [name=action]:checked')?.value ?? ''"
+    window.keyboard.press("Control+x")
+    window.keyboard.press("Alt+a")
+    assert window.evaluate(chosen) == ""
+    window.locator("form.decide [name=facts]").focus()
+    window.keyboard.type("axe")
+    assert window.evaluate(chosen) == ""
+    assert window.locator("form.decide [name=facts]").input_value() == "axe"
+    window.keyboard.press("Escape")
+    window.keyboard.press("x")
+    assert window.evaluate(chosen) == "remove"
+
+
+def test_what_was_typed_is_there_again_when_the_page_is_opened_anew(
+    window: Page, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case_claim(case=case, actor=mo)
+    address = reverse("console:case", args=[case.code])
+    window.goto(address)
+    window.locator("form.decide [name=facts]").focus()
+    window.keyboard.type("Half a sentence")
+    window.goto(reverse("console:queue"))
+    window.goto(address)
+    assert window.locator("form.decide [name=facts]").input_value() == "Half a sentence"
+
+
+def test_a_decision_is_undone_by_a_key_on_the_next_case(
+    window: Page, uma: Account, mo: Account, settings: Any
+) -> None:
+    settings.UNDO_SECONDS = 600
+    for number in range(2):
+        factories.held(uma, rule="red-star", title=f"Number {number}")
+    window.goto(reverse("console:queue"))
+    window.keyboard.press("t")
+    window.wait_for_url("**/console/cases/*/")
+    _until(window, "typeof fetched !== 'undefined' && fetched !== null")
+    shown = window.evaluate(SHOWN)
+    window.keyboard.press("a")
+    window.keyboard.press("Enter")
+    _until(
+        window,
+        f"!['', {shown!r}].includes({SHOWN}) && document.querySelector('.undo .left')?.textContent",
+    )
+    window.keyboard.press("u")
+    window.wait_for_url(f"**{reverse('console:case', args=[shown])}")
+    assert Decision.objects.get().effect.state == "undone"
+    assert Case.objects.get(code=shown).claimed_by == mo
