@@ -5,7 +5,7 @@ SECONDS ?= 60
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: run test lint fuzz help clean
+.PHONY: run test test-servers images faults lint fuzz help clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -16,6 +16,16 @@ run: $(VENV)/.run ## install what the main job needs, load the demo, start (PORT
 
 test: $(VENV)/.test ## install what the tests need and run them all
 	$(BIN)/python -m pytest $(ARGS)
+
+SERVERS = DATABASE_URL=$${DATABASE_TEST_URL:-postgres://root@127.0.0.1:5432/test} REDIS_URL=$${REDIS_TEST_URL:-redis://127.0.0.1:6379/15}
+
+test-servers: $(VENV)/.test ## run them all on PostgreSQL and Redis (DATABASE_TEST_URL, REDIS_TEST_URL)
+	@if $(SERVERS) $(BIN)/python -m tests.servers; then \
+		$(SERVERS) $(BIN)/python -m pytest $(ARGS); \
+	elif [ "$(CI)" = "true" ]; then exit 1; fi
+
+images: ## run the install steps of the images in clean virtual environments
+	@PYTHON=$(PYTHON) docker/check_images.sh
 
 lint: $(VENV)/.test ## formatting, types, imports, templates, migrations
 	$(BIN)/ruff format --check .

@@ -13,7 +13,11 @@ COPY static static
 COPY manage.py ./
 RUN mkdir /data && chown weighhouse /data
 USER weighhouse
-ENV WEIGHHOUSE_DATA=/data PYTHONUNBUFFERED=1
-RUN python manage.py collectstatic --noinput
+ENV WEIGHHOUSE_DATA=/data PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# Static files belong to the image; the data folder, with all else, is a volume.
+RUN WEIGHHOUSE_DATA=/home/weighhouse python manage.py collectstatic --noinput
+ENV STATIC_FOLDER=/home/weighhouse/static
 EXPOSE 8000
-CMD ["granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8000", "--blocking-threads", "4", "--no-ws", "config.wsgi:application"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+CMD ["granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8000", "--workers", "2", "--blocking-threads", "8", "--no-ws", "config.wsgi:application"]

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The install steps of the images, in clean virtual environments: what a build would do, without
+# an engine. Checks that the web and the CPU images are without torch and can start.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PYTHON="${PYTHON:-python3}"
+folder="$(mktemp -d)"
+trap 'rm -rf "$folder"' EXIT
+for image in web worker-cpu; do
+  extras="$(sed -nE 's/^RUN pip install .*"\.\[(.*)\]"$/\1/p' "docker/$image.Dockerfile")"
+  echo "Installing as the image $image does: $extras"
+  "$PYTHON" -m venv "$folder/$image"
+  "$folder/$image/bin/pip" install --quiet --disable-pip-version-check \
+    --constraint constraints.txt ".[$extras]"
+  export WEIGHHOUSE_DATA="$folder/data-$image"
+  "$folder/$image/bin/python" -c "import importlib.util, sys; sys.exit('torch is in it' if importlib.util.find_spec('torch') else 0)"
+  "$folder/$image/bin/python" manage.py check
+  "$folder/$image/bin/python" manage.py migrate --verbosity 0
+done
+WEIGHHOUSE_DATA="$folder/data-web" "$folder/web/bin/python" manage.py collectstatic --noinput --verbosity 0
+if docker compose version >/dev/null 2>&1; then
+  cp docker/.env.example "$folder/.env"
+  (cd docker && docker compose --env-file .env.example config --quiet)
+else
+  echo "The compose client is not here; the compose file was read as YAML by the tests alone."
+fi
+echo "The images' install steps work."

@@ -1,0 +1,72 @@
+"""The images and the files beside them: no root, no torch in the web, every variable named."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.conf import settings
+from django.core.management import CommandError, call_command
+
+from moderation.heartbeats import heart_beat
+
+DOCKER = settings.BASE_DIR / "docker"
+IMAGES = sorted(DOCKER.glob("*.Dockerfile"))
+
+
+def test_the_example_of_the_environment_names_every_variable() -> None:
+    named = set(re.findall(r"^#?([A-Z_]+)=", (DOCKER / ".env.example").read_text(), re.MULTILINE))
+    table = (settings.BASE_DIR / "docs" / "settings.md").read_text()
+    assert set(re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE)) <= named
+
+
+@pytest.mark.parametrize("image", IMAGES, ids=lambda path: path.stem)
+def test_no_image_runs_as_root_and_each_has_a_health_check(image: Path) -> None:
+    lines = image.read_text()
+    assert re.search(r"^USER weighhouse$", lines, re.MULTILINE)
+    assert "HEALTHCHECK" in lines
+    assert ("torch" in lines.split("pip install")[1].splitlines()[0]) == (image.stem == "worker")
+
+
+def test_every_process_of_the_compose_file_is_read_only_and_without_capabilities() -> None:
+    compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())
+    services: dict[str, Any] = compose["services"]
+    ours = [name for name in services if "restart" in services[name]]
+    assert {"web", "worker-cpu", "worker-gpu", "beat"} <= set(ours)
+    assert {"postgres", "redis", "minio"} <= set(services)
+    for name in ours:
+        assert services[name]["read_only"] is True
+        assert services[name]["cap_drop"] == ["ALL"]
+    assert "noeviction" in services["redis"]["command"]
+
+
+def test_the_kubernetes_example_scales_each_kind_of_worker_by_how_long_work_waits() -> None:
+    documents = list(yaml.safe_load_all((DOCKER / "kubernetes.yaml").read_text()))
+    kinds = {(row["kind"], row["metadata"]["name"]) for row in documents}
+    for worker in ("weighhouse-worker-gpu", "weighhouse-worker-cpu"):
+        assert ("Deployment", worker) in kinds
+        assert ("HorizontalPodAutoscaler", worker) in kinds
+    for row in documents:
+        if row["kind"] == "Deployment":
+            pod = row["spec"]["template"]["spec"]
+            assert pod["securityContext"]["runAsNonRoot"] is True
+
+
+def test_workers_serve_every_queue_that_a_task_is_sent_to() -> None:
+    sent_to = {route["queue"] for route in settings.CELERY_TASK_ROUTES.values()}
+    served = set()
+    for image in IMAGES:
+        for queues in re.findall(r'"-Q", "([^"]+)"', image.read_text()):
+            served |= set(queues.split(","))
+    assert sent_to <= served
+
+
+@pytest.mark.django_db
+def test_a_container_is_well_while_its_worker_writes_heartbeats() -> None:
+    import socket
+
+    with pytest.raises(CommandError, match="No worker"):
+        call_command("worker_alive")
+    heart_beat(name=f"celery@{socket.gethostname()}", kind="worker")
+    call_command("worker_alive")
