@@ -329,7 +329,11 @@ LOGGING = {
     },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
     # On a terminal, a line for each request would hide what matters.
-    "loggers": {"django_structlog": {"level": "INFO" if LOG_FORMAT == "json" else "WARNING"}},
+    "loggers": {
+        "django_structlog": {"level": "INFO" if LOG_FORMAT == "json" else "WARNING"},
+        # A sweep every two seconds is no news.
+        "celery": {"level": "WARNING"},
+    },
 }
 structlog.configure(
     processors=[
