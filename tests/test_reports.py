@@ -207,6 +207,8 @@ def test_the_forms_ask_for_the_same_in_both_languages(
     for page in (pages[0], reverse("likeness")):
         answer = as_(None).get(page, headers={"accept-language": "de-AT"})
         assert answer["Content-Language"] == "de"
+        # A strict server takes plain words only.
+        assert {type(value) for value in answer.headers.values()} == {str}
 
 
 def test_a_refusal_is_read_in_german_and_every_code_has_a_sentence(

@@ -69,7 +69,7 @@ def _show(
         context,
         status=refusal.status if refusal else 200,
     )
-    response["Content-Language"] = language
+    response["Content-Language"] = language.value
     # Private words of a reporter stay in no cache.
     response["Cache-Control"] = "no-store"
     return response
