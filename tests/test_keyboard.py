@@ -26,6 +26,14 @@ pytestmark = [
     pytest.mark.parametrize("page", ["light"], indirect=True),
 ]
 page = test_accessibility.page
+
+
+@pytest.fixture
+def reader(mo: Account) -> Account:
+    """Return Mo, who reads and decides."""
+    return mo
+
+
 Page = Any
 SHOWN = "document.querySelector('[data-case]')?.dataset.case ?? ''"
 

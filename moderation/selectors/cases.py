@@ -182,7 +182,7 @@ def case_file(case: Case, account: Account) -> CaseFile:
         decisions=decisions,
         appeal=case.appeals.select_related("answered_by", "decision").order_by("-filed_at").first(),
         events=list(version.events.select_related("actor").order_by("sequence")),
-        dead_jobs=list(version.jobs.filter(state=JobState.DEAD)),
+        dead_jobs=list(version.jobs.filter(state=JobState.DEAD)) if case.is_incomplete else [],
         rules=rules,
         creator_versions=counts["all"],
         creator_removed=counts["removed"],

@@ -125,9 +125,7 @@ def _same_bytes(version: ModelVersion) -> dict[int, str]:
     for pk in ModelFile.objects.filter(sha256__in=files).values_list("version_id", flat=True):
         how[pk] = "the same file"
     data = WeightSketch.objects.filter(file__version=version).exclude(data_sha256="")
-    same = WeightSketch.objects.filter(
-        data_sha256__in=list(data.values_list("data_sha256", flat=True))
-    )
+    same = WeightSketch.objects.filter(data_sha256__in=data.values("data_sha256"))
     for pk in same.values_list("file__version_id", flat=True):
         how.setdefault(pk, "the same weights under another header")
     pictures = [preview.sha256 for preview in version.previews.all()]
