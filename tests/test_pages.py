@@ -46,7 +46,7 @@ Browser = Callable[[Account | None], Client]
 TEMPLATES = sorted(
     path
     for path in (django_settings.BASE_DIR / "templates").rglob("*.html")
-    if "notices" not in path.relative_to(django_settings.BASE_DIR / "templates").parts[:1]
+    if "notices" not in path.relative_to(django_settings.BASE_DIR / "templates").parts[:-1]
 )
 
 
