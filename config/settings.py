@@ -263,6 +263,10 @@ JOB_ATTEMPTS = 3
 RESEND_SECONDS = env.int("RESEND_SECONDS", default=30)
 # How long a worker that was told to end may finish its work; containers are killed after 30 s.
 DRAIN_SECONDS = env.float("DRAIN_SECONDS", default=25.0)
+# How many severe cases one person is given in a day and in an hour; 0 sets no limit. Our own
+# careful choice: studies of moderators agree on limits and breaks, and on no number.
+SEVERE_A_DAY = env.int("SEVERE_A_DAY", default=40)
+SEVERE_AN_HOUR = env.int("SEVERE_AN_HOUR", default=12)
 # The share of the previews that pass which people are shown, to learn what is missed.
 AUDIT_SHARE = env.float("AUDIT_SHARE", default=0.01)
 CLAIM_SECONDS = env.int("CLAIM_SECONDS", default=600)

@@ -41,11 +41,9 @@ KEYS: Mapping[str, Key] = {
 }
 
 
-def keys_of(account: Account) -> dict[str, str]:
+def keys_in(preference: ConsolePreference) -> dict[str, str]:
     """Return the key of every action for one person."""
-    chosen = ConsolePreference.objects.filter(account=account).values_list("keys", flat=True)
-    own = chosen.first() or {}
-    return {name: own.get(name, key.usual) for name, key in KEYS.items()}
+    return {name: preference.keys.get(name, key.usual) for name, key in KEYS.items()}
 
 
 @transaction.atomic

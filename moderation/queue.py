@@ -22,7 +22,7 @@ from moderation.authz import (
 from moderation.cases import case_hand_over, case_transition
 from moderation.errors import Conflict, Invalid, NotAllowed
 from moderation.inquiries import inquiry_close, time_waited
-from moderation.models import Account, Case, Decision, Report
+from moderation.models import Account, Case, Decision, Finding, Report
 from moderation.states import (
     HELD_CASES,
     LISTED_CASES,
@@ -31,7 +31,9 @@ from moderation.states import (
     Action,
     AppealState,
     CaseState,
+    Concern,
 )
+from moderation.wellbeing import preference_of, require_rested
 
 _TAKEN = {
     CaseState.QUEUED: CaseState.CLAIMED,
@@ -59,10 +61,14 @@ def queue_for(account: Account) -> QuerySet[Case]:
     remanded = Decision.objects.filter(
         taking_part, version=OuterRef("version"), appeals__state=AppealState.REMANDED
     )
+    unwanted = Finding.objects.filter(
+        version=OuterRef("version"), rule__slug__in=preference_of(account).opted_out
+    ).exclude(concern=Concern.NONE)
     return (
         Case.objects.filter(
             Q(assigned_to__isnull=True) | Q(assigned_to=account), state__in=sorted(waiting)
         )
+        .exclude(Exists(unwanted))
         .exclude(version__uploaded_model__creator=account)
         .exclude(Exists(reported))
         .exclude(Q(state=CaseState.APPEALED) & (Exists(decided) | Exists(chained) | Exists(beside)))
@@ -86,6 +92,7 @@ def _claim(case: Case, actor: Account) -> Case:
     if case.claimed_by_id == actor.pk and claim_renew(case=case, actor=actor):
         case.refresh_from_db()
         return case
+    require_rested(actor)
     if case.state in HELD_CASES:
         raise Conflict(f"{_holder(case)} has this case. Take the next one instead.", code="claimed")
     if case.state not in _TAKEN:
@@ -116,6 +123,7 @@ def queue_claim_next(*, actor: Account) -> Case | None:
     if held is not None:
         claim_renew(case=held, actor=actor)
         return held
+    require_rested(actor)
     # Others may be quicker for the first few; 20 tries outlast any team's rush.
     for _ in range(20):
         try:

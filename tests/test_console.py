@@ -74,7 +74,7 @@ def test_the_page_asks_the_database_the_same_number_of_questions_however_much_th
         factories.held(rui, rule="red-star", title=f"Copy {number}")
     client = as_(mo)
     _page(client, case)
-    with django_assert_max_num_queries(24):
+    with django_assert_max_num_queries(26):
         _page(client, case)
 
 

@@ -11,6 +11,7 @@ from moderation.console.views import (
     heat_maps,
     held,
     keys,
+    me,
     queue,
     reporting,
 )
@@ -50,6 +51,7 @@ urlpatterns = [
     path("letters/<str:code>/resend/", reporting.resend, name="resend-letter"),
     path("cases/<str:code>/", case.case, name="case"),
     path("keys/", keys.keys, name="keys"),
+    path("me/", me.me, name="me"),
     path("concepts/", concepts.concepts, name="concepts"),
     path("concepts/<slug:rule>/<slug:concept>/", concepts.concept, name="concept"),
     path("concepts/<slug:rule>/<slug:concept>/place/", concepts.place, name="place-head"),

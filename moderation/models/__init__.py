@@ -19,7 +19,7 @@ from moderation.models.consequences import (
     LegalHold,
     Strike,
 )
-from moderation.models.console import ConsolePreference, Verdict
+from moderation.models.console import ConsolePreference, Exposure, Verdict
 from moderation.models.decisions import Decision, Effect, StatementOfReasons
 from moderation.models.embeddings import Embedding
 from moderation.models.heat_maps import HeatMap
@@ -65,6 +65,7 @@ __all__ = [
     "Effect",
     "Embedding",
     "Event",
+    "Exposure",
     "ExternalAccount",
     "FileReference",
     "Finding",

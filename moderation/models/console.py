@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.db import models
 
-from moderation.models.cases import Finding
+from moderation.models.cases import Case, Finding
 from moderation.states import VerdictAnswer, VerdictSource
 
 
@@ -14,9 +14,34 @@ class ConsolePreference(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="console_preference"
     )
     keys = models.JSONField(default=dict)
+    shows_sharp = models.BooleanField(default=False)
+    shows_colour = models.BooleanField(default=False)
+    # Rules whose cases this person does not want. They give no reason, and nobody else is told.
+    opted_out = models.JSONField(default=list)
 
     def __str__(self) -> str:
         return f"preferences of {self.account_id}"
+
+
+class Exposure(models.Model):
+    """That a person was shown the pictures of a case under one rule. Theirs alone to read."""
+
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="exposures"
+    )
+    case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="+")
+    rule = models.CharField(max_length=80)
+    is_severe = models.BooleanField()
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["account", "case", "rule"], name="exposure_once"),
+        ]
+        indexes = [models.Index(fields=["account", "-seen_at"], name="exposure_of_account")]
+
+    def __str__(self) -> str:
+        return f"{self.rule} by {self.account_id}"
 
 
 class Verdict(models.Model):

@@ -14,6 +14,7 @@ from moderation.selectors import (
     public,
     queue,
     reporting,
+    wellbeing,
     workers,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "public",
     "queue",
     "reporting",
+    "wellbeing",
     "workers",
 ]

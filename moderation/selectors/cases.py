@@ -141,6 +141,13 @@ class CaseFile:
     rules_other: list[Rule]
 
     @property
+    def rules_concerned(self) -> list[Rule]:
+        """The rules that a finding or a report on the case names, each once."""
+        named = [concern.strongest.rule for concern in self.concerns]
+        named += [report.rule for report in self.reports]
+        return list({rule.pk: rule for rule in named if rule}.values())
+
+    @property
     def rules_first_count(self) -> int:
         """How many rules the evidence points at: the digits of the others begin after them."""
         return len(self.rules_first)

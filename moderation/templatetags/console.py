@@ -7,19 +7,31 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from moderation.keys import KEYS, keys_of
-from moderation.models import Account
+from moderation.keys import KEYS, keys_in
+from moderation.models import Account, ConsolePreference
+from moderation.wellbeing import preference_of
 
 register = template.Library()
 
 
 def _own(context: dict[str, Any]) -> dict[str, str]:
+    return keys_in(_preference(context))
+
+
+def _preference(context: dict[str, Any]) -> ConsolePreference:
+    """Return what the reader has chosen, asked for once in a page."""
     request = context["request"]
-    if not hasattr(request, "console_keys"):
+    if not hasattr(request, "console_preference"):
         known = isinstance(request.user, Account)
-        request.console_keys = keys_of(request.user) if known else {}
-    own: dict[str, str] = request.console_keys
-    return own
+        request.console_preference = preference_of(request.user) if known else ConsolePreference()
+    found: ConsolePreference = request.console_preference
+    return found
+
+
+@register.simple_tag(takes_context=True)
+def console_preference(context: dict[str, Any]) -> ConsolePreference:
+    """Return how the reader wants to be shown pictures."""
+    return _preference(context)
 
 
 @register.simple_tag(takes_context=True)

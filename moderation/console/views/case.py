@@ -33,6 +33,7 @@ from moderation.states import (
     Source,
 )
 from moderation.verdicts import verdict_give
+from moderation.wellbeing import exposure_record
 
 # Beside the four that stand on the page by themselves.
 OTHER_ACTIONS = tuple(
@@ -48,7 +49,13 @@ Choice = TypeVar("Choice", Action, AppealState, Source, Ground)
 @require_GET
 def case(request: HttpRequest, code: str) -> HttpResponse:
     """Show a case with its evidence."""
-    return _show(request, selectors.cases.case_for(account_of(request), code))
+    found = selectors.cases.case_for(account_of(request), code)
+    if "open" in request.GET:
+        opened = [*request.session.get("opened", []), found.code]
+        # The last ones are enough: a session is no archive.
+        request.session["opened"] = opened[-200:]
+        return redirect("console:case", code=code)
+    return _show(request, found, warns=found.code not in request.session.get("opened", []))
 
 
 @login_required
@@ -66,7 +73,8 @@ def peek(request: HttpRequest, code: str) -> HttpResponse:
     found = selectors.cases.case_for(account, found.code)
     stamp = selectors.cases.case_stamp(found)
     page = _show(request, found, as_taken=True)
-    page["X-Case"], page["X-Case-Stamp"] = found.code, stamp
+    if page.status_code == 200:
+        page["X-Case"], page["X-Case-Stamp"] = found.code, stamp
     return page
 
 
@@ -76,6 +84,7 @@ def _show(
     refusal: Refusal | None = None,
     *,
     as_taken: bool = False,
+    warns: bool = False,
 ) -> HttpResponse:
     if refusal:
         # What it was refused for has just changed.
@@ -83,8 +92,24 @@ def _show(
     if as_taken:
         found.state, found.claimed_by = CaseState.CLAIMED, account_of(request)
         found.claimed_until = timezone.now() + timedelta(seconds=settings.CLAIM_SECONDS)
+    file = selectors.cases.case_file(found, account_of(request))
+    severe = [rule for rule in file.rules_concerned if rule.is_severe]
+    without_pictures = "without-pictures" in request.GET
+    if severe and as_taken:
+        # Not drawn ahead: it is not opened before it is asked for.
+        return private(HttpResponse(status=204))
+    if severe and warns and not without_pictures:
+        warning = {
+            "case": found,
+            "severe": severe,
+            "is_mine": found.claimed_by_id == request.user.pk,
+        }
+        return private(render(request, "console/warning.html", warning))
+    if file.previews and not without_pictures and not as_taken:
+        exposure_record(account=account_of(request), case=found, rules=file.rules_concerned)
     context: dict[str, Any] = {
-        "file": selectors.cases.case_file(found, account_of(request)),
+        "file": file,
+        "without_pictures": without_pictures,
         "look_alikes": selectors.look_alikes.look_alikes(found.version),
         "case": found,
         "version": found.version,

@@ -1,0 +1,38 @@
+"""What a moderator chooses for themselves, and what they were shown."""
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods
+
+from moderation import selectors
+from moderation.console.views.common import account_of, private
+from moderation.wellbeing import preference_choose, preference_of
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def me(request: HttpRequest) -> HttpResponse:
+    """Show and store one's own limits."""
+    account = account_of(request)
+    selectors.queue.require_team(account)
+    if request.method == "POST":
+        preference_choose(
+            account=account,
+            shows_sharp="sharp" in request.POST,
+            shows_colour="colour" in request.POST,
+            opted_out=request.POST.getlist("out"),
+        )
+        messages.success(request, "Saved.")
+        return redirect("console:me")
+    policy = selectors.public.policy_in_force()
+    context = {
+        "preference": preference_of(account),
+        "rules": policy.rules.all() if policy else [],
+        "exposures": selectors.wellbeing.exposures_of(account),
+        "a_day": settings.SEVERE_A_DAY,
+        "an_hour": settings.SEVERE_AN_HOUR,
+    }
+    return private(render(request, "console/me.html", context))

@@ -1,0 +1,124 @@
+"""Limits of people: warnings, categories one is spared, breaks, and deciding without looking."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from moderation.models import Account, Case, Exposure, Policy, Rule
+from moderation.queue import case_claim
+from tests import factories
+
+Browser = Callable[[Account | None], Client]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("policy")]
+
+
+@pytest.fixture
+def severe(policy: Policy, uma: Account) -> Case:
+    """Return a case under a rule that is severe."""
+    Rule.objects.filter(slug="red-star").update(is_severe=True)
+    return factories.held(uma, rule="red-star")
+
+
+def _open(client: Client, case: Case, query: str = "") -> str:
+    address = reverse("console:case", args=[case.code])
+    return client.get(f"{address}{query}", follow=True).content.decode()
+
+
+def test_a_severe_case_opens_only_after_a_warning(as_: Browser, severe: Case, mo: Account) -> None:
+    client = as_(mo)
+    page = _open(client, severe)
+    assert "Before you open it" in page
+    assert "<img" not in page
+    assert not Exposure.objects.exists()
+    assert "What was found" in _open(client, severe, "?open")
+    assert "What was found" in _open(client, severe)
+    assert Exposure.objects.get().rule == "red-star"
+
+
+def test_a_case_can_be_decided_without_looking(as_: Browser, severe: Case, mo: Account) -> None:
+    case_claim(case=severe, actor=mo)
+    page = _open(as_(mo), severe, "?without-pictures")
+    assert "You are deciding without looking" in page
+    assert "<img" not in page
+    assert "Submit and next" in page
+    assert not Exposure.objects.exists()
+
+
+def test_a_severe_case_is_not_drawn_ahead(
+    as_: Browser, severe: Case, uma: Account, mo: Account
+) -> None:
+    other = factories.held(uma, title="Harmless")
+    case_claim(case=other, actor=mo)
+    Case.objects.filter(pk=severe.pk).update(turn_at=timezone.now() - timedelta(days=9))
+    peeked = as_(mo).get(reverse("console:peek", args=[other.code]))
+    assert peeked.status_code == 204
+
+
+def test_a_category_that_somebody_opted_out_of_is_not_given_to_them(
+    as_: Browser, severe: Case, mo: Account, ada: Account
+) -> None:
+    client = as_(mo)
+    client.post(reverse("console:me"), {"out": ["red-star", "no-such-rule"]})
+    assert client.post(reverse("console:next")).url == reverse("console:queue")
+    assert as_(ada).post(reverse("console:next")).url == reverse("console:case", args=[severe.code])
+    assert (
+        "red-star" not in as_(ada).get(reverse("console:me")).content.decode().split("checked")[0]
+    )
+
+
+def test_how_pictures_are_shown_is_remembered(as_: Browser, uma: Account, mo: Account) -> None:
+    case = factories.held(uma)
+    client = as_(mo)
+    assert 'class="sharp" checked' not in _open(client, case)
+    client.post(reverse("console:me"), {"sharp": "on"})
+    page = _open(client, case)
+    assert 'class="sharp" checked' in page
+    assert 'class="colour" checked' not in page
+
+
+def test_after_too_much_of_the_worst_a_break_is_asked_for_and_what_is_held_can_be_finished(
+    as_: Browser, severe: Case, uma: Account, mo: Account, settings: Any
+) -> None:
+    settings.SEVERE_AN_HOUR = 1
+    client = as_(mo)
+    client.post(reverse("console:next"))
+    _open(client, severe, "?open")
+    another = factories.held(uma, title="Another")
+    refused = client.post(reverse("console:claim", args=[another.code]))
+    assert refused.status_code == 403
+    assert "Take a break from the worst" in refused.content.decode()
+    given = {"action": "remove", "rules": ["red-star"], "facts": "A red star."}
+    decided = client.post(reverse("console:decide", args=[severe.code]), given)
+    assert decided.status_code == 302
+    Exposure.objects.update(seen_at=timezone.now() - timedelta(hours=2))
+    assert client.post(reverse("console:claim", args=[another.code])).status_code == 302
+
+
+def test_what_was_seen_is_counted_once_and_shown_to_the_person_alone(
+    as_: Browser, uma: Account, mo: Account, ada: Account, nobody: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    client = as_(mo)
+    _open(client, case)
+    _open(client, case)
+    assert Exposure.objects.count() == 1
+    title = Rule.objects.get(slug="red-star", policy__is_active=True).title
+    mine = client.get(reverse("console:me")).content.decode()
+    assert f'<th scope="row">{title}</th><td>1</td><td>1</td>' in mine
+    theirs = as_(ada).get(reverse("console:me")).content.decode()
+    assert '<th scope="row">' not in theirs
+    assert as_(nobody).get(reverse("console:me")).status_code == 403
+
+
+def test_pictures_served_to_moderators_are_not_kept_by_the_browser(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma)
+    preview = case.version.previews.get()
+    answer = as_(mo).get(reverse("preview", args=[preview.code]))
+    assert answer["Cache-Control"] == "no-store"
