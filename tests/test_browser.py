@@ -107,7 +107,7 @@ def test_creator_reporter_moderator_and_second_moderator_play_the_whole_flow(
     reporter = _log_in(open_page(), "rui")
     reporter.goto("/")
     reporter.get_by_role("link", name="Meadow").first.click()
-    reporter.get_by_role("link", name="Report").first.click()
+    reporter.get_by_role("link", name="Report this model").click()
     reporter.locator("input[name=rule][value=red-star]").check()
     reporter.get_by_label("What did you see?").fill("There is a red star in the corner.")
     reporter.get_by_role("button", name="Send the report").click()

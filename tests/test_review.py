@@ -238,7 +238,7 @@ def _first(usual: Callable[..., object], rows: list[object]) -> Callable[..., ob
 
 
 def test_a_sentence_that_stands_twice_in_a_policy_is_named() -> None:
-    with pytest.raises(ValueError, match="stand there twice: a red star"):
+    with pytest.raises(ValueError, match="“a red star” stands there twice"):
         ConceptFile(slug="star", prohibited=["a red star", "a red star"])
 
 
