@@ -24,6 +24,8 @@ from moderation.models import (
     Case,
     ChildSafetyRecord,
     Consent,
+    ConsolePreference,
+    Exposure,
     Person,
 )
 
@@ -196,7 +198,9 @@ def _is_secret(name: str) -> bool:
     return any(word in name for word in _SECRET)
 
 
+# What is held apart is shown in the place apart, and what somebody was shown or does not want to
+# see is theirs alone to read.
+_ELSEWHERE = frozenset({ChildSafetyRecord, ConsolePreference, Exposure})
 for model in apps.get_app_config("moderation").get_models():
-    # What is held apart is shown in the place apart, and nowhere else.
-    if model is not ChildSafetyRecord and not admin.site.is_registered(model):
+    if model not in _ELSEWHERE and not admin.site.is_registered(model):
         admin.site.register(model, ReadOnlyAdmin)

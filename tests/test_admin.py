@@ -20,7 +20,8 @@ pytestmark = pytest.mark.usefixtures("policy")
 Browser = Callable[[Account | None], Client]
 CONFIGURED = {"Account", "Person", "Consent", "Bank", "BankEntry"}
 # Shown in the place apart, and nowhere else.
-APART = {"ChildSafetyRecord"}
+# Held apart, or theirs alone to read.
+APART = {"ChildSafetyRecord", "ConsolePreference", "Exposure"}
 TABLES = [
     model for model in apps.get_app_config("moderation").get_models()
     if model.__name__ not in CONFIGURED | APART

@@ -124,3 +124,21 @@ def test_pictures_served_to_moderators_are_not_kept_by_the_browser(
     preview = case.version.previews.get()
     answer = as_(mo).get(reverse("preview", args=[preview.code]))
     assert answer["Cache-Control"] == "no-store"
+
+
+def test_a_refused_decision_opens_nothing(as_: Browser, severe: Case, mo: Account) -> None:
+    case_claim(case=severe, actor=mo)
+    given = {"action": "remove", "rules": ["red-star"], "facts": ""}
+    refused = as_(mo).post(reverse("console:decide", args=[severe.code]), given)
+    assert refused.status_code == 422
+    assert "<img" not in refused.content.decode()
+    assert not Exposure.objects.exists()
+
+
+@pytest.mark.parametrize("table", ["exposure", "consolepreference"])
+def test_what_somebody_was_shown_or_opted_out_of_is_not_in_the_admin(
+    table: str, as_: Browser, ada: Account
+) -> None:
+    Account.objects.filter(pk=ada.pk).update(is_staff=True, is_superuser=True)
+    assert as_(ada).get(f"/admin/moderation/{table}/").status_code == 404
+    assert as_(ada).get("/admin/moderation/verdict/").status_code == 200

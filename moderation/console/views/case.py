@@ -94,7 +94,9 @@ def _show(
         found.claimed_until = timezone.now() + timedelta(seconds=settings.CLAIM_SECONDS)
     file = selectors.cases.case_file(found, account_of(request))
     severe = [rule for rule in file.rules_concerned if rule.is_severe]
-    without_pictures = "without-pictures" in request.GET
+    # A refused form is no request to look: what was not opened stays closed.
+    unopened = found.code not in request.session.get("opened", [])
+    without_pictures = "without-pictures" in request.GET or bool(refusal and severe and unopened)
     if severe and as_taken:
         # Not drawn ahead: it is not opened before it is asked for.
         return private(HttpResponse(status=204))
