@@ -58,9 +58,9 @@ $(VENV)/.run: $(VENV)/.made pyproject.toml constraints.txt
 
 # On a laptop the tests that need torch or a browser skip and say so; CI must run them all.
 ifeq ($(CI),true)
-EXTRAS := dev,postgres,torch,fuzz
+EXTRAS := dev,postgres,s3,torch,fuzz
 else
-EXTRAS := dev,postgres
+EXTRAS := dev,postgres,s3
 endif
 
 $(VENV)/.test: $(VENV)/.run

@@ -90,7 +90,8 @@ def test_an_upload_travels_from_draft_to_an_overturned_appeal(
     assert version.visibility == "removed"
     wait_until(
         lambda: Notice.objects.filter(kind="decision_remove", state="sent").exists(),
-        seconds=30,
+        # Ten seconds in which it can be undone, a sweep, and another if a message got lost.
+        seconds=120,
         what="the notice to be sent",
     )
 
