@@ -17,7 +17,7 @@ run: $(VENV)/.run ## install what the main job needs, load the demo, start (PORT
 test: $(VENV)/.test ## install what the tests need and run them all
 	$(BIN)/python -m pytest $(ARGS)
 
-SERVERS = DATABASE_URL=$${DATABASE_TEST_URL:-postgres://root@127.0.0.1:5432/test} REDIS_URL=$${REDIS_TEST_URL:-redis://127.0.0.1:6379/15}
+SERVERS = DATABASE_URL=$${DATABASE_TEST_URL:-postgres://127.0.0.1:5432/test} REDIS_URL=$${REDIS_TEST_URL:-redis://127.0.0.1:6379/15}
 
 test-servers: $(VENV)/.test ## run them all on PostgreSQL and Redis (DATABASE_TEST_URL, REDIS_TEST_URL)
 	@if $(SERVERS) $(BIN)/python -m tests.servers; then \
