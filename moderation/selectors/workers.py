@@ -1,7 +1,8 @@
 """What the workers read: plain data, no rows."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from django.core.files.storage import default_storage
@@ -184,33 +185,52 @@ def known_entries() -> Iterator[dict[str, str]]:
 
 
 def policy_data(policy: Policy) -> dict[str, Any]:
-    """Return the plain data of a policy, with the heads that are in place for its concepts."""
+    """Return the plain data of a policy, with the heads that are in place for its concepts.
+
+    What a stored version says is read once by each process, for it is never edited; heads change.
+    """
     heads = live_heads()
+    rules = _rules(policy.digest, policy.pk)
     return {
         "name": policy.name,
         "version": policy.version,
         "neutral": policy.neutral_prompts,
         "templates": policy.templates,
         "rules": [
-            {
-                "slug": rule.slug,
-                "title": rule.title,
-                "review": rule.review,
-                "hold": rule.hold,
-                "signals": rule.signals,
-                "combine": rule.combine,
-                "terms": [term.text for term in rule.terms.all()],
-                "conditions": rule.conditions,
-                "concepts": _concepts(rule, heads),
+            rule
+            | {
+                "concepts": [
+                    concept | {"heads": heads.get((rule["slug"], concept["slug"]), [])}
+                    for concept in rule["concepts"]
+                ]
             }
-            for rule in policy.rules.prefetch_related("prompts", "terms", "vectors")
+            for rule in rules
         ],
     }
 
 
-def _concepts(
-    rule: Rule, heads: Mapping[tuple[str, str], list[dict[str, Any]]]
-) -> list[dict[str, Any]]:
+# The version in force, the one before it that some jobs still have, and a few for comparisons.
+@lru_cache(maxsize=8)
+def _rules(digest: str, policy_id: int) -> tuple[dict[str, Any], ...]:
+    """Return the rules of the policy that has this digest, each with its concepts."""
+    rules = Rule.objects.filter(policy=policy_id).prefetch_related("prompts", "terms", "vectors")
+    return tuple(
+        {
+            "slug": rule.slug,
+            "title": rule.title,
+            "review": rule.review,
+            "hold": rule.hold,
+            "signals": rule.signals,
+            "combine": rule.combine,
+            "terms": [term.text for term in rule.terms.all()],
+            "conditions": rule.conditions,
+            "concepts": _concepts(rule),
+        }
+        for rule in rules
+    )
+
+
+def _concepts(rule: Rule) -> list[dict[str, Any]]:
     concepts: dict[str, dict[str, Any]] = {}
     for prompt in rule.prompts.all():
         concept = concepts.setdefault(
@@ -233,6 +253,4 @@ def _concepts(
             "weight": row.weight,
         }
         concept["vectors"]["vectors"] += (vector,)
-    return [
-        concept | {"heads": heads.get((rule.slug, slug), [])} for slug, concept in concepts.items()
-    ]
+    return list(concepts.values())

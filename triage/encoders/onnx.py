@@ -291,6 +291,8 @@ def _session(
     options = ort.SessionOptions()
     # Threads that wait in a circle would take the cores from those that decode the next pictures.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Work is dealt in small pieces, so that a thread whose core is decoding holds nobody up.
+    options.add_session_config_entry("session.dynamic_block_base", "4")
     if threads is not None:
         options.intra_op_num_threads = threads
     try:

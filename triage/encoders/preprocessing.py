@@ -54,7 +54,8 @@ class Preprocessing:
 
     def square(self, image: Image.Image) -> NDArray[np.uint8]:
         """Return bytes of shape (size, size, 3), not yet normalised."""
-        image = image.convert("RGB")
+        if image.mode != "RGB":
+            image = image.convert("RGB")
         if self.resize_mode == "squash":
             image = image.resize((self.size, self.size), self.interpolation)
         else:
