@@ -269,6 +269,8 @@ SEVERE_A_DAY = env.int("SEVERE_A_DAY", default=40)
 SEVERE_AN_HOUR = env.int("SEVERE_AN_HOUR", default=12)
 # The share of the previews that pass which people are shown, to learn what is missed.
 AUDIT_SHARE = env.float("AUDIT_SHARE", default=0.01)
+# The share of the decisions that a second person answers blind (moderation/second_reviews.py).
+SECOND_REVIEW_SHARE = env.float("SECOND_REVIEW_SHARE", default=0.02)
 CLAIM_SECONDS = env.int("CLAIM_SECONDS", default=600)
 # How long a decision can be undone: until then nobody is told and nothing becomes public.
 UNDO_SECONDS = env.int("UNDO_SECONDS", default=10)

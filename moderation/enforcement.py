@@ -36,6 +36,7 @@ from moderation.models import (
 from moderation.notices import notice_issue
 from moderation.outcomes import reports_answer
 from moderation.overturns import overturns_watch
+from moderation.second_reviews import review_draw, reviews_end
 from moderation.statements import EFFECTS, statement_issue, statement_of
 from moderation.states import (
     ABOUT_ACCOUNTS,
@@ -270,6 +271,7 @@ def _enforce(decision: Decision) -> None:
             appeal=decision.appeal, answered_by=decision.decided_by, version=decision.version
         )
         overturns_watch(decision=decision.appeal.decision)
+    review_draw(decision=decision)
 
 
 def _restrict(decision: Decision) -> None:
@@ -327,6 +329,7 @@ def _take_back(decision: Decision, before: str) -> None:
     overridden = decision.overrides
     if overridden is None:
         return
+    reviews_end(decision=overridden)
     version = decision.version
     if version.visibility != before:
         event_record(

@@ -285,6 +285,28 @@ APPEALABLE_BY_CREATOR = frozenset(RESTRICTIONS)
 # What leaves a report without a consequence; and what takes a consequence back.
 APPEALABLE_BY_REPORTER = frozenset({Action.APPROVE, Action.DISMISS, Action.REVERSE})
 REVERSIBLE = frozenset(RESTRICTIONS)
+
+
+class Answer(TextChoices):
+    """What two people who look at the same thing can say: coarser than the actions."""
+
+    ALLOW = "allow", "Leave it"
+    RESTRICT = "restrict", "Restrict it"
+    REMOVE = "remove", "Remove it"
+
+
+# What an action says. What is missing here is no answer to the question whether it may stay.
+ANSWERS: Mapping[Action, Answer] = {
+    Action.APPROVE: Answer.ALLOW,
+    Action.DISMISS: Answer.ALLOW,
+    Action.LABEL: Answer.RESTRICT,
+    Action.AGE_RESTRICT: Answer.RESTRICT,
+    Action.GEO_RESTRICT: Answer.RESTRICT,
+    Action.DISABLE_PREVIEW: Answer.RESTRICT,
+    Action.LIMIT: Answer.RESTRICT,
+    Action.REMOVE: Answer.REMOVE,
+    Action.REMOVE_MODEL: Answer.REMOVE,
+}
 # About the account and not about what it uploaded.
 ABOUT_ACCOUNTS = frozenset({Action.STRIKE, Action.MUTE, Action.SUSPEND})
 ENDS_SOMETIME = frozenset(

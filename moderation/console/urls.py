@@ -14,6 +14,8 @@ from moderation.console.views import (
     me,
     queue,
     reporting,
+    second_reviews,
+    team,
 )
 
 app_name = "console"
@@ -52,6 +54,11 @@ urlpatterns = [
     path("cases/<str:code>/", case.case, name="case"),
     path("keys/", keys.keys, name="keys"),
     path("me/", me.me, name="me"),
+    path("team/", team.team, name="team"),
+    path("team/<slug:table>.csv", team.table, name="team-table"),
+    path("second-reviews/", second_reviews.following, name="second-reviews"),
+    path("second-reviews/<str:code>/", second_reviews.review, name="second-review"),
+    path("decisions/<str:code>/known-answer/", second_reviews.known_answer, name="known-answer"),
     path("concepts/", concepts.concepts, name="concepts"),
     path("concepts/<slug:rule>/<slug:concept>/", concepts.concept, name="concept"),
     path("concepts/<slug:rule>/<slug:concept>/place/", concepts.place, name="place-head"),

@@ -38,6 +38,7 @@ from moderation.models.reports import (
     ThrottleBucket,
     TrustedFlagger,
 )
+from moderation.models.second_reviews import ReviewItem, SecondReview
 from moderation.models.uploads import Upload, UploadPart
 
 __all__ = [
@@ -88,8 +89,10 @@ __all__ = [
     "Report",
     "ReportEvidence",
     "ReportingMeasure",
+    "ReviewItem",
     "Rule",
     "SavedFilter",
+    "SecondReview",
     "StatementOfReasons",
     "Strike",
     "Term",

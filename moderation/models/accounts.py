@@ -4,7 +4,7 @@ from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.utils import timezone
 
-from moderation.states import CHILD_SAFETY_TEAM, MODERATING, STAFF, Language, Role
+from moderation.states import CHILD_SAFETY_TEAM, MODERATING, POLICY_LEADING, STAFF, Language, Role
 
 
 class Account(AbstractUser):
@@ -40,6 +40,11 @@ class Account(AbstractUser):
     def is_team(self) -> bool:
         """Whether the account may look into the console."""
         return self.is_active and self.role in STAFF
+
+    @property
+    def is_policy_lead(self) -> bool:
+        """Whether the account may change policies and give known answers."""
+        return self.is_active and self.role in POLICY_LEADING
 
     @property
     def is_suspended(self) -> bool:

@@ -124,6 +124,7 @@ class Decision(models.Model):
                 condition=Q(action__in=sorted(ABOUT_ACCOUNTS)),
                 name="decision_about_account",
             ),
+            models.Index(fields=["-decided_at"], name="decision_decided"),
             models.Index(fields=["until"], condition=Q(until__isnull=False), name="decision_until"),
         ]
 

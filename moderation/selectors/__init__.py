@@ -14,6 +14,8 @@ from moderation.selectors import (
     public,
     queue,
     reporting,
+    second_reviews,
+    team,
     wellbeing,
     workers,
 )
@@ -32,6 +34,8 @@ __all__ = [
     "public",
     "queue",
     "reporting",
+    "second_reviews",
+    "team",
     "wellbeing",
     "workers",
 ]

@@ -167,7 +167,9 @@ def case_file(case: Case, account: Account) -> CaseFile:
     rows = report_rows(case)
     reports = [row.report for row in rows]
     rules_named = [finding.rule for finding in concerned] + [report.rule for report in reports]
-    decisions = list(case.decisions.select_related("decided_by", "policy").order_by("decided_at"))
+    decisions = list(
+        case.decisions.select_related("decided_by", "policy", "effect").order_by("decided_at")
+    )
     made = ModelVersion.objects.filter(
         uploaded_model__creator=version.uploaded_model.creator
     ).exclude(visibility=Visibility.DRAFT)
@@ -180,7 +182,7 @@ def case_file(case: Case, account: Account) -> CaseFile:
     return CaseFile(
         case=case,
         version=version,
-        concerns=_by_rule(concerned),
+        concerns=by_rule(concerned),
         pointed_at=pointed_at,
         clean=[finding for finding in findings if finding.concern == Concern.NONE],
         previews=_seen(version, findings, concerned),
@@ -258,7 +260,8 @@ def _fact(finding: Finding) -> str:
     return reason if reason.endswith(".") else f"{reason}."
 
 
-def _by_rule(findings: list[Finding]) -> list[Concerned]:
+def by_rule(findings: list[Finding]) -> list[Concerned]:
+    """Group findings by rule and probe, each group in the order given."""
     grouped: dict[tuple[int | None, str, str], list[Finding]] = {}
     for finding in findings:
         # What could not be looked at belongs to no rule; each such failure stands alone.

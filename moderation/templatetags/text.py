@@ -62,6 +62,13 @@ def span(value: timedelta) -> str:
 
 
 @register.filter
+def minutes(value: timedelta) -> str:
+    """Say how long a piece of work took: “1 min 20 s”, “45 s”."""
+    whole, seconds = divmod(round(value.total_seconds()), 60)
+    return f"{whole} min {seconds} s" if whole else f"{seconds} s"
+
+
+@register.filter
 def left(moment: datetime) -> str:
     """Say how long there is until a moment, or by how much it has passed."""
     rest = moment - timezone.now()
@@ -202,6 +209,9 @@ _EVENTS: Mapping[str, str] = {
     "appeal.upheld": "answered the appeal: the decision stands",
     "appeal.overturned": "answered the appeal: the decision is overturned",
     "report.filed": "reported it",
+    "review.answered": "answered the same question a second time, blind",
+    "review.known_answer_given": "made the decision a known answer",
+    "finding.judged": "gave a verdict on a finding",
 }
 _STAGES = {"files": "the weights", "previews": "the previews"}
 _SOURCES = {"triage": "a finding", "report": "a report"}
@@ -230,5 +240,6 @@ def in_words(event: Event) -> str:
         before=data.get("from") or "nobody",
         to_whom=visibility or "nobody",
         note=data.get("note", ""),
+        reason=data.get("reason", ""),
         to=str(Visibility(visibility).label).lower() if visibility in Visibility.values else "",
     )

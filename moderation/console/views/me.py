@@ -32,6 +32,7 @@ def me(request: HttpRequest) -> HttpResponse:
         "preference": preference_of(account),
         "rules": policy.rules.all() if policy else [],
         "exposures": selectors.wellbeing.exposures_of(account),
+        "reviews": selectors.second_reviews.own_reviews(account),
         "a_day": settings.SEVERE_A_DAY,
         "an_hour": settings.SEVERE_AN_HOUR,
     }
