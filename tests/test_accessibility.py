@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import URLPattern, reverse
 
 from moderation.console.urls import urlpatterns
 from moderation.decisions import decision_make
-from moderation.models import Account, Case, ChildSafetyRecord
+from moderation.models import Account, Case, ChildSafetyRecord, ReviewItem
 from moderation.queue import case_claim
 from moderation.states import Action, Role
 from tests import factories
@@ -25,7 +25,7 @@ from tests.test_browser import CHROMIUM, FLAGS
 AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe-4.14.1.min.js"
 LONG = "Incomprehensibilities" * 4
 # What answers a GET with something other than a page of its own.
-NOT_PAGES = {"heatmap", "heatmap-png", "evidence", "appeal-file"}
+NOT_PAGES = {"heatmap", "heatmap-png", "evidence", "appeal-file", "team-table"}
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -90,6 +90,8 @@ def _example(pattern: URLPattern, case: Case) -> dict[str, Any]:
         return {"rule": "red-star", "concept": "red-star"}
     if pattern.name == "child-safety-record":
         return {"code": ChildSafetyRecord.objects.get().code}
+    if pattern.name == "second-review":
+        return {"code": ReviewItem.objects.get().code}
     if route.startswith("cases/<str:code>/") and route.count("<") == 1:
         return {"code": case.code}
     raise AssertionError(f"Say in tests/test_accessibility.py what to put into {route}.")
@@ -128,6 +130,8 @@ def test_every_page_of_the_console_satisfies_axe_core(
     decision_make(
         case=apart, action=Action.CHILD_SAFETY, rules=["red-star"], facts="Seen.", actor=mo
     )
+    with override_settings(SECOND_REVIEW_SHARE=1.0):
+        factories.decided(uma, mo, title="Decided once")
     case = factories.held(uma, rule="red-star", title=LONG)
     factories.held(uma, rule="purple-heart", title="<script>alert(1)</script>")
     addresses = list(_addresses(case, reader))

@@ -24,6 +24,8 @@ function numberIn(cell) {
 function drawn(table) {
   const headings = [...table.tHead.rows[0].cells];
   const rows = [...table.tBodies[0].rows].filter((row) => row.cells.length === headings.length);
+  // Time runs from left to right, and the table begins with today.
+  if ("newestFirst" in table.dataset) rows.reverse();
   const columns = headings.flatMap((heading, at) => (heading.dataset.series ? [at] : []));
   const labels = rows.map((row) => row.cells[0].textContent.trim());
   return {
@@ -52,6 +54,7 @@ function draw(table) {
       {
         width: Math.max(place.clientWidth, 200),
         height: 220,
+        legend: { live: false },
         cursor: { drag: { x: false, y: false } },
         scales: { x: { time: false, range: bars ? [-0.5, labels.length - 0.5] : undefined }, y: { range: (_, low, high) => [0, Math.max(high * 1.08, 1)] } },
         axes: [
