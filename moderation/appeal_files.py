@@ -14,6 +14,7 @@ from django.core.files.uploadedfile import UploadedFile
 
 from moderation.errors import Invalid
 from moderation.models import Appeal, AppealFile
+from moderation.stored import name_shown
 
 if TYPE_CHECKING:
     Upload = UploadedFile[Any]
@@ -42,7 +43,7 @@ def appeal_files_store(*, appeal: Appeal, uploads: list[Upload]) -> list[AppealF
         kept.append(
             AppealFile.objects.create(
                 appeal=appeal,
-                name=(upload.name or "unnamed").replace("\0", "")[:255],
+                name=name_shown(upload.name),
                 content=name,
                 kind=kind,
                 size=len(content),
@@ -53,7 +54,7 @@ def appeal_files_store(*, appeal: Appeal, uploads: list[Upload]) -> list[AppealF
 
 
 def _checked(upload: Upload) -> tuple[bytes, str]:
-    name = (upload.name or "unnamed")[:80]
+    name = name_shown(upload.name)[:80]
     if not upload.size:
         raise Invalid(f"“{name}” is empty.", field="files")
     if upload.size > MAX_BYTES:

@@ -19,6 +19,7 @@ from django.core.files.uploadedfile import UploadedFile
 
 from moderation.errors import Invalid
 from moderation.models import Report, ReportEvidence
+from moderation.stored import name_shown
 
 if TYPE_CHECKING:
     Upload = UploadedFile[Any]
@@ -82,8 +83,8 @@ def _copied(upload: Upload) -> Picture:
         summary = inspector.reencode_preview(Path(source.name), target)
     if getattr(summary, "sentence", ""):
         raise Invalid(
-            f"“{(upload.name or 'A file')[:100]}”: {summary.sentence}",
+            f"“{name_shown(upload.name)[:100]}”: {summary.sentence}",
             code="bad_picture",
             field="pictures",
         )
-    return Picture(name=(upload.name or "picture").replace("\0", "")[:255], stored=stored)
+    return Picture(name=name_shown(upload.name), stored=stored)

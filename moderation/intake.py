@@ -29,7 +29,7 @@ from moderation.models import (
 )
 from moderation.models.catalog import DESCRIPTION_LENGTH, TITLE_LENGTH
 from moderation.states import REACHABLE, Visibility
-from moderation.stored import file_delete, file_keep, file_written, local_path
+from moderation.stored import file_delete, file_keep, file_written, local_path, name_shown
 
 if TYPE_CHECKING:
     Upload = UploadedFile[Any]
@@ -320,7 +320,7 @@ def _refuse(summary: Any, upload: Upload, field: str) -> None:
 
 
 def _shown(upload: Upload) -> str:
-    return (upload.name or "unnamed").replace("\x00", "")[:255]
+    return name_shown(upload.name)
 
 
 # --- Submission -----------------------------------------------------------------------------

@@ -16,6 +16,16 @@ def _has_null(request: HttpRequest) -> bool:
     )
 
 
+def _has_unknown_letters(request: HttpRequest) -> bool:
+    """Return whether a request is said to be written in something that is no text."""
+    name = (request.content_params or {}).get("charset", "")
+    try:
+        b"x".decode(name or "utf-8")
+    except (LookupError, ValueError):
+        return True
+    return False
+
+
 class RefusalMiddleware:
     """Answers a ``Refusal`` with its own sentence and status."""
 
@@ -23,6 +33,9 @@ class RefusalMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if _has_unknown_letters(request):
+            refusal = Invalid("What was sent is written in no alphabet that we read. Send UTF-8.")
+            return render(request, "refusal.html", {"refusal": refusal}, status=400)
         if _has_null(request):
             # PostgreSQL stores no such character, and nobody types one.
             refusal = Invalid("A character that no keyboard has was sent. Remove it and try again.")

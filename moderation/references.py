@@ -23,6 +23,7 @@ from moderation.intake import version_add_file, version_add_preview
 from moderation.models import Account, FileReference, ModelVersion
 from moderation.outbound import OutboundError, ask, target_of
 from moderation.states import DeliveryState, Visibility
+from moderation.stored import name_shown
 
 PAUSES = (10, 60, 300)
 # Enough for 8 GB at 5 MB a second.
@@ -69,7 +70,7 @@ def reference_add(
                 version=locked,
                 kind=kind,
                 url=url,
-                name=name.strip()[:255] or "unnamed",
+                name=name_shown(name),
                 sha256=sha256,
                 prompt=prompt[:2000],
                 not_before=now,

@@ -7,6 +7,7 @@ the data and read from there; ``copies_forget`` tidies that folder up. What was 
 
 import hashlib
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -29,6 +30,20 @@ QUARANTINE, PUBLISHED = "quarantine/", "published/"
 CHUNK = 1024 * 1024
 # How long a copy of a bucket's file is kept after it was last used.
 COPY_SECONDS = 60 * 60
+
+
+# What would hide a part of a name or turn it around on a page or in a terminal: control characters,
+# marks of direction, and halves of surrogates, which no database stores.
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def name_shown(given: str | None) -> str:
+    """Return what a stranger calls a file, as words for a page: at most 255 characters.
+
+    No file is ever stored under it.
+    """
+    name = _UNSEEN.sub("", given or "").replace("\\", "/").strip("/").rpartition("/")[2].strip()
+    return name[:255] if name.strip(".") else "unnamed"
 
 
 def is_on_this_machine() -> bool:

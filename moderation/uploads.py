@@ -26,7 +26,7 @@ from moderation.errors import Conflict, Invalid
 from moderation.intake import version_add_file
 from moderation.models import Account, ModelFile, ModelVersion, Upload, UploadPart
 from moderation.states import UploadState, Visibility
-from moderation.stored import STORAGE_ERRORS, is_on_this_machine
+from moderation.stored import STORAGE_ERRORS, is_on_this_machine, name_shown
 
 PART_SIZE = 16 * 1024**2
 # S3 takes at most 10,000 parts of an object ("Multipart upload limits", Amazon S3 user guide).
@@ -44,7 +44,7 @@ def upload_create(*, version: ModelVersion, name: str, size: int, actor: Account
     """
     require_own(actor, version.uploaded_model)
     require_may_publish(actor)
-    name = name.replace("\x00", "").strip()[:255] or "unnamed"
+    name = name_shown(name)
     if not 0 < size <= settings.MAX_WEIGHTS_BYTES:
         most = settings.MAX_WEIGHTS_BYTES / 1024**2
         raise Invalid(

@@ -16,6 +16,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 MAX_PIXELS = 40_000_000
+# libwebp holds every pixel four times while it decodes; above this it takes more than 512 MB.
+MAX_WEBP_PIXELS = 25_000_000
 # Encoders see a square of at most a few hundred pixels. Of a picture 50 times as long as it is
 # wide they would see a fiftieth, or all of it squashed beyond recognition.
 MAX_ASPECT = 50
@@ -37,6 +39,9 @@ _BROKEN = (
     zlib.error,
     MemoryError,
 )
+# Of these the average of pixels is what is seen, so they are reduced before anything else is made
+# of them; transparent ones are weighted by Pillow.
+_AVERAGED = frozenset({"RGB", "RGBA", "L", "LA"})
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -99,6 +104,8 @@ def open_picture(
             image.draft(None, (enough, enough))
         # In place: turning a copy would cost a third of what decoding does.
         ImageOps.exif_transpose(image, in_place=True)
+        if image.mode in _AVERAGED:
+            return Picture(**asdict(facts), image=_rgb(_reduced(image, enough)))
         return Picture(**asdict(facts), image=_reduced(_rgb(image), enough))
 
 
@@ -117,6 +124,8 @@ class OpenedPictures:
 
 def _facts(image: Image.Image, max_pixels: int) -> PictureFacts:
     width, height = image.size
+    if image.format == "WEBP":
+        max_pixels = min(max_pixels, MAX_WEBP_PIXELS)
     _check_size(width, height, max_pixels)
     return PictureFacts(
         image.format or "", width, height, bool(getattr(image, "is_animated", False))

@@ -13,6 +13,7 @@ from moderation.api.once import once
 from moderation.api.pages import Limit, page_of
 from moderation.api.problems import Problem
 from moderation.api.schemas import (
+    WRITTEN,
     FileOut,
     FindingOut,
     ModelIn,
@@ -98,7 +99,7 @@ def add_preview(
     request: HttpRequest,
     code: str,
     file: File[UploadedFile],
-    prompt: Annotated[str, Form(max_length=2000)] = "",
+    prompt: Annotated[str, Form(max_length=2000, pattern=WRITTEN)] = "",
 ) -> Status[FileOut]:
     """Add a preview to a draft, with the prompt it was made from."""
     found = selectors.marketplace.version_of(token_of(request).account, code)

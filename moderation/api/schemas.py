@@ -9,13 +9,17 @@ from pydantic import Field, StringConstraints
 from moderation.models import Appeal, Decision, FileReference, Finding, ModelVersion, Report
 from moderation.models.catalog import DESCRIPTION_LENGTH, TITLE_LENGTH
 
-Text = Annotated[str, StringConstraints(max_length=5000)]
-Short = Annotated[str, StringConstraints(max_length=300)]
+# PostgreSQL stores no null character, and nobody types one.
+WRITTEN = "^[^\\x00]*$"
+Text = Annotated[str, StringConstraints(max_length=5000, pattern=WRITTEN)]
+Short = Annotated[str, StringConstraints(max_length=300, pattern=WRITTEN)]
+Address = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=WRITTEN)]
 OnBehalfOf = Annotated[
     str,
     Field(
         default="",
         max_length=100,
+        pattern=WRITTEN,
         description="Your own id of the user you act for; without it you act for yourself.",
     ),
 ]
@@ -24,8 +28,10 @@ OnBehalfOf = Annotated[
 class ModelIn(Schema):
     """A model with the texts of its page."""
 
-    title: Annotated[str, StringConstraints(min_length=1, max_length=TITLE_LENGTH)]
-    description: Annotated[str, StringConstraints(max_length=DESCRIPTION_LENGTH)] = ""
+    title: Annotated[str, StringConstraints(min_length=1, max_length=TITLE_LENGTH, pattern=WRITTEN)]
+    description: Annotated[
+        str, StringConstraints(max_length=DESCRIPTION_LENGTH, pattern=WRITTEN)
+    ] = ""
     tags: list[Short] = Field(default_factory=list, max_length=30)
     trigger_words: list[Short] = Field(default_factory=list, max_length=30)
     base_model: Short = ""
@@ -37,10 +43,10 @@ class ReferenceIn(Schema):
     """A file that you keep: it is fetched, and its digest has to be the one given."""
 
     kind: Literal["file", "preview"]
-    url: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    url: Address
     name: Short
     sha256: str
-    prompt: Annotated[str, StringConstraints(max_length=2000)] = ""
+    prompt: Annotated[str, StringConstraints(max_length=2000, pattern=WRITTEN)] = ""
 
 
 class ReportIn(Schema):
@@ -61,7 +67,7 @@ class AppealIn(Schema):
 class WebhookIn(Schema):
     """Where to be told."""
 
-    url: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    url: Address
 
 
 class FileOut(Schema):

@@ -51,7 +51,7 @@ def begin(request: HttpRequest, code: str) -> JsonResponse:
     try:
         given = json.loads(request.body)
         name, size = str(given["name"]), int(given["size"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise Invalid("Say the name and the size of the file.", code="bad_request") from error
     upload = upload_create(version=version, name=name, size=size, actor=_account(request))
     return JsonResponse(upload_progress(upload))
