@@ -32,4 +32,5 @@ def filter_save(*, name: str, query: str, actor: Account) -> SavedFilter:
 
 def filter_forget(*, saved: int, actor: Account) -> None:
     """Forget a saved view; somebody else's, or one that is gone, is left alone."""
+    require_team(actor)
     SavedFilter.objects.filter(pk=saved, account=actor).delete()
