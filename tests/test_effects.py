@@ -224,6 +224,24 @@ def test_a_strike_is_voided_and_never_deleted_or_changed(uma: Account, mo: Accou
         Strike.objects.all().delete()
 
 
+def test_a_moderator_reads_what_the_ladder_proposes_beside_the_decision(
+    as_: Browser, uma: Account, mo: Account, ada: Account
+) -> None:
+    def said(moderator: Account) -> str:
+        case = case_claim(case=factories.held(uma, title="Next"), actor=moderator)
+        page = as_(moderator).get(reverse("console:case", args=[case.code])).content.decode()
+        return page.partition('id="ladder"')[2].partition("</p>")[0]
+
+    assert "no points; the ladder proposes nothing" in said(mo)
+    for number in range(3):
+        _decide(factories.published(uma, title=f"Number {number}"), mo, Action.REMOVE)
+    assert "The ladder proposes: muted for three days." in said(ada)
+    assert "At 4 points: suspended for thirty days." in said(mo)
+    # It is a proposal: nothing of it has happened.
+    uma.refresh_from_db()
+    assert not uma.is_muted and not uma.is_suspended
+
+
 def test_nobody_else_sees_a_creators_standing(as_: Browser, uma: Account, mo: Account) -> None:
     _decide(factories.published(uma, title="Secret work"), mo, Action.REMOVE)
     page = as_(mo).get(reverse("creator:standing")).content.decode()

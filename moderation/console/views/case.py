@@ -1,6 +1,7 @@
 """One case: its evidence, the decision, the answer to an appeal."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -32,6 +33,7 @@ from moderation.states import (
     Ground,
     Source,
 )
+from moderation.strikes import standing_of_account
 from moderation.verdicts import verdict_give
 from moderation.wellbeing import exposure_record
 
@@ -119,6 +121,8 @@ def _show(
         "is_mine": found.state in HELD_CASES and found.claimed_by_id == request.user.pk,
         "decides": found.state == CaseState.CLAIMED,
         "hears": found.state == CaseState.HEARING,
+        # Read only where the form is shown.
+        "standing": partial(standing_of_account, found.version.uploaded_model.creator),
         "waits": found.state in WAITING_CASES | {CaseState.ASKED},
         "undoable": selectors.decisions.undoable_decision(account_of(request)),
         "actions": [(action.value, action.label) for action in RESTRICTIONS],
