@@ -84,6 +84,7 @@ def job_lease(*, job_id: int) -> Lease | None:
         state=JobState.RUNNING,
         token=token,
         attempts=F("attempts") + 1,
+        leased_at=now,
         lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),
     )
     return Lease(job_id, token) if taken else None

@@ -56,6 +56,9 @@ class TriageJob(models.Model):
         null=True, blank=True, help_text="How long each probe took in the attempt that finished."
     )
     created_at = models.DateTimeField(auto_now_add=True)
+    leased_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the last attempt began."
+    )
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -292,23 +292,9 @@ def _decided(since: datetime, days: int) -> tuple[list[DayLine], list[float]]:
     by_day = made.annotate(day=TruncDate("decided_at", tzinfo=UTC)).values_list("day", "action")
     for day, action, number in by_day.annotate(number=Count("pk")).order_by():
         counts[day.isoformat(), ANSWERS.get(Action(action), "other")] += number
-    taken = Event.objects.filter(
-        case=OuterRef("case"),
-        actor=OuterRef("decided_by"),
-        action="case.claimed",
-        at__lte=OuterRef("decided_at"),
-    ).order_by("-sequence")
-    timed = (
-        made.filter(bulk="")
-        .annotate(taken=Subquery(taken.values("at")[:1]))
-        .order_by("-decided_at")
-        .values_list("decided_at", "taken")[:TIMED]
-    )
     times: dict[str, list[float]] = {}
-    for decided_at, taken_at in timed:
-        if taken_at is not None and decided_at - taken_at <= LONGEST_HANDLING:
-            day = decided_at.astimezone(UTC).date().isoformat()
-            times.setdefault(day, []).append((decided_at - taken_at).total_seconds())
+    for decided_at, seconds in handling_times(since=since):
+        times.setdefault(decided_at.astimezone(UTC).date().isoformat(), []).append(seconds)
     today = timezone.now().astimezone(UTC).date()
     lines = []
     for back in range(days - 1, -1, -1):
@@ -324,6 +310,29 @@ def _decided(since: datetime, days: int) -> tuple[list[DayLine], list[float]]:
             )
         )
     return lines, [each for of_day in times.values() for each in of_day]
+
+
+def handling_times(*, since: datetime) -> Iterator[tuple[datetime, float]]:
+    """Yield of the newest decisions when each was made, and the seconds since its case was taken.
+
+    Without those that were made in bulk, or lay open for longer than ``LONGEST_HANDLING``.
+    """
+    taken = Event.objects.filter(
+        case=OuterRef("case"),
+        actor=OuterRef("decided_by"),
+        action="case.claimed",
+        at__lte=OuterRef("decided_at"),
+    ).order_by("-sequence")
+    timed = (
+        Decision.objects.filter(decided_at__gte=since, bulk="")
+        .exclude(action=Action.REVERSE)
+        .annotate(taken=Subquery(taken.values("at")[:1]))
+        .order_by("-decided_at")
+        .values_list("decided_at", "taken")[:TIMED]
+    )
+    for decided_at, taken_at in timed:
+        if taken_at is not None and decided_at - taken_at <= LONGEST_HANDLING:
+            yield decided_at, (decided_at - taken_at).total_seconds()
 
 
 def _median(seconds: Sequence[float]) -> timedelta | None:
