@@ -137,6 +137,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # A new connection for each request costs the server a process and the page some 10 ms.
     DATABASES["default"].setdefault("CONN_MAX_AGE", 60)
     DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
+    # A server that does not answer at all must not hold a page for TCP's two minutes.
+    DATABASES["default"].setdefault("OPTIONS", {"connect_timeout": 5})
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         # Writers queue up at BEGIN instead of failing halfway with "database is locked".

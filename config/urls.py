@@ -3,6 +3,9 @@
 from django.contrib import admin
 from django.urls import include, path
 
+handler400 = "moderation.failures.refused"
+handler500 = "moderation.failures.broken"
+
 urlpatterns = [
     path("", include("moderation.operations.urls")),
     path("", include("moderation.public.urls")),

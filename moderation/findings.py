@@ -17,6 +17,7 @@ from moderation.audit import event_record
 from moderation.audits import audit_draw
 from moderation.cases import case_open, case_weigh
 from moderation.clearing import not_cleared
+from moderation.counters import counter_add
 from moderation.embeddings import EmbeddingIn, embeddings_record
 from moderation.jobs import Lease, job_fail, job_finish
 from moderation.likeness import upload_claimed
@@ -66,9 +67,11 @@ def findings_record(
 
     ``seconds`` is how long each probe took.
 
-    Returns False, and stores nothing, if the lease was lost: then somebody else hands them in.
+    Returns False, and stores nothing but a count, if the lease was lost: then somebody else hands
+    them in.
     """
     if not job_finish(lease, seconds=seconds):
+        counter_add(name="late_answers")
         return False
     job = TriageJob.objects.select_related("version", "policy").get(pk=lease.job_id)
     rules = {rule.slug: rule for rule in job.policy.rules.all()}

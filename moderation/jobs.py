@@ -4,6 +4,7 @@ Writes ``TriageJob`` alone. What a finished or dead job means for the version is
 ``findings`` to say.
 """
 
+import logging
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
@@ -20,6 +21,8 @@ from moderation.counters import counter_add
 from moderation.dispatch import wake_triage
 from moderation.models import ModelVersion, Policy, TriageJob
 from moderation.states import JobState
+
+logger = logging.getLogger(__name__)
 
 # At most this many jobs are taken back at a sweep.
 SWEEP_LIMIT = 200
@@ -105,8 +108,15 @@ def lease_kept(lease: Lease) -> Iterator[None]:
     def renew() -> None:
         try:
             while not done.wait(settings.LEASE_SECONDS / 4):
-                if timezone.now() > last or not lease_renew(lease):
+                if timezone.now() > last:
                     return
+                try:
+                    if not lease_renew(lease):
+                        return
+                except DatabaseError as error:
+                    # It may be back before the lease has run out.
+                    logger.warning("The lease of job %s was not renewed: %s", lease.job_id, error)
+                    connection.close()
         finally:
             connection.close()
 

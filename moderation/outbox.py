@@ -20,6 +20,7 @@ from moderation.dispatch import wake_notice
 from moderation.errors import Conflict
 from moderation.models import Account, Notice
 from moderation.states import NoticeState
+from moderation.waiting import written_down
 
 ATTEMPTS = 5
 PAUSE = timedelta(seconds=60)
@@ -67,9 +68,15 @@ def notice_send(*, notice_id: int) -> bool:
             error=str(error)[:2000], state=NoticeState.DEAD if dead else NoticeState.QUEUED
         )
         return False
-    Notice.objects.filter(pk=notice.pk).update(
-        state=NoticeState.SENT, sent_at=timezone.now(), error=""
-    )
+    sent_at = timezone.now()
+
+    def note() -> int:
+        return Notice.objects.filter(pk=notice.pk).update(
+            state=NoticeState.SENT, sent_at=sent_at, error=""
+        )
+
+    # It went out: unless that is written down before the pause is over, it goes out again.
+    written_down(note, seconds=pause.total_seconds())
     return True
 
 

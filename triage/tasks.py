@@ -2,7 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from moderation.heat_maps import heat_map_keep
 from moderation.jobs import job_lease, lease_kept
 from moderation.selectors.heat_maps import heat_map_sample
 from moderation.selectors.workers import triage_sample
+from moderation.waiting import written_down
 from triage import known_texts, pipeline
 from triage.encoders.base import EncoderError
 from triage.explain import NoPlaceError, draw
@@ -96,13 +97,16 @@ def _work(job_id: int, stage: Stage) -> None:
         found = pipeline.run(
             sample, stage=stage, among=_probes(), seconds=seconds, embedded=embedded
         )
-    findings_record(
-        lease=lease,
-        findings=[finding_in(finding) for finding in found],
-        facts=file_facts(found),
-        embeddings=[embedding_in(one) for one in embedded],
-        seconds=seconds,
-    )
+        hand_in = partial(
+            findings_record,
+            lease=lease,
+            findings=[finding_in(finding) for finding in found],
+            facts=file_facts(found),
+            embeddings=[embedding_in(one) for one in embedded],
+            seconds=seconds,
+        )
+        # The token makes a second try harmless; longer than the lease it would be for nothing.
+        written_down(hand_in, seconds=settings.LEASE_SECONDS)
 
 
 def sample_from(data: dict[str, Any]) -> Sample:

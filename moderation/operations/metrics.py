@@ -20,6 +20,7 @@ from moderation.selectors import operations as read
 # Known before they first happen, so that a rate over them is never undefined.
 COUNTERS = {
     "lease_expiries": "Leases that ran out because a worker died or hung.",
+    "late_answers": "Answers refused because the worker had lost its lease by then.",
 }
 QUANTILES = (0.5, 0.95, 0.99)
 
