@@ -4,11 +4,12 @@ Writes ``Case`` and an ``Event`` for each move. Never decides.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Count, F, Max
 from django.utils import timezone
 
 from moderation.audit import event_record
@@ -64,12 +65,32 @@ def case_open(
     return case, True
 
 
-def case_weigh(*, case: Case) -> None:
+@dataclass(frozen=True)
+class Weighing:
+    """What is known about a version that a case is weighed by, as it was read."""
+
+    findings: list[Finding]
+    witnesses: list[Witness]
+    # None where it was not guessed: what was guessed before stays.
+    language: str | None
+    seen: tuple[Any, ...]
+
+
+def case_weigh(*, case: Case, in_full: bool = True) -> None:
     """Compute the priority, the clock and the place of a case, and what it is found by.
 
     Called whenever a finding, a report or the reach of the version changes. Everything that the
-    queue says about the case is stored here, so that what is shown is what was computed.
+    queue says about the case is stored here, so that what is shown is what was computed. Its
+    caller holds the lock on the version. Without ``in_full`` no language is guessed, which would
+    have a web process read 95 MB while everybody waits, and the sweeper weighs it once more.
     """
+    weighing = _weighing(case, in_full=in_full)
+    _weighing_store(case, weighing, now=timezone.now() if in_full else None)
+
+
+def _weighing(case: Case, *, in_full: bool) -> Weighing:
+    # What was seen is read first: whatever comes in after it asks for another weighing.
+    seen = _to_weigh(case)
     findings = list(
         Finding.objects.filter(version=case.version)
         .exclude(concern=Concern.NONE)
@@ -77,7 +98,22 @@ def case_weigh(*, case: Case) -> None:
         # Where there is no score, PostgreSQL would put it first and SQLite last.
         .order_by(F("score").desc(nulls_last=True), "pk")
     )
-    witnesses = case_witnesses(case)
+    page = case.version.uploaded_model
+    language = language_of(f"{page.title}\n{page.description}") if in_full else None
+    return Weighing(findings, case_witnesses(case), language, seen)
+
+
+def _to_weigh(case: Case) -> tuple[Any, ...]:
+    """Return what differs as soon as a report or a finding came in, was changed or taken back."""
+    reports = case.reports.aggregate(
+        Count("pk"), Max("pk"), Max("edited_at"), Max("answered_at"), Max("due_at")
+    )
+    return (*reports.values(), case.version.findings.count(), case.version.visibility)
+
+
+def _weighing_store(case: Case, weighing: Weighing, *, now: datetime | None) -> None:
+    """Store a weighing. Without a moment the case goes on asking for another one."""
+    findings, witnesses = weighing.findings, weighing.witnesses
     weight = _weight(case, findings, witnesses)
     case.priority = round(100 * weight.risk)
     if case.state in OPEN_CASES:
@@ -95,18 +131,18 @@ def case_weigh(*, case: Case) -> None:
         "strongest": _strongest(findings),
         "titles": _titles(findings, witnesses),
     }
-    case.weighed_at = timezone.now()
+    case.weighed_at = now
     case.save(
         update_fields=["priority", "due_at", "turn_at", "is_incomplete", "reasons", "weighed_at"]
     )
     rules = [*(finding.rule for finding in findings), *(each.rule for each in witnesses)]
-    page = case.version.uploaded_model
     case_facets_store(
         case=case,
+        keep=CaseFacet.Kind.LANGUAGE if weighing.language is None else None,
         facets=[
             *((CaseFacet.Kind.RULE, rule.slug) for rule in rules if rule),
             *((CaseFacet.Kind.PROBE, finding.probe) for finding in findings),
-            (CaseFacet.Kind.LANGUAGE, language_of(f"{page.title}\n{page.description}")),
+            (CaseFacet.Kind.LANGUAGE, weighing.language or ""),
             *((CaseFacet.Kind.TRACK, each.track) for each in witnesses),
         ],
     )
@@ -142,11 +178,19 @@ def cases_weigh() -> int:
         ]
     )
     for case in cases:
+        # Read without a lock: in a flood of reports everybody would wait for the reading.
+        weighing = _weighing(case, in_full=True)
         with transaction.atomic():
-            # Reports lock the version, too: one that came in after the reading would otherwise
-            # ask for a weighing that this one then says was done.
-            ModelVersion.objects.select_for_update(no_key=True).get(pk=case.version_id)
-            case_weigh(case=case)
+            # Reports lock the version, too: none comes in between asking and storing.
+            version = ModelVersion.objects.select_for_update(
+                of=("self",), no_key=True
+            ).select_related("uploaded_model__creator")
+            locked = Case.objects.select_for_update(no_key=True)
+            held = version.get(pk=case.version_id)
+            fresh = locked.get(pk=case.pk)
+            fresh.version = held
+            same = _to_weigh(fresh) == weighing.seen
+            _weighing_store(fresh, weighing, now=timezone.now() if same else None)
     return len(cases)
 
 

@@ -234,7 +234,7 @@ def _claim(request: LikenessRequest, version: ModelVersion, found_by: str) -> bo
         due_at=request.due_at,
     )
     hold_schedule(version=version, due_at=request.due_at)
-    case_weigh(case=case)
+    case_weigh(case=case, in_full=False)
     event_record(
         action="likeness.claimed",
         actor=None,

@@ -172,12 +172,8 @@ def _is_flagger(account: Account) -> bool:
 
 
 def _weigh(case: Case) -> None:
-    if case.weighed_at is None and case.source == Case.Source.REPORT and case.priority:
-        # The sweeper is going to weigh it for everybody who came meanwhile.
-        return
-    reports = case.reports.count()
-    if reports <= WEIGHED_AT_ONCE:
-        case_weigh(case=case)
+    if case.reports.count() <= WEIGHED_AT_ONCE:
+        case_weigh(case=case, in_full=False)
     else:
         Case.objects.filter(pk=case.pk, weighed_at__isnull=False).update(weighed_at=None)
 

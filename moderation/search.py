@@ -30,7 +30,7 @@ def case_text_store(*, case: Case) -> None:
     if not new and stored.text != text:
         stored.text = text
         stored.save(update_fields=["text"])
-    # A report is never edited, so a text that is there is right.
+    # Editing a report deletes its text, so one that is there is right.
     missing = Report.objects.filter(case=case).exclude(
         pk__in=CaseText.objects.filter(case=case, report__isnull=False).values("report")
     )
@@ -40,10 +40,16 @@ def case_text_store(*, case: Case) -> None:
     )
 
 
-def case_facets_store(*, case: Case, facets: Iterable[tuple[CaseFacet.Kind, str]]) -> None:
-    """Make the facets of a case exactly these."""
+def case_facets_store(
+    *,
+    case: Case,
+    facets: Iterable[tuple[CaseFacet.Kind, str]],
+    keep: CaseFacet.Kind | None = None,
+) -> None:
+    """Make the facets of a case exactly these; those of the kind ``keep`` stay as they are."""
     wanted = {(kind.value, value[:60]) for kind, value in facets if value}
-    stored = {(facet.kind, facet.value): facet.pk for facet in CaseFacet.objects.filter(case=case)}
+    others = CaseFacet.objects.filter(case=case).exclude(kind=keep or "")
+    stored = {(facet.kind, facet.value): facet.pk for facet in others}
     gone = [key for facet, key in stored.items() if facet not in wanted]
     if gone:
         CaseFacet.objects.filter(pk__in=gone).delete()

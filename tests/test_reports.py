@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation import evidence, likeness, outcomes, reports
+from moderation import cases, evidence, language, likeness, outcomes, reports
 from moderation.cases import cases_weigh
 from moderation.decisions import decision_make
 from moderation.models import (
@@ -277,6 +277,42 @@ def test_a_flood_is_one_case_weighed_later_and_outcomes_come_in_portions(
         pass
     told = Notice.objects.filter(kind="report_no_action")
     assert told.count() == told.values("recipient").distinct().count() == 35
+
+
+def test_a_report_that_comes_in_while_its_case_is_weighed_is_weighed_next(
+    version: ModelVersion, rui: Account, nobody: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report_file(version=version, text="No.", actor=rui)
+    read = cases.case_witnesses
+
+    def read_and_then_another(case: Case) -> Any:
+        found = read(case)
+        monkeypatch.undo()
+        report_file(version=version, text="Nor do I.", actor=nobody)
+        return found
+
+    monkeypatch.setattr(cases, "case_witnesses", read_and_then_another)
+    assert cases_weigh() == 1
+    case = Case.objects.get()
+    assert (case.reasons["reporters"], case.weighed_at) == (1, None)
+    assert cases_weigh() == 1
+    case.refresh_from_db()
+    assert case.reasons["reporters"] == 2
+    assert case.weighed_at is not None
+
+
+def test_a_report_has_no_web_process_read_what_languages_are_guessed_by(
+    as_: Browser, version: ModelVersion, rui: Account
+) -> None:
+    language._identifier.cache_clear()
+    version.uploaded_model.title = "Ein Aquarell von einem alten Leuchtturm am Meer"
+    version.uploaded_model.save()
+    as_(rui).post(reverse("report", args=[version.code]), {"text": "No.", "track": "rule"})
+    case = Case.objects.get()
+    assert case.reasons["reporters"] == 1
+    assert language._identifier.cache_info().currsize == 0
+    cases_weigh()
+    assert case.facets.get(kind="language").value == "de"
 
 
 @pytest.mark.django_db(transaction=True)

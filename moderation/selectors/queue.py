@@ -178,7 +178,7 @@ def _cases(
         cases.select_related("version__uploaded_model__creator", "claimed_by", "assigned_to")
         # Of five tables, only what a row shows: a description can be long.
         .only(
-            *("code", "state", "reasons", "is_incomplete", "priority", "weighed_at", "opened_at"),
+            *("code", "state", "reasons", "is_incomplete", "priority", "opened_at"),
             *("clock_from", "due_at", "turn_at", "escalated_at"),
             *("version__number", "version__visibility"),
             *("version__uploaded_model__title", "version__uploaded_model__base_model"),
@@ -250,7 +250,7 @@ def _why(case: Case) -> str:
 def order_in_words(case: Case) -> list[str]:
     """Explain a case's place in sentences, with the numbers that it was computed from."""
     reasons = case.reasons
-    if not case.weighed_at or "harm" not in reasons:
+    if "harm" not in reasons:
         return ["It is being weighed; until then it stands where its deadline puts it."]
     rule = f" (“{reasons['rule']}”)" if reasons["rule"] else ""
     risk = case.priority / 100
