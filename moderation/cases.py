@@ -43,7 +43,7 @@ _TRACK_TITLES: dict[str, str] = {
 }
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def case_open(
     *, version: ModelVersion, source: Case.Source, actor: Account | None
 ) -> tuple[Case, bool]:

@@ -93,11 +93,12 @@ def report_file(
     require_sight(actor, version)
     if actor is not None:
         require_may_speak(actor)
+    # Before anything else is asked: in a flood most people have reported it already.
+    _refuse_second(version, actor)
     _require_reportable(version, actor)
     flagger = actor is not None and _is_flagger(actor)
     if flagger and track in {Track.RULE, Track.ILLEGAL}:
         track = Track.FLAGGER
-    _refuse_second(version, actor)
     fields = _checked(words, track, version, actor)
     _throttled(version, actor, address, is_urgent=fields["is_child_safety"], flagger=flagger)
     with pictures_kept(pictures) as copies:
@@ -114,13 +115,6 @@ def report_file(
                 )
                 evidence_add(report=report, pictures=copies)
                 _weigh(case)
-                event_record(
-                    action="report.filed",
-                    actor=actor,
-                    version=version,
-                    case=case,
-                    data={"report": report.code, "track": track, "rule": words.rule},
-                )
                 notice_issue(
                     kind="report_received",
                     version=version,
@@ -128,16 +122,28 @@ def report_file(
                     email=report.email,
                     report=report,
                 )
+                # Last: whoever writes an event holds up every other writer until the commit.
+                event_record(
+                    action="report.filed",
+                    actor=actor,
+                    version=version,
+                    case=case,
+                    data={"report": report.code, "track": track, "rule": words.rule},
+                )
         except IntegrityError as error:
             # Two at the same moment: the constraint let only one through.
-            raise _already_reported() from error
+            raise AlreadyReported(report_open_of(version=version, actor=actor)) from error
     return report
 
 
-def _already_reported() -> Conflict:
-    return Conflict(
-        "You have reported this already; your report is being looked at.", code="already_reported"
-    )
+class AlreadyReported(Conflict):
+    """This account has an open report on the version already."""
+
+    code = "already_reported"
+
+    def __init__(self, report: Report | None) -> None:
+        super().__init__("You have reported this already; your report is being looked at.")
+        self.report = report
 
 
 def report_open_of(*, version: ModelVersion, actor: Account | None) -> Report | None:
@@ -148,8 +154,9 @@ def report_open_of(*, version: ModelVersion, actor: Account | None) -> Report | 
 
 
 def _refuse_second(version: ModelVersion, actor: Account | None) -> None:
-    if report_open_of(version=version, actor=actor) is not None:
-        raise _already_reported()
+    before = report_open_of(version=version, actor=actor)
+    if before is not None:
+        raise AlreadyReported(before)
 
 
 def _require_reportable(version: ModelVersion, actor: Account | None) -> None:
@@ -172,6 +179,9 @@ def _is_flagger(account: Account) -> bool:
 
 
 def _weigh(case: Case) -> None:
+    if case.weighed_at is None and case.reasons.get("reporters", 0) >= WEIGHED_AT_ONCE:
+        # A flood: the sweeper is going to weigh it for everybody who came meanwhile.
+        return
     if case.reports.count() <= WEIGHED_AT_ONCE:
         case_weigh(case=case, in_full=False)
     else:

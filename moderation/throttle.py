@@ -1,7 +1,7 @@
 """Throttles: token buckets in the database, exact however many processes ask at once.
 
 Reads and writes ``ThrottleBucket``. A bucket is stored as the moment at which it is full again:
-taking a token moves it on, and one UPDATE both asks and takes (the generic cell rate algorithm,
+taking a token moves it on, and one statement both asks and takes (the generic cell rate algorithm,
 ITU-T I.371, which is a token bucket without a counter to refill).
 """
 
@@ -10,9 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from django.db import transaction
-from django.db.models import F, Value
-from django.db.models.functions import Greatest
+from django.db import connection
 from django.utils.crypto import salted_hmac
 
 from moderation.errors import Refusal
@@ -48,6 +46,17 @@ LIMITS: Mapping[str, Limit] = {
 }
 
 
+# Both databases speak this. Nothing is returned where the bucket is empty.
+_TAKE = """
+    INSERT INTO moderation_throttlebucket AS bucket (key, full_at)
+    VALUES (%(key)s, %(now)s + %(seconds)s)
+    ON CONFLICT (key) DO UPDATE SET full_at = %(seconds)s
+        + CASE WHEN bucket.full_at > %(now)s THEN bucket.full_at ELSE %(now)s END
+    WHERE bucket.full_at <= %(free)s
+    RETURNING full_at
+"""
+
+
 class TooMany(Refusal):
     """The bucket is empty."""
 
@@ -62,19 +71,16 @@ def throttle_take(*, limit: str, key: str) -> bool:
     """
     rule = LIMITS[limit]
     now = time.time()
-    mine = ThrottleBucket.objects.filter(key=f"{limit}:{key}")
-    # Full less than a whole burst ago means that a token is left.
-    free = {"full_at__lte": now + (rule.burst - 1) * rule.seconds}
-    later = Greatest(F("full_at"), Value(now)) + rule.seconds
-    with transaction.atomic(savepoint=False):
-        if mine.filter(**free).update(full_at=later):
-            return True
-        if mine.exists():
-            return False
-        ThrottleBucket.objects.bulk_create(
-            [ThrottleBucket(key=f"{limit}:{key}", full_at=now)], ignore_conflicts=True
-        )
-        return bool(mine.filter(**free).update(full_at=later))
+    given = {
+        "key": f"{limit}:{key}",
+        "now": now,
+        "seconds": rule.seconds,
+        # Full less than a whole burst ago means that a token is left.
+        "free": now + (rule.burst - 1) * rule.seconds,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE, given)
+        return cursor.fetchone() is not None
 
 
 def buckets_forget() -> int:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from django.core.mail import EmailMultiAlternatives
-from django.db import connections
+from django.db import connection, connections
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -313,6 +314,24 @@ def test_a_report_has_no_web_process_read_what_languages_are_guessed_by(
     assert language._identifier.cache_info().currsize == 0
     cases_weigh()
     assert case.facets.get(kind="language").value == "de"
+
+
+def test_in_a_flood_a_report_takes_few_queries_and_the_lock_of_the_record_last(
+    as_: Browser, version: ModelVersion
+) -> None:
+    address = reverse("report", args=[version.code])
+    clients = [as_(factories.account(f"p{number}")) for number in range(12)]
+    for client in clients[:-1]:
+        client.post(address, {"text": "No."})
+    with CaptureQueriesContext(connection) as first:
+        assert clients[-1].post(address, {"text": "No."}).status_code == 302
+    with CaptureQueriesContext(connection) as again:
+        assert clients[-1].post(address, {"text": "No."}).status_code == 302
+    # Session, account, version, a report of one's own; then suspension, flagger, two throttles.
+    assert len(again) == 4
+    written = [query["sql"] for query in first if query["sql"].startswith(("INSERT", "UPDATE"))]
+    assert "moderation_event" in written[-1]
+    assert len(first) <= 20
 
 
 @pytest.mark.django_db(transaction=True)

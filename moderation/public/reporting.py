@@ -15,10 +15,10 @@ from moderation.models import Account, ModelVersion
 from moderation.public.appeals import appeal_context, appeal_take
 from moderation.public.country import country_of
 from moderation.reports import (
+    AlreadyReported,
     Words,
     report_edit,
     report_file,
-    report_open_of,
     report_withdraw,
 )
 from moderation.states import REACHABLE, Language, Track
@@ -84,12 +84,14 @@ def report(request: HttpRequest, code: str) -> HttpResponse:
     """Take a report on a version, one of its previews, or its whole page."""
     language = language_of(request)
     account = _person(request)
-    version = selectors.public.version_for(account, code, country=country_of(request))
+    country = country_of(request)
+    version = selectors.public.version_for(account, code, country=country, with_parts=False)
     track = _track(request.POST.get("track") or request.GET.get("track") or "")
     context: dict[str, Any] = {
         "version": version,
         "model": version.uploaded_model,
         # Read only where the form is shown.
+        "previews": version.previews.filter(is_disabled=False),
         "policy": selectors.public.policy_in_force,
         "track": track,
         "preview": request.GET.get("preview", ""),
@@ -110,10 +112,9 @@ def report(request: HttpRequest, code: str) -> HttpResponse:
             actor=account,
         )
     except Refusal as refusal:
-        before = report_open_of(version=version, actor=account)
-        if refusal.code == "already_reported" and before is not None:
+        if isinstance(refusal, AlreadyReported) and refusal.report is not None:
             # To the report that is there: it can be changed on its page.
-            return redirect("report-status", token=before.token)
+            return redirect("report-status", token=refusal.report.token)
         return _show(request, language, "public/report.html", context, refusal)
     return redirect("report-status", token=filed.token)
 

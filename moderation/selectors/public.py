@@ -47,17 +47,18 @@ def catalogue(*, adult: bool, country: str = "") -> QuerySet[ModelVersion]:
     return versions.exclude(Exists(_in_country(blocks, country)))
 
 
-def version_for(account: Account | None, code: str, *, country: str = "") -> ModelVersion:
+def version_for(
+    account: Account | None, code: str, *, country: str = "", with_parts: bool = True
+) -> ModelVersion:
     """Return a version that this person may open, from this country.
 
-    Raises Hidden where they may not, Unavailable where a decision keeps it from the country.
+    ``with_parts`` reads its files and the previews that are shown, too. Raises Hidden where they
+    may not, Unavailable where a decision keeps it from the country.
     """
-    version = (
-        ModelVersion.objects.filter(code=code)
-        .select_related("uploaded_model__creator")
-        .prefetch_related(_shown_previews(), "files")
-        .first()
-    )
+    versions = ModelVersion.objects.filter(code=code).select_related("uploaded_model__creator")
+    if with_parts:
+        versions = versions.prefetch_related(_shown_previews(), "files")
+    version = versions.first()
     if version is None:
         raise Hidden
     require_sight(account, version)
