@@ -8,7 +8,7 @@ worker runs; ``holds_place`` records it and tells the creator.
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, Min, OuterRef
 from django.utils import timezone
 
 from moderation.audit import event_record
@@ -28,6 +28,20 @@ def hold_schedule(*, version: ModelVersion, due_at: datetime) -> None:
     rows = ModelVersion.objects.filter(pk=version.pk)
     rows.filter(hidden_from__isnull=True).update(hidden_from=moment)
     rows.filter(hidden_from__gt=moment).update(hidden_from=moment)
+
+
+def hold_reschedule(*, version: ModelVersion) -> None:
+    """Move the clock to the earliest deadline that somebody still asks for, or end it.
+
+    For a request that was taken back. Its caller holds the lock on the version.
+    """
+    asked = version.reports.filter(state=ReportState.OPEN, due_at__isnull=False)
+    due_at = asked.aggregate(first=Min("due_at"))["first"]
+    if due_at is None:
+        hold_end(version=version, actor=None)
+        return
+    version.hidden_from = due_at - HOLD_BEFORE
+    version.save(update_fields=["hidden_from"])
 
 
 def holds_place() -> int:
@@ -83,10 +97,10 @@ def _place(version_id: int) -> bool:
     return True
 
 
-def hold_end(*, version: ModelVersion, actor: Account) -> None:
+def hold_end(*, version: ModelVersion, actor: Account | None) -> None:
     """End the clock and the hold of a version that a person has decided about.
 
-    Within the transaction that brings the decision into force.
+    Or that nobody asks for any more. Within the transaction that brings that about.
     """
     version.hidden_from = None
     ModelVersion.objects.filter(pk=version.pk).update(hidden_from=None)

@@ -149,13 +149,13 @@ def likeness_confirm(*, request: LikenessRequest) -> None:
     """Make a request valid: its sender has opened the link. The clock starts in this moment.
 
     The models it names get their cases at once; a worker looks for copies. A second time changes
-    nothing.
+    nothing, nor does it once the request was withdrawn.
     """
     now = timezone.now()
     due_at = now + timedelta(hours=LIKENESS_HOURS)
-    started = LikenessRequest.objects.filter(pk=request.pk, valid_at__isnull=True).update(
-        valid_at=now, due_at=due_at
-    )
+    started = LikenessRequest.objects.filter(
+        pk=request.pk, valid_at__isnull=True, withdrawn_at__isnull=True
+    ).update(valid_at=now, due_at=due_at)
     if not started:
         return
     request.refresh_from_db()
@@ -210,7 +210,13 @@ def _claim_copies(request: LikenessRequest, copies: Iterable[Copy]) -> int:
     # Once taken down by a decision it needs no clock; the banks keep it down.
     versions = ModelVersion.objects.filter(pk__in=ways).exclude(visibility=Visibility.REMOVED)
     with transaction.atomic():
-        return sum(_claim(request, version, ways[version.pk]) for version in versions)
+        # Who takes it back while copies are being looked for is not asked for them again.
+        stands = LikenessRequest.objects.select_for_update().filter(withdrawn_at__isnull=True)
+        if not stands.filter(pk=request.pk).exists():
+            return 0
+        return sum(
+            _claim(request, version, ways[version.pk]) for version in versions.order_by("pk")
+        )
 
 
 def _claim(request: LikenessRequest, version: ModelVersion, found_by: str) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.validators import URLValidator, validate_email
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
 from moderation.audit import event_record
 from moderation.authz import require_may_speak, require_sight
@@ -23,15 +22,15 @@ from moderation.misuse import reporting_suspended
 from moderation.models import (
     Account,
     Case,
-    CaseText,
     ModelVersion,
     PreviewImage,
     Report,
     Rule,
     TrustedFlagger,
 )
-from moderation.models.cases import NAME_LENGTH, PLACE_LENGTH, REPORT_LENGTH
+from moderation.models.cases import NAME_LENGTH, PLACE_LENGTH
 from moderation.notices import notice_issue
+from moderation.report_changes import text_checked
 from moderation.states import (
     NOTICES_OF_ILLEGALITY,
     REACHABLE,
@@ -195,7 +194,7 @@ def _checked(
     words: Words, track: Track, version: ModelVersion, actor: Account | None
 ) -> dict[str, Any]:
     """Return the fields of a report. Raises Invalid or Conflict for the first that is wrong."""
-    text = _checked_text(words.text)
+    text = text_checked(words.text)
     rule = None
     if words.rule:
         rule = Rule.objects.filter(policy__is_active=True, slug=words.rule).first()
@@ -226,19 +225,6 @@ def _checked(
         "original": original,
         "comparison": comparison_of(original, version) if original else {},
     }
-
-
-def _checked_text(given: str) -> str:
-    text = given.strip()
-    if not text:
-        raise Invalid("Say in a few words what is wrong.", code="no_text", field="text")
-    if len(text) > REPORT_LENGTH:
-        raise Invalid(
-            f"Your report is {len(text):,} characters long; {REPORT_LENGTH:,} are the most.",
-            code="text_too_long",
-            field="text",
-        )
-    return text
 
 
 def _check_notice(words: Words, actor: Account | None) -> None:
@@ -353,64 +339,3 @@ def _throttled(
             "Many reports came from here in a short time. Try again later; what you sent is being "
             "looked at."
         )
-
-
-# --- Later ----------------------------------------------------------------------------------
-
-
-@transaction.atomic
-def report_edit(*, report: Report, text: str) -> None:
-    """Change the words of a report that is still open. Who has its private link may do it.
-
-    Raises Conflict once it is answered or withdrawn.
-    """
-    text = _checked_text(text)
-    locked = _open_report(report)
-    if locked.text == text:
-        return
-    locked.text, locked.edited_at = text, timezone.now()
-    locked.save(update_fields=["text", "edited_at"])
-    # The words it is found by are written anew when the case is weighed.
-    CaseText.objects.filter(report=locked).delete()
-    Case.objects.filter(pk=locked.case_id).update(weighed_at=None)
-    event_record(
-        action="report.edited",
-        actor=locked.reporter,
-        version=locked.version,
-        case=locked.case,
-        data={"report": locked.code},
-    )
-
-
-@transaction.atomic
-def report_withdraw(*, report: Report) -> None:
-    """Take a report back that is still open. What it pointed to stays for a person to look at.
-
-    Raises Conflict once it is answered or withdrawn.
-    """
-    locked = _open_report(report)
-    locked.state, locked.answered_at = ReportState.WITHDRAWN, timezone.now()
-    locked.save(update_fields=["state", "answered_at"])
-    Case.objects.filter(pk=locked.case_id).update(weighed_at=None)
-    event_record(
-        action="report.withdrawn",
-        actor=locked.reporter,
-        version=locked.version,
-        case=locked.case,
-        data={"report": locked.code},
-    )
-
-
-def _open_report(report: Report) -> Report:
-    # The version first, as everywhere: the weighing of its case waits for us.
-    ModelVersion.objects.select_for_update(no_key=True).get(pk=report.version_id)
-    locked = (
-        Report.objects.select_for_update(of=("self",))
-        .select_related("case", "version", "reporter")
-        .get(pk=report.pk)
-    )
-    if locked.state != ReportState.OPEN:
-        raise Conflict(
-            "This report is closed and cannot be changed any more.", code="report_closed"
-        )
-    return locked

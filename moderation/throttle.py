@@ -71,7 +71,7 @@ def throttle_take(*, limit: str, key: str) -> bool:
     """
     rule = LIMITS[limit]
     now = time.time()
-    given = {
+    given: dict[str, str | float] = {
         "key": f"{limit}:{key}",
         "now": now,
         "seconds": rule.seconds,

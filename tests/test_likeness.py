@@ -242,3 +242,55 @@ def test_an_upload_that_is_nobodys_likeness_is_published_while_a_request_is_open
         findings_record(lease=lease, findings=[factories.finding()])
     version.refresh_from_db()
     assert version.visibility == "published"
+
+
+def test_who_takes_a_request_back_stops_its_clock_and_only_its_own(
+    uma: Account, rui: Account, as_: Browser, calendar: Calendar
+) -> None:
+    named, copy = factories.published(uma), factories.published(rui)
+    client = as_(None)
+    _ask(client, named)
+    request = _confirm(client)
+    change = reverse("likeness-change", args=[request.token])
+    page = client.post(change, {"text": "My face in the first two."}, follow=True).content.decode()
+    assert "My face in the first two." in page
+    assert set(request.reports.values_list("text", flat=True)) == {"My face in the first two."}
+    assert client.post(change, {"text": " "}).status_code == 422
+    calendar.move(hours=1)
+    _ask(client, named, email="eve@example.org")
+    other = _confirm(client, LikenessRequest.objects.get(email="eve@example.org"))
+
+    calendar.move(hours=46)  # Both are held by the clock.
+    sweep()
+    assert client.post(change, {"withdraw": "yes"}).status_code == 302
+    assert {report.state for report in request.reports.all()} == {"withdrawn"}
+    assert client.post(change, {"withdraw": "yes"}).status_code == 409
+    assert (
+        "You took this request back"
+        in client.get(reverse("likeness-page", args=[request.token])).content.decode()
+    )
+    for version in (named, copy):
+        version.refresh_from_db()
+        assert not _is_public(client, version), "somebody else still asks for it"
+
+    client.post(reverse("likeness-change", args=[other.token]), {"withdraw": "yes"})
+    sweep()
+    look_for_copies()
+    for version in (named, copy):
+        version.refresh_from_db()
+        assert version.hidden_from is None
+        assert _is_public(client, version)
+        assert version.cases.get().state == "queued", "a person may look all the same"
+    assert not Hold.objects.filter(ended_at__isnull=True).exists()
+
+
+def test_a_request_taken_back_before_its_link_was_confirmed_never_becomes_valid(
+    uma: Account, as_: Browser
+) -> None:
+    client = as_(None)
+    _ask(client, factories.published(uma))
+    request = LikenessRequest.objects.get()
+    client.post(reverse("likeness-change", args=[request.token]), {"withdraw": "yes"})
+    request = _confirm(client, request)
+    assert request.valid_at is None
+    assert not Report.objects.exists()

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation import cases, evidence, language, likeness, outcomes, reports
+from moderation import cases, evidence, language, likeness, outcomes, report_changes, reports
 from moderation.cases import cases_weigh
 from moderation.decisions import decision_make
 from moderation.models import (
@@ -218,7 +218,7 @@ def test_a_refusal_is_read_in_german_and_every_code_has_a_sentence(
     response = _send(as_(None), version, text=" ", language="de")
     assert "Sagen Sie in ein paar Worten" in response.content.decode()
     raised: set[str] = set()
-    for module in (reports, likeness, evidence):
+    for module in (reports, report_changes, likeness, evidence):
         raised |= set(re.findall(r'code="([a-z_]+)"', inspect.getsource(module)))
     assert raised - set(REFUSALS["de"]) == set()
 

@@ -42,6 +42,7 @@ class LikenessRequest(models.Model):
     filed_at = models.DateTimeField()
     valid_at = models.DateTimeField(null=True, blank=True)
     due_at = models.DateTimeField(null=True, blank=True)
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [

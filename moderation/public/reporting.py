@@ -11,17 +11,21 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from moderation import selectors
 from moderation.errors import Refusal
 from moderation.likeness import likeness_confirm, likeness_request
-from moderation.models import Account, ModelVersion
+from moderation.models import Account, LikenessRequest, ModelVersion
 from moderation.public.appeals import appeal_context, appeal_take
 from moderation.public.country import country_of
+from moderation.report_changes import (
+    likeness_edit,
+    likeness_withdraw,
+    report_edit,
+    report_withdraw,
+)
 from moderation.reports import (
     AlreadyReported,
     Words,
-    report_edit,
     report_file,
-    report_withdraw,
 )
-from moderation.states import REACHABLE, Language, Track
+from moderation.states import REACHABLE, Language, ReportState, Track
 from moderation.throttle import address_digest
 from moderation.translations import known_language, refusal_in, templates_in
 
@@ -224,6 +228,32 @@ def likeness_page(request: HttpRequest, token: str) -> HttpResponse:
         # By a button and not by the link alone: mail programs open links to look at them.
         likeness_confirm(request=found)
         return redirect("likeness-page", token=token)
+    return _likeness_status(request, found)
+
+
+def _likeness_status(
+    request: HttpRequest, found: LikenessRequest, refusal: Refusal | None = None
+) -> HttpResponse:
     language = known_language(request.GET.get("language", ""), found.language)
-    context = {"request_": found, "rows": selectors.reporting.request_rows(found)}
-    return _show(request, language, "public/likeness_page.html", context)
+    rows = selectors.reporting.request_rows(found)
+    context = {
+        "request_": found,
+        "rows": rows,
+        "is_open": found.withdrawn_at is None
+        and (found.valid_at is None or any(row.state == ReportState.OPEN for row in rows)),
+    }
+    return _show(request, language, "public/likeness_page.html", context, refusal)
+
+
+@require_POST
+def likeness_change(request: HttpRequest, token: str) -> HttpResponse:
+    """Change the words of a request that is open, or take it back."""
+    found = selectors.reporting.request_by_token(token)
+    try:
+        if "withdraw" in request.POST:
+            likeness_withdraw(request=found)
+        else:
+            likeness_edit(request=found, text=request.POST.get("text", ""))
+    except Refusal as refusal:
+        return _likeness_status(request, found, refusal)
+    return redirect("likeness-page", token=token)

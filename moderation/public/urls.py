@@ -16,6 +16,7 @@ urlpatterns = [
     path("reports/<str:token>/change/", reporting.report_change, name="report-change"),
     path("likeness/", reporting.likeness, name="likeness"),
     path("likeness/<str:token>/", reporting.likeness_page, name="likeness-page"),
+    path("likeness/<str:token>/change/", reporting.likeness_change, name="likeness-change"),
     path("reports/<str:token>/appeal/", reporting.report_appeal, name="report-appeal"),
     path("reports/<str:token>/files/<str:code>/", appeals.report_appeal_file, name="report-file"),
     path("policy/", views.policy, name="policy"),

@@ -1,0 +1,135 @@
+"""Second thoughts of those who report: changing the words, or taking it back, while it is open.
+
+Writes ``Report`` and ``LikenessRequest``. What was pointed to stays in its case for a person to
+look at; a clock that nobody asks for any more stops.
+"""
+
+from django.db import transaction
+from django.utils import timezone
+
+from moderation.audit import event_record
+from moderation.errors import Conflict, Invalid
+from moderation.holds import hold_reschedule
+from moderation.models import Case, CaseText, LikenessRequest, ModelVersion, Report
+from moderation.models.cases import REPORT_LENGTH
+from moderation.states import ReportState
+
+
+def text_checked(given: str) -> str:
+    """Return the words of a report without space around them. Raises Invalid."""
+    text = given.strip()
+    if not text:
+        raise Invalid("Say in a few words what is wrong.", code="no_text", field="text")
+    if len(text) > REPORT_LENGTH:
+        raise Invalid(
+            f"Your report is {len(text):,} characters long; {REPORT_LENGTH:,} are the most.",
+            code="text_too_long",
+            field="text",
+        )
+    return text
+
+
+@transaction.atomic
+def report_edit(*, report: Report, text: str) -> None:
+    """Change the words of a report that is still open. Who has its private link may do it.
+
+    Raises Conflict once it is answered or withdrawn.
+    """
+    text = text_checked(text)
+    _edit(_open_report(report), text)
+
+
+@transaction.atomic
+def report_withdraw(*, report: Report) -> None:
+    """Take a report back that is still open. What it pointed to stays for a person to look at.
+
+    Raises Conflict once it is answered or withdrawn.
+    """
+    _withdraw(_open_report(report))
+
+
+@transaction.atomic
+def likeness_edit(*, request: LikenessRequest, text: str) -> None:
+    """Change the words of a likeness request, for everything it is about that is still open.
+
+    Raises Conflict once all of it is answered, or the request was withdrawn.
+    """
+    text = text_checked(text)
+    reports = _open_reports(request)
+    LikenessRequest.objects.filter(pk=request.pk).update(text=text)
+    for report in reports:
+        _edit(report, text)
+
+
+@transaction.atomic
+def likeness_withdraw(*, request: LikenessRequest) -> None:
+    """Take a likeness request back: no more copies are looked for, and its clocks stop.
+
+    Before it was confirmed, too: then its link makes nothing valid any more. Raises Conflict once
+    all of it is answered, or it was withdrawn already.
+    """
+    reports = _open_reports(request)
+    LikenessRequest.objects.filter(pk=request.pk).update(withdrawn_at=timezone.now())
+    for report in reports:
+        _withdraw(report)
+    event_record(
+        action="likeness.withdrawn",
+        actor=None,
+        data={"request": request.code, "reports": len(reports)},
+    )
+
+
+def _open_reports(request: LikenessRequest) -> list[Report]:
+    """Lock a request and return its open reports, each locked, too."""
+    locked = LikenessRequest.objects.select_for_update().get(pk=request.pk)
+    # In the order in which every other writer locks versions.
+    reports = request.reports.filter(state=ReportState.OPEN).order_by("version_id")
+    if locked.withdrawn_at is not None or (locked.valid_at is not None and not reports):
+        raise _closed()
+    return [_open_report(report) for report in reports]
+
+
+def _edit(report: Report, text: str) -> None:
+    if report.text == text:
+        return
+    report.text, report.edited_at = text, timezone.now()
+    report.save(update_fields=["text", "edited_at"])
+    # The words it is found by are written anew when the case is weighed.
+    CaseText.objects.filter(report=report).delete()
+    _after("report.edited", report)
+
+
+def _withdraw(report: Report) -> None:
+    report.state, report.answered_at = ReportState.WITHDRAWN, timezone.now()
+    report.save(update_fields=["state", "answered_at"])
+    if report.due_at is not None:
+        hold_reschedule(version=report.version)
+    _after("report.withdrawn", report)
+
+
+def _after(action: str, report: Report) -> None:
+    Case.objects.filter(pk=report.case_id).update(weighed_at=None)
+    event_record(
+        action=action,
+        actor=report.reporter,
+        version=report.version,
+        case=report.case,
+        data={"report": report.code},
+    )
+
+
+def _open_report(report: Report) -> Report:
+    # The version first, as everywhere: the weighing of its case waits for us.
+    ModelVersion.objects.select_for_update(no_key=True).get(pk=report.version_id)
+    locked = (
+        Report.objects.select_for_update(of=("self",))
+        .select_related("case", "version", "reporter")
+        .get(pk=report.pk)
+    )
+    if locked.state != ReportState.OPEN:
+        raise _closed()
+    return locked
+
+
+def _closed() -> Conflict:
+    return Conflict("This report is closed and cannot be changed any more.", code="report_closed")
