@@ -37,6 +37,9 @@ SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60 if _secure else 0
 # Behind a proxy that sets this header itself; never without one, because anybody can send it.
 if env.bool("TRUST_FORWARDED_PROTO", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# Whether the team, and whoever may enter the admin, needs a second factor. On one's own machine,
+# where the demo's logins are printed, it would only be in the way.
+REQUIRE_MFA = env.bool("REQUIRE_MFA", default=_secure)
 # The proxy that ends TLS redirects http; a second redirect here would break its health checks.
 # Whether subdomains and browsers' built-in lists join in is the choice of whoever owns the domain.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
@@ -71,6 +74,9 @@ INSTALLED_APPS = [
     "django_htmx",
     "django_structlog",
     "csp",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
     "moderation",
     "triage",
 ]
@@ -84,6 +90,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "moderation.logs.RequestLogMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "moderation.authentication.second_factor.SecondFactorMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "moderation.middleware.RefusalMiddleware",
@@ -114,9 +122,45 @@ AUTH_PASSWORD_VALIDATORS = [
         "CommonPasswordValidator",
     )
 ]
-LOGIN_URL = "login"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
+ACCOUNT_ADAPTER = "moderation.authentication.adapters.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*"]
+# A letter asks to confirm the address; nobody is kept out until it was read.
+ACCOUNT_EMAIL_VERIFICATION = "optional"
+ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_LOGIN_ON_PASSWORD_RESET = True
+# Before an address or a second factor is changed, the password or the factor is asked for again.
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa"}
+# Our own, in the database (moderation/throttle.py): allauth's count in the cache, where two
+# processes that read at the same moment both find room, and where each has a cache of its own.
+ACCOUNT_RATE_LIMITS = False
+MFA_RATE_LIMITS = False
+ACCOUNT_FORMS = {
+    "change_password": "moderation.authentication.forms.NewPassword",
+    "add_email": "moderation.authentication.forms.NewAddress",
+}
+MFA_ADAPTER = "moderation.authentication.adapters.SecondFactorAdapter"
+MFA_FORMS = {
+    "authenticate": "moderation.authentication.forms.CodeAtLogIn",
+    "reauthenticate": "moderation.authentication.forms.CodeAgain",
+    "activate_totp": "moderation.authentication.forms.FirstCode",
+}
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+# Without TLS a browser makes passkeys for localhost alone.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not _secure
+MFA_TOTP_ISSUER = "Weighhouse"
+# A clock that is half a minute off is no reason to keep anybody out.
+MFA_TOTP_TOLERANCE = 1
+# Otherwise whoever has a second factor could not change their address.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True

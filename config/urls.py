@@ -8,6 +8,7 @@ handler500 = "moderation.failures.broken"
 
 urlpatterns = [
     path("", include("moderation.operations.urls")),
+    path("", include("moderation.authentication.urls")),
     path("", include("moderation.public.urls")),
     path("studio/", include("moderation.creator.urls")),
     path("console/", include("moderation.console.urls")),

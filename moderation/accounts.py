@@ -1,5 +1,6 @@
 """Accounts: people sign up. Roles are given by an admin, never by a form."""
 
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -44,3 +45,18 @@ def account_sign_up(*, username: str, email: str, password: str) -> Account:
 def account_set_language(*, account: Account, language: Language) -> None:
     """Set the language in which a person is told things from now on."""
     Account.objects.filter(pk=account.pk).update(language=language)
+
+
+@transaction.atomic
+def account_second_factor_reset(*, account: Account, actor: Account | None) -> int:
+    """Remove every second factor of somebody who lost them; return how many there were.
+
+    Whoever needs one is led to setting up a new one, after their password.
+    """
+    removed, _ = Authenticator.objects.filter(user=account).delete()
+    event_record(
+        action="account.second_factor_reset",
+        actor=actor,
+        data={"account": account.username, "removed": removed},
+    )
+    return removed

@@ -6,17 +6,22 @@ shown and never changed: a state that no service moved to would have no record a
 
 from typing import Any, cast
 
+from allauth.account.models import EmailAddress, EmailConfirmation
+from allauth.mfa.models import Authenticator
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.views import redirect_to_login
 from django.core.paginator import Paginator
 from django.db import models, transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 
 from moderation.audit import event_record
+from moderation.authz import require_admin
 from moderation.models import (
     Account,
     Bank,
@@ -201,6 +206,27 @@ def _is_secret(name: str) -> bool:
 # What is held apart is shown in the place apart, and what somebody was shown or does not want to
 # see is theirs alone to read.
 _ELSEWHERE = frozenset({ChildSafetyRecord, ConsolePreference, Exposure})
+# Second factors and addresses are their owner's business; `manage.py second_factor` ends one.
+for model in (Authenticator, EmailAddress, EmailConfirmation):
+    if admin.site.is_registered(model):
+        admin.site.unregister(model)
 for model in apps.get_app_config("moderation").get_models():
     if model not in _ELSEWHERE and not admin.site.is_registered(model):
         admin.site.register(model, ReadOnlyAdmin)
+
+
+def _log_in(request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+    """Lead to the house's one door: the admin's own knows neither throttle nor second factor."""
+    if request.user.is_authenticated:
+        require_admin(cast(Account, request.user))
+        return redirect("admin:index")
+    return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
+
+
+def _change_password(request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+    """Lead to the house's own page, for the same reason."""
+    return redirect("account_change_password")
+
+
+admin.site.login = _log_in  # type: ignore[method-assign]
+admin.site.password_change = _change_password  # type: ignore[method-assign]

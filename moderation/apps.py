@@ -9,7 +9,8 @@ class ModerationConfig(AppConfig):
     name = "moderation"
 
     def ready(self) -> None:
-        """Register the system checks."""
+        """Register the system checks, and listen to what happens to accounts."""
+        import moderation.authentication.records  # noqa: F401
         from moderation.checks import checks_register
 
         checks_register()

@@ -4,6 +4,7 @@ Each raises ``NotAllowed`` with a sentence, or ``Hidden`` where even the existen
 is no business of the person asking.
 """
 
+from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
@@ -20,6 +21,12 @@ class Hidden(Refusal):
 
     def __init__(self) -> None:
         super().__init__("There is nothing at this address, or it is not for you to see.")
+
+
+def needs_second_factor(account: Account) -> bool:
+    """Return whether an account has power over others, and so gets in by a second factor only."""
+    powerful = account.is_team or account.is_staff or account.is_superuser
+    return bool(settings.REQUIRE_MFA) and powerful
 
 
 def require_moderator(account: Account) -> None:
@@ -43,6 +50,12 @@ def require_policy_lead(account: Account) -> None:
         raise NotAllowed("This account is suspended.")
     if account.role not in POLICY_LEADING:
         raise NotAllowed("Only policy leads can do this.")
+
+
+def require_admin(account: Account) -> None:
+    """Let through whoever may enter Django's admin."""
+    if not account.is_active or not account.is_staff:
+        raise NotAllowed("Only those who run the house can do this.")
 
 
 def require_own(account: Account, uploaded_model: UploadedModel) -> None:

@@ -67,6 +67,13 @@ def check_addresses(
             hint=HINT,
             id="weighhouse.E004",
         )
+    if not settings.REQUIRE_MFA:
+        yield Warning(
+            "REQUIRE_MFA is off where SITE_URL is public: a stolen password of one moderator opens "
+            "the console and what nobody else may see. Unset REQUIRE_MFA.",
+            hint=HINT,
+            id="weighhouse.W006",
+        )
 
 
 def check_numbers(

@@ -43,6 +43,20 @@ LIMITS: Mapping[str, Limit] = {
     "likeness.address": Limit(burst=5, per_day=20),
     # Letters to one address that nobody has confirmed: nobody's letter box is flooded through us.
     "likeness.email": Limit(burst=3, per_day=6),
+    # Wrong passwords from one address: ten, then one a minute, so that the eleventh of a minute is
+    # refused. Right ones give their token back, so people who share an address do not add up.
+    "password.address": Limit(burst=10, per_day=1440),
+    # Wrong passwords for one account from everywhere: NIST SP 800-63B-4, 3.2.2 allows a hundred in
+    # a row. While it is empty a passkey and a letter still let its owner in.
+    "password.account": Limit(burst=100, per_day=500),
+    # Codes of an app: 144 guesses a day among 10^6, of which three are valid at a time.
+    "second_factor": Limit(burst=10, per_day=144),
+    # One code opens once: 90 s is how long an app's code is valid, with the tolerance either side.
+    "second_factor.code": Limit(burst=1, per_day=960),
+    "sign_up.address": Limit(burst=20, per_day=200),
+    # Letters about an account that somebody asks for: from one address, and to one letter box.
+    "letter.address": Limit(burst=20, per_day=100),
+    "letter.recipient": Limit(burst=5, per_day=20),
 }
 
 
@@ -81,6 +95,25 @@ def throttle_take(*, limit: str, key: str) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(_TAKE, given)
         return cursor.fetchone() is not None
+
+
+def throttle_give_back(*, limit: str, key: str) -> None:
+    """Put a token back that turned out not to be needed, such as for a right password."""
+    mine = ThrottleBucket.objects.filter(key=f"{limit}:{key}")
+    mine.update(full_at=F("full_at") - LIMITS[limit].seconds)
+
+
+def require_token(*, limit: str, key: str) -> None:
+    """Take a token from a bucket; raises TooMany, saying how soon there is another."""
+    if throttle_take(limit=limit, key=key):
+        return
+    minutes = max(1, round(LIMITS[limit].seconds / 60))
+    raise TooMany(
+        "That was tried too often in a short time. Wait "
+        + ("a minute" if minutes == 1 else f"{minutes} minutes")
+        + " and try once more.",
+        code="too_many_attempts",
+    )
 
 
 def buckets_forget() -> int:

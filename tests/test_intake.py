@@ -38,7 +38,7 @@ def _add(client: Client, version: ModelVersion, **files: SimpleUploadedFile) -> 
 def test_a_creator_signs_up_creates_a_model_adds_files_and_submits(as_: Browser) -> None:
     client = as_(None)
     person = {"username": "zoe", "email": "zoe@example.org", "password": "four plain words here"}
-    assert client.post(reverse("sign-up"), person).status_code == 302
+    assert client.post(reverse("account_signup"), person).status_code == 302
     assert client.post(reverse("creator:create"), TEXTS).status_code == 302
     version = ModelVersion.objects.get()
     assert version.uploaded_model.tags == ["ink", "wash"]
@@ -223,7 +223,7 @@ def test_a_published_file_is_served_as_an_attachment_under_our_name(
 @pytest.mark.parametrize("password", ["short", "password123", "12345678901"])
 def test_a_weak_password_is_refused(password: str, as_: Browser) -> None:
     person = {"username": "zoe", "email": "zoe@example.org", "password": password}
-    assert as_(None).post(reverse("sign-up"), person).status_code == 422
+    assert as_(None).post(reverse("account_signup"), person).status_code == 422
     assert not Account.objects.exists()
 
 
@@ -236,7 +236,7 @@ def test_signing_up_gives_no_role_whatever_is_sent(as_: Browser) -> None:
         "is_staff": "on",
         "is_superuser": "on",
     }
-    as_(None).post(reverse("sign-up"), person)
+    as_(None).post(reverse("account_signup"), person)
     zoe = Account.objects.get()
     assert (zoe.role, zoe.is_staff, zoe.is_superuser) == ("creator", False, False)
 

@@ -185,7 +185,7 @@ def test_a_draft_is_seen_by_its_creator_alone(as_: Browser, uma: Account, mo: Ac
 def test_who_signs_up_under_a_ligature_can_log_in(client: Client) -> None:
     password = factories.PASSWORD
     account_sign_up(username="ﬁona", email="fiona@example.org", password=password)
-    answer = client.post(reverse("login"), {"username": "ﬁona", "password": password})
+    answer = client.post(reverse("account_login"), {"login": "ﬁona", "password": password})
     assert answer.status_code == 302
     with pytest.raises(Conflict):
         account_sign_up(username="ｆｉｏｎａ", email="other@example.org", password=password)

@@ -67,6 +67,7 @@ PUBLIC: dict[str, Any] = {
         ({**PUBLIC, "ALLOWED_HOSTS": ["localhost"]}, "weighhouse.E002", "ALLOWED_HOSTS"),
         ({**PUBLIC, "SECRET_KEY_IS_OF_THIS_PROCESS": True}, "weighhouse.E003", "SECRET_KEY"),
         ({**PUBLIC, "DEBUG": True}, "weighhouse.E004", "WEIGHHOUSE_DEBUG"),
+        ({**PUBLIC, "REQUIRE_MFA": False}, "weighhouse.W006", "REQUIRE_MFA"),
         ({"LEASE_SECONDS": 1}, "weighhouse.E005", "LEASE_SECONDS"),
         ({"RESEND_SECONDS": 2, "SWEEP_SECONDS": 9.0}, "weighhouse.E006", "RESEND_SECONDS"),
         ({"ENCODER": "clip"}, "weighhouse.E007", "ENCODER"),

@@ -106,7 +106,7 @@ def test_no_payload_runs_on_any_page(
             reverse("report-status", args=[Report.objects.get().token]),
             reverse("policy"),
             reverse("transparency"),
-            reverse("login"),
+            reverse("account_login"),
             reverse("api-docs"),
         ],
         uma: [

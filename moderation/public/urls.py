@@ -1,6 +1,5 @@
 """Addresses that anybody may open."""
 
-from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
 from moderation.public import appeals, reporting, views
@@ -22,7 +21,4 @@ urlpatterns = [
     path("policy/", views.policy, name="policy"),
     path("transparency/", views.transparency, name="transparency"),
     path("adult/", views.adult, name="adult"),
-    path("sign-up/", views.sign_up, name="sign-up"),
-    path("log-in/", LoginView.as_view(template_name="public/log_in.html"), name="login"),
-    path("log-out/", LogoutView.as_view(), name="logout"),
 ]

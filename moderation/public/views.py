@@ -1,19 +1,16 @@
-"""What anybody sees: the catalogue, a model, the policy, reporting, and signing up."""
+"""What anybody sees: the catalogue, a model, the policy and the figures."""
 
-from django.contrib.auth import login
 from django.core.files.storage import default_storage
 from django.core.paginator import Paginator
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_POST
 
 from moderation import selectors
-from moderation.accounts import account_sign_up
 from moderation.authz import Hidden
 from moderation.downloads import download_link, download_name, downloaded
-from moderation.errors import Refusal
 from moderation.models import Account
 from moderation.public.country import country_of
 from moderation.selectors.transparency import report_of_year, years_with_rows
@@ -116,28 +113,6 @@ def download_signed(request: HttpRequest, signed: str) -> FileResponse:
 def policy(request: HttpRequest) -> HttpResponse:
     """Show the rules in plain words."""
     return render(request, "public/policy.html", {"policy": selectors.public.policy_in_force()})
-
-
-@require_http_methods(["GET", "POST"])
-def sign_up(request: HttpRequest) -> HttpResponse:
-    """Create an account and log in."""
-    if request.method == "POST":
-        try:
-            account = account_sign_up(
-                username=request.POST.get("username", ""),
-                email=request.POST.get("email", ""),
-                password=request.POST.get("password", ""),
-            )
-        except Refusal as refusal:
-            return render(
-                request,
-                "public/sign_up.html",
-                {"refusal": refusal, "given": request.POST},
-                status=refusal.status,
-            )
-        login(request, account)
-        return redirect("creator:models")
-    return render(request, "public/sign_up.html")
 
 
 @require_GET

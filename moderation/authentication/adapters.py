@@ -1,0 +1,223 @@
+"""How allauth fits into the house: throttles, letters, and who may do without a second factor."""
+
+import logging
+from smtplib import SMTPException
+from typing import Any, NoReturn
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core import context as allauth_context
+from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.text import wrap
+
+from moderation.authz import needs_second_factor
+from moderation.errors import Conflict, Refusal
+from moderation.models import Account
+from moderation.outbox import LINE_LENGTH
+from moderation.public.reporting import client_address, language_of
+from moderation.throttle import require_token, throttle_give_back
+from moderation.translations import templates_in
+
+logger = logging.getLogger(__name__)
+
+# allauth's name of a letter: our folder in templates/letters/.
+LETTERS = {
+    "account/email/email_confirmation": "confirm_email",
+    "account/email/email_confirmation_signup": "confirm_email",
+    "account/email/password_reset_key": "password_reset",
+    "account/email/unknown_account": "no_account",
+    "account/email/account_already_exists": "have_account",
+}
+MISMATCH = (
+    "Name and password do not belong together, or the account is closed. Mind capitals and spaces."
+)
+
+
+class NotSent(Refusal):
+    """The mail server did not take a letter that somebody waits for."""
+
+    status = 503
+    code = "letter_not_sent"
+
+
+class AccountAdapter(DefaultAccountAdapter):
+    """Accounts: every guess at a password takes a token, and letters look like all others."""
+
+    error_messages = {
+        **DefaultAccountAdapter.error_messages,
+        "username_password_mismatch": MISMATCH,
+        "email_password_mismatch": MISMATCH,
+        "incorrect_password": "This is not your password. Mind capitals and spaces.",
+        "enter_current_password": "This is not your password. Mind capitals and spaces.",
+        "invalid_password_reset": "This link was used already, or is too old. Ask for a new one.",
+    }
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> Account | None:
+        """Return whose name and password these are; raises TooMany after too many wrong ones.
+
+        The token is taken first and given back for a right password, so that guesses that come at
+        the same moment do not slip through together.
+        """
+        # As signing up does it: a name typed as a ligature, or in full width, is the plain one.
+        username = Account.normalize_username(str(credentials.get("username") or ""))
+        credentials["username"] = username
+        name = (str(credentials.get("email") or "") or username).casefold()[:150]
+        taken = {"password.address": client_address(request), "password.account": name}
+        for limit, key in taken.items():
+            require_token(limit=limit, key=key)
+        account: Account | None = super().authenticate(request, **credentials)
+        if account is not None:
+            for limit, key in taken.items():
+                throttle_give_back(limit=limit, key=key)
+        return account
+
+    def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
+        """Return how somebody can show again who they are: by a second factor where there is one.
+
+        Otherwise a stolen password would do to add a second factor of the thief's own.
+        """
+        ways: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        return [way for way in ways if way["id"].startswith("mfa_")] or ways
+
+    def get_email_confirmation_url(self, request: HttpRequest, emailconfirmation: Any) -> str:
+        """Return the address of a confirmation, on the site's own name whatever host was asked."""
+        return _at_home(reverse("account_confirm_email", args=[emailconfirmation.key]))
+
+    def get_reset_password_from_key_url(self, key: str) -> str:
+        """Return the address of a new password, on the site's own name whatever host was asked."""
+        number, _, secret = key.partition("-")
+        return _at_home(reverse("account_reset_password_from_key", args=[number, secret]))
+
+    def get_email_verification_redirect_url(self, email_address: Any) -> str:
+        """Lead on to the account, or to logging in."""
+        return reverse("account_home")
+
+    def get_password_change_redirect_url(self, request: HttpRequest) -> str:
+        """Lead back to the account."""
+        return reverse("account_home")
+
+    def can_delete_email(self, email_address: Any) -> bool:
+        """Return False for the address that notices go to: it is replaced, never taken away."""
+        return bool(email_address.email != email_address.user.email)
+
+    def confirm_email(self, request: HttpRequest, email_address: Any) -> bool:
+        """Move an account to an address; raises Conflict if another was quicker."""
+        try:
+            with transaction.atomic():
+                return bool(super().confirm_email(request, email_address))
+        except IntegrityError as error:
+            raise Conflict(
+                "Another account has this address now. Choose another one.", code="taken"
+            ) from error
+
+    def send_confirmation_mail(
+        self, request: HttpRequest, emailconfirmation: Any, signup: bool
+    ) -> None:
+        """Send the letter that confirms an address; at signing up its failure stops nobody."""
+        try:
+            super().send_confirmation_mail(request, emailconfirmation, signup)
+        except Refusal as refusal:
+            if not signup:
+                raise
+            # The account is there already; its page sends the letter again.
+            logger.warning("letter at sign-up", extra={"code": refusal.code})
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """Send a letter somebody asked for; raises TooMany and NotSent."""
+        request = allauth_context.request
+        require_token(limit="letter.address", key=client_address(request))
+        require_token(limit="letter.recipient", key=email.casefold())
+        try:
+            self._write(LETTERS[template_prefix], email, context)
+        except (SMTPException, OSError, UnicodeError) as error:
+            raise NotSent(
+                "The letter could not be sent just now. Try again in a few minutes."
+            ) from error
+
+    def send_notification_mail(
+        self,
+        template_prefix: str,
+        user: Account,
+        context: dict[str, Any] | None = None,
+        email: str | None = None,
+    ) -> None:
+        """Tell somebody that their account was changed; what was changed stays so if it fails."""
+        what = template_prefix.rpartition("/")[2]
+        values = {
+            **(context or {}),
+            "user": user,
+            "what": what,
+            "reset_url": _at_home(reverse("account_reset_password")),
+        }
+        try:
+            self._write("changed", email or user.email, values)
+        except (SMTPException, OSError, UnicodeError) as error:
+            logger.warning("letter about a change", extra={"code": type(error).__name__})
+
+    def _write(self, letter: str, email: str, context: dict[str, Any]) -> None:
+        person = context.get("user")
+        known = isinstance(person, Account)
+        language = person.language if known else language_of(allauth_context.request)
+        values = {
+            **context,
+            "name": person.username if known else "",
+            "site": settings.SITE_URL.rstrip("/"),
+        }
+
+        def part(name: str) -> str:
+            return render_to_string(templates_in(language, f"letters/{letter}/{name}"), values)
+
+        message = EmailMultiAlternatives(
+            subject=" ".join(part("subject.txt").split()),
+            body=wrap(part("body.txt"), LINE_LENGTH),
+            from_email=settings.DEFAULT_FROM_EMAIL,
+            to=[email],
+            headers={"Auto-Submitted": "auto-generated"},  # RFC 3834
+        )
+        message.attach_alternative(part("body.html"), "text/html")
+        message.send()
+
+    def ajax_response(self, *args: Any, **options: Any) -> NoReturn:
+        """Never called: see ``is_ajax``."""
+        raise NotImplementedError
+
+    def is_ajax(self, request: HttpRequest) -> bool:
+        """Return whether a program asks for JSON: only the log-in page does, for a passkey."""
+        return (
+            request.method == "GET"
+            and request.path == reverse("mfa_login_webauthn")
+            and request.headers.get("Accept") == "application/json"
+        )
+
+
+class SecondFactorAdapter(DefaultMFAAdapter):
+    """Second factors: whoever must have one keeps one."""
+
+    error_messages = {
+        **DefaultMFAAdapter.error_messages,
+        "incorrect_code": "This code is not right, was used already, or is too old.",
+        "cannot_delete_authenticator": "Your role needs a second factor. Add another one before "
+        "you remove this one.",
+    }
+
+    def can_delete_authenticator(self, authenticator: Any) -> bool:
+        """Return False for the last second factor of somebody whose role needs one."""
+        account = authenticator.user
+        if not needs_second_factor(account):
+            return True
+        others = Authenticator.objects.filter(user=account).exclude(pk=authenticator.pk)
+        return bool(others.exclude(type=Authenticator.Type.RECOVERY_CODES).exists())
+
+    def get_totp_label(self, user: Any) -> str:
+        """Name the account in the app by what its owner logs in with."""
+        return str(user.username)
+
+
+def _at_home(path: str) -> str:
+    return settings.SITE_URL.rstrip("/") + path

@@ -1,0 +1,43 @@
+"""Writes to the record what people change about how they get in. Never an address or a secret."""
+
+from typing import Any
+
+from allauth.account import signals as account_signals
+from allauth.account.internal.flows.login import record_authentication
+from allauth.mfa import signals as second_factor_signals
+from django.db import transaction
+from django.dispatch import receiver
+from django.http import HttpRequest
+
+from moderation.audit import event_record
+from moderation.models import Account
+
+
+@receiver([account_signals.password_changed, account_signals.password_set])
+@receiver(account_signals.password_reset)
+def _password(user: Account, **given: Any) -> None:
+    _record("account.password_changed", user)
+
+
+@receiver(account_signals.email_changed)
+def _email(user: Account, from_email_address: Any, **given: Any) -> None:
+    # The first address of an account is confirmed, not changed.
+    if from_email_address is not None:
+        _record("account.email_changed", user)
+
+
+@receiver(second_factor_signals.authenticator_added)
+def _added(request: HttpRequest, user: Account, authenticator: Any, **given: Any) -> None:
+    # Whoever has just shown that it works need not show it again.
+    record_authentication(request, user, "mfa", id=authenticator.pk, type=authenticator.type)
+    _record("account.second_factor_added", user, kind=authenticator.type)
+
+
+@receiver(second_factor_signals.authenticator_removed)
+def _removed(user: Account, authenticator: Any, **given: Any) -> None:
+    _record("account.second_factor_removed", user, kind=authenticator.type)
+
+
+@transaction.atomic
+def _record(action: str, account: Account, **data: str) -> None:
+    event_record(action=action, actor=account, data=data)

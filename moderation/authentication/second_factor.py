@@ -1,0 +1,58 @@
+"""Keeps whoever has power over others out until a second factor has shown who they are."""
+
+from collections.abc import Callable
+from typing import Any
+
+from allauth.account.adapter import get_adapter
+from allauth.account.authentication import get_authentication_records
+from allauth.mfa.utils import is_mfa_enabled
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from moderation.authz import needs_second_factor
+from moderation.models import Account
+
+WHY = "Your role needs a second factor. Set one up, and the way is open."
+# What somebody needs in order to set one up, and what knows no sessions.
+OPEN_NAMES = ("account_", "mfa_")
+WITHOUT_SESSION = frozenset({"healthz", "readyz", "metrics"})
+
+
+class SecondFactorMiddleware:
+    """Leads a member of the team to setting up, or showing, their second factor."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: object, args: object, kwargs: object
+    ) -> HttpResponse | None:
+        """Redirect wherever a role could be used; leave everybody else to the view."""
+        if not settings.REQUIRE_MFA or _is_open(request.resolver_match):
+            return None
+        account = request.user
+        if not isinstance(account, Account) or not needs_second_factor(account):
+            return None
+        if not is_mfa_enabled(account):
+            messages.warning(request, WHY)
+            return HttpResponseRedirect(reverse("mfa_index"))
+        records = get_authentication_records(request, account)
+        if any(record["method"] == "mfa" for record in records):
+            return None
+        # A session from before the second factor, or before the role: it shows it now.
+        ways = get_adapter().get_reauthentication_methods(account)
+        way = next(way["url"] for way in ways if way["id"].startswith("mfa_"))
+        return HttpResponseRedirect(f"{way}?{urlencode({'next': request.get_full_path()})}")
+
+
+def _is_open(match: Any) -> bool:
+    if match.namespaces:
+        # The API knows tokens and no sessions.
+        return bool(match.namespaces == ["api-1"])
+    return match.url_name in WITHOUT_SESSION or str(match.url_name).startswith(OPEN_NAMES)

@@ -1,0 +1,428 @@
+"""Logging in: guesses are throttled, the team shows a second factor, letters let people back in."""
+
+import json
+import re
+from collections.abc import Callable
+from io import StringIO
+from typing import Any
+
+import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import (
+    format_hotp_value,
+    hotp_value,
+    yield_hotp_counters_from_time,
+)
+from django.core import mail
+from django.core.management import call_command
+from django.template.loader import get_template
+from django.test import Client
+from django.urls import reverse
+
+from moderation.models import Account, Event
+from moderation.states import Role
+from tests import factories
+
+Browser = Callable[[Account | None], Client]
+LOG_IN = "/log-in/"
+SECOND = "/account/second-factor/"
+OTHER_MACHINE = "198.51.100.7"
+
+
+def log_in(
+    name: str, password: str = factories.PASSWORD, *, client: Client | None = None, **where: str
+) -> tuple[Client, Any]:
+    client = client or Client()
+    return client, client.post(LOG_IN, {"login": name, "password": password}, **where)
+
+
+def code_of(secret: str, *, step: int = 0) -> str:
+    """Return the code an app shows now, or ``step`` half minutes from now."""
+    now = list(yield_hotp_counters_from_time())[1]
+    return format_hotp_value(hotp_value(secret, now + step))
+
+
+# Signals about second factors are sent when their transaction is over, so these tests have real ones.
+committed = pytest.mark.django_db(transaction=True)
+
+
+def confirm(client: Client) -> None:
+    assert client.post("/account/confirm/", {"password": factories.PASSWORD}).status_code == 302
+
+
+def app_set_up(client: Client) -> str:
+    """Set up an app on the account that is logged in; return its secret."""
+    confirm(client)
+    page = client.get(SECOND + "app/")
+    secret = page.context["form"].secret
+    # Not the code of now: it would be used up for what comes next.
+    answer = client.post(SECOND + "app/", {"code": code_of(secret, step=-1)})
+    assert answer.status_code == 302, answer.content
+    return str(secret)
+
+
+# --- Names, passwords, throttles ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["uma", "uma@example.org", "UMA@example.org"])
+def test_one_logs_in_by_name_or_by_address(name: str, uma: Account) -> None:
+    client, answer = log_in(name)
+    assert (answer.status_code, answer["Location"]) == (302, "/")
+    assert client.get("/studio/").status_code == 200
+
+
+def test_a_wrong_name_and_a_wrong_password_are_told_apart_by_nobody(uma: Account) -> None:
+    pages = [log_in("uma", "wrong")[1], log_in("nobody-here", "wrong")[1]]
+    said = [re.findall(r'role="alert".*?</div>', page.content.decode(), re.S) for page in pages]
+    assert said[0] == said[1]
+    assert "do not belong together" in said[0][0]
+
+
+@pytest.mark.parametrize("door", [LOG_IN, "/admin/login/?next=/admin/"])
+def test_the_eleventh_wrong_password_in_a_minute_is_refused(door: str, uma: Account) -> None:
+    client = Client()
+    opened = client.get(door, follow=True)
+    # The admin's door is the house's own.
+    address = opened.request["PATH_INFO"]
+    assert address == LOG_IN
+    for number in range(10):
+        _, answer = log_in("uma", f"wrong {number}", client=client)
+        assert answer.status_code == 200
+    _, refused = log_in("uma", "wrong again", client=client)
+    assert refused.status_code == 429
+    assert "tried too often in a short time. Wait a minute" in refused.content.decode()
+    # Not even the right one is heard from here, until a minute is over ...
+    assert log_in("uma")[1].status_code == 429
+    # ... and what one machine does keeps nobody out anywhere else.
+    assert log_in("uma", REMOTE_ADDR=OTHER_MACHINE)[1].status_code == 302
+
+
+def test_a_form_that_is_posted_to_the_admins_own_door_opens_nothing(uma: Account) -> None:
+    Account.objects.filter(pk=uma.pk).update(is_staff=True, is_superuser=True)
+    client = Client()
+    typed = {"username": "uma", "password": factories.PASSWORD, "next": "/admin/"}
+    assert client.post("/admin/login/", typed)["Location"].startswith(LOG_IN)
+    assert client.get("/admin/").status_code == 302
+    uma.refresh_from_db()
+    client.force_login(uma)
+    assert client.post("/admin/password_change/", {})["Location"] == "/account/password/"
+
+
+def test_right_passwords_use_nothing_up(uma: Account) -> None:
+    for _ in range(12):
+        assert log_in("uma")[1].status_code == 302
+
+
+def test_an_account_that_is_tried_from_everywhere_opens_by_letter(uma: Account) -> None:
+    for number in range(100):
+        log_in("uma", "wrong", REMOTE_ADDR=f"203.0.113.{number}")
+    assert log_in("uma", REMOTE_ADDR=OTHER_MACHINE)[1].status_code == 429
+    client = Client(REMOTE_ADDR=OTHER_MACHINE)
+    client.post("/log-in/forgotten/", {"email": "uma@example.org"})
+    _new_password(client, "four plain words here")
+    assert client.get("/studio/").status_code == 200
+
+
+def test_old_passwords_are_guessed_no_faster_on_the_page_that_changes_them(uma: Account) -> None:
+    client, _ = log_in("uma")
+    typed = {"oldpassword": "wrong", "password1": "four plain words", "password2": "x"}
+    for _ in range(10):
+        assert client.post("/account/password/", typed).status_code == 200
+    assert client.post("/account/password/", typed).status_code == 429
+
+
+def test_accounts_are_not_made_by_the_hundred(db: None) -> None:
+    def sign_up(number: int) -> int:
+        typed = {"username": f"u{number}", "email": f"u{number}@example.org"}
+        return Client().post("/sign-up/", {**typed, "password": "four plain words"}).status_code
+
+    assert [sign_up(number) for number in range(21)] == [302] * 20 + [429]
+
+
+# --- Letters --------------------------------------------------------------------------------
+
+
+def _link(letter: Any) -> str:
+    found = re.search(r"http://127\.0\.0\.1:8000(/\S+)", letter.body)
+    assert found, letter.body
+    return found[1]
+
+
+def _new_password(client: Client, password: str) -> Any:
+    form = client.get(_link(mail.outbox[-1]), follow=True)
+    assert form.status_code == 200
+    typed = {"password1": password, "password2": password}
+    return client.post(form.context["action_url"], typed)
+
+
+@pytest.mark.parametrize(
+    ("language", "subject"), [("en", "A new password"), ("de", "Ein neues Passwort")]
+)
+def test_a_forgotten_password_is_replaced_by_letter_once(
+    language: str, subject: str, uma: Account
+) -> None:
+    Account.objects.filter(pk=uma.pk).update(language=language)
+    elsewhere, _ = log_in("uma")
+    client = Client()
+    # Whatever host is named, the link leads to the site.
+    answer = client.post("/log-in/forgotten/", {"email": "Uma@example.org"}, HTTP_HOST="localhost")
+    assert answer["Location"] == "/log-in/forgotten/sent/"
+    letter = mail.outbox[-1]
+    assert (letter.to, letter.subject) == (["uma@example.org"], subject)
+    assert _new_password(client, "four plain words here").status_code == 302
+    assert client.get("/studio/").status_code == 200
+    assert mail.outbox[-1].subject in {"Your account was changed", "Ihr Konto wurde geändert"}
+    # The thief's session has ended, and so has the link.
+    assert elsewhere.get("/studio/").status_code == 302
+    assert "does not work any more" in Client().get(_link(letter), follow=True).content.decode()
+    assert Event.objects.filter(action="account.password_changed", actor=uma).count() == 1
+
+
+def test_asking_for_an_address_without_an_account_looks_the_same(uma: Account) -> None:
+    answers = [
+        Client().post("/log-in/forgotten/", {"email": address})
+        for address in ("uma@example.org", "stranger@example.org")
+    ]
+    assert answers[0]["Location"] == answers[1]["Location"]
+    assert [letter.to for letter in mail.outbox] == [["uma@example.org"], ["stranger@example.org"]]
+
+
+def test_nobodys_letter_box_is_flooded_through_us(uma: Account) -> None:
+    for number in range(6):
+        client = Client(REMOTE_ADDR=f"203.0.113.{number}")
+        answer = client.post("/log-in/forgotten/", {"email": "uma@example.org"})
+    assert answer.status_code == 429
+    assert len(mail.outbox) == 5
+
+
+def test_a_mail_server_that_is_away_is_said_and_loses_no_account(db: None, settings: Any) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+    client = Client()
+    typed = {"username": "zoe", "email": "zoe@example.org", "password": "four plain words"}
+    assert client.post("/sign-up/", typed).status_code == 302
+    assert client.get("/studio/").status_code == 200
+    answer = client.post("/log-in/forgotten/", {"email": "zoe@example.org"})
+    assert answer.status_code == 503
+    assert "could not be sent just now" in answer.content.decode()
+
+
+def test_an_address_changes_when_the_new_one_is_confirmed(uma: Account) -> None:
+    client, _ = log_in("uma")
+    new = {"email": "uma@new.example.org", "action_add": ""}
+    # Not without the password once more.
+    assert client.post("/account/e-mail/", new)["Location"].startswith("/account/confirm/")
+    assert not mail.outbox
+    confirm(client)
+    client.post("/account/e-mail/", new)
+    uma.refresh_from_db()
+    assert uma.email == "uma@example.org"
+    letter = next(each for each in mail.outbox if each.to == ["uma@new.example.org"])
+    assert "uma@new.example.org" in client.get(_link(letter)).content.decode()
+    client.post(_link(letter))
+    uma.refresh_from_db()
+    assert uma.email == "uma@new.example.org"
+    assert mail.outbox[-1].to == ["uma@example.org"]
+    assert Event.objects.filter(action="account.email_changed", actor=uma).count() == 1
+
+
+def test_an_account_is_never_left_without_an_address_or_with_somebody_elses(
+    uma: Account, rui: Account
+) -> None:
+    client, _ = log_in("uma")
+    confirm(client)
+    client.get("/account/e-mail/")
+    client.post("/account/e-mail/", {"email": "uma@example.org", "action_remove": ""})
+    taken = client.post("/account/e-mail/", {"email": "rui@example.org", "action_add": ""})
+    assert "already registered" in taken.content.decode()
+    client.post("/account/e-mail/", {"email": "both@example.org", "action_add": ""})
+    letter = mail.outbox[-1]
+    Account.objects.filter(pk=rui.pk).update(email="both@example.org")
+    assert client.post(_link(letter)).status_code == 409
+    uma.refresh_from_db()
+    assert uma.email == "uma@example.org"
+
+
+def test_signing_up_asks_to_confirm_the_address(db: None) -> None:
+    typed = {"username": "zoe", "email": "zoe@example.org", "password": "four plain words"}
+    client = Client(HTTP_ACCEPT_LANGUAGE="de-AT")
+    client.post("/sign-up/", typed)
+    (letter,) = mail.outbox
+    assert letter.to == ["zoe@example.org"]
+    client.post(_link(letter))
+    zoe = Account.objects.get()
+    assert zoe.emailaddress_set.get().verified  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "letter", ["confirm_email", "password_reset", "no_account", "have_account", "changed"]
+)
+def test_every_letter_is_there_in_german(letter: str) -> None:
+    for part in ("subject.txt", "body.txt", "body.html"):
+        assert get_template(f"letters/{letter}/{part}")
+        assert get_template(f"de/letters/{letter}/{part}")
+
+
+# --- Second factors -------------------------------------------------------------------------
+
+
+@committed
+def test_a_password_alone_opens_nothing_once_an_app_is_set_up(uma: Account) -> None:
+    first, _ = log_in("uma")
+    secret = app_set_up(first)
+    assert "An app that shows codes was set up" in mail.outbox[-1].body
+    client, answer = log_in("uma")
+    assert answer["Location"].startswith("/log-in/second-factor/")
+    assert client.get("/studio/").status_code == 302
+    assert client.post("/log-in/second-factor/", {"code": "000000"}).status_code == 200
+    assert client.get("/studio/").status_code == 302
+    code = code_of(secret)
+    assert client.post("/log-in/second-factor/", {"code": code}).status_code == 302
+    assert client.get("/studio/").status_code == 200
+    # Whoever looked over the shoulder has a code that is used.
+    thief, _ = log_in("uma")
+    again = thief.post("/log-in/second-factor/", {"code": code})
+    assert "was used already" in again.content.decode()
+    assert list(
+        Event.objects.filter(action="account.second_factor_added").values_list("data__kind", flat=True)
+    ) == ["totp", "recovery_codes"]
+
+
+def test_a_recovery_code_opens_once(uma: Account) -> None:
+    first, _ = log_in("uma")
+    app_set_up(first)
+    code = first.get(SECOND + "recovery-codes/").context["unused_codes"][0]
+    for expected in (302, 200):
+        client, _ = log_in("uma")
+        assert client.post("/log-in/second-factor/", {"code": code}).status_code == expected
+
+
+def test_codes_are_not_tried_out(uma: Account) -> None:
+    first, _ = log_in("uma")
+    secret = app_set_up(first)
+    client, _ = log_in("uma")
+    for number in range(10):
+        assert client.post("/log-in/second-factor/", {"code": f"{number:06}"}).status_code == 200
+    answer = client.post("/log-in/second-factor/", {"code": code_of(secret)})
+    assert answer.status_code == 429
+    assert "Wait 10 minutes" in answer.content.decode()
+
+
+def test_the_picture_for_the_app_is_a_file_of_our_own_and_its_owners_alone(uma: Account) -> None:
+    client, _ = log_in("uma")
+    assert client.get(SECOND + "app/code.svg").status_code == 404
+    confirm(client)
+    page = client.get(SECOND + "app/").content.decode()
+    assert 'src="/account/second-factor/app/code.svg"' in page
+    assert "data:image" not in page
+    drawing = client.get(SECOND + "app/code.svg")
+    assert drawing["Content-Type"] == "image/svg+xml"
+    assert drawing.content.count(b"<svg") == 1
+    assert b"style=" not in drawing.content
+    assert "no-store" in drawing["Cache-Control"]
+
+
+@pytest.fixture
+def in_production(settings: Any) -> None:
+    settings.REQUIRE_MFA = True
+
+
+TEAM = [role for role in Role if role != Role.CREATOR]
+
+
+@committed
+@pytest.mark.parametrize("role", TEAM)
+def test_every_role_of_the_team_is_led_to_a_second_factor(
+    role: Role, in_production: None, policy: Any
+) -> None:
+    person = factories.account("sam", role=role)
+    client, _ = log_in("sam")
+    for address in ("/console/", "/admin/", "/studio/", "/"):
+        assert client.get(address)["Location"] == SECOND
+    assert "Your role needs a second factor" in client.get(SECOND).content.decode()
+    secret = app_set_up(client)
+    # Whoever has just set one up need not show it again ...
+    assert client.get("/console/").status_code == 200
+    # ... and whoever logs in anew shows it.
+    again, _ = log_in("sam")
+    assert again.get("/console/").status_code == 302
+    again.post("/log-in/second-factor/", {"code": code_of(secret)})
+    assert again.get("/console/").status_code == 200
+    # The last one stays.
+    answer = client.post(SECOND + "app/remove/")
+    assert "Your role needs a second factor" in answer.content.decode()
+    assert Authenticator.objects.filter(user=person, type="totp").exists()
+
+
+def test_creators_may_and_need_not(in_production: None, uma: Account) -> None:
+    client, _ = log_in("uma")
+    assert client.get("/studio/").status_code == 200
+    app_set_up(client)
+    assert client.post(SECOND + "app/remove/").status_code == 302
+    assert not Authenticator.objects.exists()
+
+
+@committed
+def test_whoever_may_enter_the_admin_needs_one_whatever_the_role(
+    in_production: None, uma: Account
+) -> None:
+    Account.objects.filter(pk=uma.pk).update(is_staff=True, is_superuser=True)
+    client, _ = log_in("uma")
+    assert client.get("/admin/")["Location"] == SECOND
+    app_set_up(client)
+    assert client.get("/admin/").status_code == 200
+
+
+def test_a_stolen_session_from_before_shows_the_second_factor_and_adds_none(
+    in_production: None, mo: Account, policy: Any
+) -> None:
+    thief, _ = log_in("mo")
+    owner, _ = log_in("mo")
+    secret = app_set_up(owner)
+    asked = thief.get("/console/?state=open")
+    assert asked["Location"] == "/account/confirm/code/?next=%2Fconsole%2F%3Fstate%3Dopen"
+    # With the password too, no second factor of the thief's own.
+    thief.post("/account/confirm/", {"password": factories.PASSWORD})
+    assert "/account/confirm/code/" in thief.get(SECOND + "passkeys/add/")["Location"]
+    assert thief.post("/account/confirm/code/", {"code": "123123"}).status_code == 200
+    assert thief.get("/console/").status_code == 302
+    # Mo's own other browser shows it and goes on where it was.
+    answer = thief.post(asked["Location"], {"code": code_of(secret)})
+    assert answer["Location"] == "/console/?state=open"
+    assert thief.get("/console/").status_code == 200
+
+
+def test_whoever_is_given_a_role_is_asked_at_the_next_press(
+    in_production: None, uma: Account
+) -> None:
+    client, _ = log_in("uma")
+    Account.objects.filter(pk=uma.pk).update(role=Role.MODERATOR)
+    assert client.get("/console/")["Location"] == SECOND
+
+
+def test_an_operator_gives_a_new_start_to_whoever_lost_everything(
+    in_production: None, mo: Account, ada: Account
+) -> None:
+    client, _ = log_in("mo")
+    app_set_up(client)
+    out = StringIO()
+    call_command("second_factor", "list", "--json", stdout=out)
+    assert json.loads(out.getvalue()) == [{"name": "ada", "role": "senior_moderator"}]
+    call_command("second_factor", "reset", "mo", stdout=StringIO())
+    assert client.get("/console/")["Location"] == SECOND
+    assert Event.objects.filter(action="account.second_factor_reset").count() == 1
+
+
+def test_no_secret_of_a_second_factor_is_shown_in_the_admin(db: None) -> None:
+    adam = factories.account("adam", role=Role.ADMIN)
+    Account.objects.filter(pk=adam.pk).update(is_staff=True, is_superuser=True)
+    client, _ = log_in("adam")
+    index = client.get("/admin/").content.decode()
+    assert "/admin/moderation/account/" in index
+    assert "/admin/mfa/" not in index
+    assert client.get("/admin/mfa/authenticator/").status_code == 404
+
+
+def test_the_demo_logs_in_simply(settings: Any) -> None:
+    assert settings.REQUIRE_MFA is False
+    assert reverse("account_login") == LOG_IN
