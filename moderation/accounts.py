@@ -53,7 +53,7 @@ def account_second_factor_reset(*, account: Account, actor: Account | None) -> i
 
     Whoever needs one is led to setting up a new one, after their password.
     """
-    removed, _ = Authenticator.objects.filter(user=account).delete()
+    removed: int = Authenticator.objects.filter(user=account).delete()[0]
     event_record(
         action="account.second_factor_reset",
         actor=actor,

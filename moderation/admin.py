@@ -218,7 +218,7 @@ for model in apps.get_app_config("moderation").get_models():
 def _log_in(request: HttpRequest, extra_context: Any = None) -> HttpResponse:
     """Lead to the house's one door: the admin's own knows neither throttle nor second factor."""
     if request.user.is_authenticated:
-        require_admin(cast(Account, request.user))
+        require_admin(request.user)
         return redirect("admin:index")
     return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
 
@@ -228,5 +228,5 @@ def _change_password(request: HttpRequest, extra_context: Any = None) -> HttpRes
     return redirect("account_change_password")
 
 
-admin.site.login = _log_in  # type: ignore[method-assign]
+admin.site.login = _log_in  # type: ignore[method-assign, assignment]
 admin.site.password_change = _change_password  # type: ignore[method-assign]

@@ -42,7 +42,7 @@ def code_of(secret: str, *, step: int = 0) -> str:
     return format_hotp_value(hotp_value(secret, now + step))
 
 
-# Signals about second factors are sent when their transaction is over, so these tests have real ones.
+# Signals about second factors are sent when a transaction is over: these tests have real ones.
 committed = pytest.mark.django_db(transaction=True)
 
 
@@ -284,7 +284,9 @@ def test_a_password_alone_opens_nothing_once_an_app_is_set_up(uma: Account) -> N
     again = thief.post("/log-in/second-factor/", {"code": code})
     assert "was used already" in again.content.decode()
     assert list(
-        Event.objects.filter(action="account.second_factor_added").values_list("data__kind", flat=True)
+        Event.objects.filter(action="account.second_factor_added").values_list(
+            "data__kind", flat=True
+        )
     ) == ["totp", "recovery_codes"]
 
 

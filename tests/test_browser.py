@@ -66,7 +66,7 @@ def _log_in(page: Page, name: str) -> Page:
     page.goto("/log-in/")
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(factories.PASSWORD)
-    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("button", name="Log in", exact=True).click()
     page.wait_for_url(lambda url: "log-in" not in url)
     return page
 
@@ -230,3 +230,35 @@ def test_the_queue_refreshes_itself_and_keeps_open_what_its_reader_opened(
     page.get_by_role("button", name="Search").click()
     page.get_by_text("“secon”").wait_for()
     assert page.locator("li[data-row]").count() == 1
+
+
+def test_a_passkey_is_added_and_logs_in_alone(open_page: Callable[[], Page], uma: Account) -> None:
+    page = _log_in(open_page(), "uma")
+    device = page.context.new_cdp_session(page)
+    device.send("WebAuthn.enable")
+    options = {
+        "protocol": "ctap2",
+        "transport": "internal",
+        "hasResidentKey": True,
+        "hasUserVerification": True,
+        "isUserVerified": True,
+        "automaticPresenceSimulation": True,
+    }
+    device.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+    page.goto("/account/second-factor/passkeys/add/")
+    page.get_by_label("Password").fill(factories.PASSWORD)
+    page.get_by_role("button", name="It is me").click()
+    page.get_by_label("What you call it").fill("the laptop")
+    page.get_by_role("button", name="Add it").click()
+    page.wait_for_url("**/recovery-codes/")
+    page.get_by_role("button", name="Log out").click()
+    page.goto("/log-in/")
+    page.get_by_role("button", name="Log in with a passkey").click()
+    page.wait_for_url(lambda url: "log-in" not in url)
+    page.get_by_role("link", name="uma").wait_for()
+    # The picture for an app holds under the same policy of content.
+    page.goto("/account/second-factor/app/")
+    page.get_by_role("button", name="Show my passkey").click()
+    picture = page.get_by_role("img", name="QR code")
+    picture.wait_for()
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100

@@ -2,7 +2,7 @@
 
 import logging
 from smtplib import SMTPException
-from typing import Any, NoReturn
+from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context as allauth_context
@@ -21,6 +21,7 @@ from moderation.errors import Conflict, Refusal
 from moderation.models import Account
 from moderation.outbox import LINE_LENGTH
 from moderation.public.reporting import client_address, language_of
+from moderation.states import Language
 from moderation.throttle import require_token, throttle_give_back
 from moderation.translations import templates_in
 
@@ -161,12 +162,13 @@ class AccountAdapter(DefaultAccountAdapter):
             logger.warning("letter about a change", extra={"code": type(error).__name__})
 
     def _write(self, letter: str, email: str, context: dict[str, Any]) -> None:
+        language, name = language_of(allauth_context.request), ""
         person = context.get("user")
-        known = isinstance(person, Account)
-        language = person.language if known else language_of(allauth_context.request)
+        if isinstance(person, Account):
+            language, name = Language(person.language), person.username
         values = {
             **context,
-            "name": person.username if known else "",
+            "name": name,
             "site": settings.SITE_URL.rstrip("/"),
         }
 
@@ -182,10 +184,6 @@ class AccountAdapter(DefaultAccountAdapter):
         )
         message.attach_alternative(part("body.html"), "text/html")
         message.send()
-
-    def ajax_response(self, *args: Any, **options: Any) -> NoReturn:
-        """Never called: see ``is_ajax``."""
-        raise NotImplementedError
 
     def is_ajax(self, request: HttpRequest) -> bool:
         """Return whether a program asks for JSON: only the log-in page does, for a passkey."""
@@ -220,4 +218,4 @@ class SecondFactorAdapter(DefaultMFAAdapter):
 
 
 def _at_home(path: str) -> str:
-    return settings.SITE_URL.rstrip("/") + path
+    return str(settings.SITE_URL).rstrip("/") + path

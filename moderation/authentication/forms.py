@@ -1,4 +1,4 @@
-"""Forms that differ from allauth's: each guess takes a token, and an address stays till replaced."""
+"""Forms that differ from allauth's: a guess takes a token, an address stays till replaced."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
