@@ -228,5 +228,5 @@ def _change_password(request: HttpRequest, extra_context: Any = None) -> HttpRes
     return redirect("account_change_password")
 
 
-admin.site.login = _log_in  # type: ignore[method-assign, assignment]
-admin.site.password_change = _change_password  # type: ignore[method-assign]
+admin.site.login = _log_in  # type: ignore[method-assign]
+admin.site.password_change = _change_password  # type: ignore[method-assign, assignment]
