@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.db import connection
+from django.db.models import F
 from django.utils.crypto import salted_hmac
 
 from moderation.errors import Refusal
