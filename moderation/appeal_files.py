@@ -35,7 +35,7 @@ def appeal_files_store(*, appeal: Appeal, uploads: list[Upload]) -> list[AppealF
     a small picture, PDF or text.
     """
     if len(uploads) > MAX_FILES:
-        raise Invalid(f"{MAX_FILES} files are the most.", field="files")
+        raise Invalid(f"{MAX_FILES} files are the most.", code="too_many_files", field="files")
     contents = [(upload, _checked(upload)) for upload in uploads]
     kept = []
     for upload, (content, kind) in contents:
@@ -56,10 +56,11 @@ def appeal_files_store(*, appeal: Appeal, uploads: list[Upload]) -> list[AppealF
 def _checked(upload: Upload) -> tuple[bytes, str]:
     name = name_shown(upload.name)[:80]
     if not upload.size:
-        raise Invalid(f"“{name}” is empty.", field="files")
+        raise Invalid(f"“{name}” is empty.", code="empty_file", field="files")
     if upload.size > MAX_BYTES:
         raise Invalid(
             f"“{name}” has {upload.size / 1024**2:.1f} MB; {MAX_BYTES // 1024**2} MB are the most.",
+            code="file_too_large",
             field="files",
         )
     content = upload.read()
@@ -75,6 +76,7 @@ def _checked(upload: Upload) -> tuple[bytes, str]:
     if "\0" in text:
         raise Invalid(
             f"“{name}” is neither a picture (PNG, JPEG, WebP) nor a PDF nor plain text.",
+            code="bad_file",
             field="files",
         )
     return content, "text/plain"

@@ -184,10 +184,15 @@ def _file(
 ) -> Appeal:
     text = text.strip()
     if not text:
-        raise Invalid("Say in a few words why the decision should be changed.", field="text")
+        raise Invalid(
+            "Say in a few words why the decision should be changed.",
+            code="no_appeal_text",
+            field="text",
+        )
     if len(text) > APPEAL_LENGTH:
         raise Invalid(
             f"Your appeal is {len(text):,} characters long; {APPEAL_LENGTH:,} are the most.",
+            code="appeal_too_long",
             field="text",
         )
     already = (
@@ -400,10 +405,11 @@ def appeal_write(*, appeal: Appeal, text: str, actor: Account | None, from_team:
     """
     text = text.strip()
     if not text:
-        raise Invalid("Write something.", field="message")
+        raise Invalid("Write something.", code="no_message", field="message")
     if len(text) > MESSAGE_LENGTH:
         raise Invalid(
             f"The message is {len(text):,} characters long; {MESSAGE_LENGTH:,} are the most.",
+            code="message_too_long",
             field="message",
         )
     if appeal.state != AppealState.OPEN:

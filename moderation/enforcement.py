@@ -37,7 +37,7 @@ from moderation.notices import notice_issue
 from moderation.outcomes import reports_answer
 from moderation.overturns import overturns_watch
 from moderation.second_reviews import review_draw, reviews_end
-from moderation.statements import EFFECTS, statement_issue, statement_of
+from moderation.statements import statement_issue, statement_of
 from moderation.states import (
     ABOUT_ACCOUNTS,
     ANSWERED_REPORTS,
@@ -374,11 +374,8 @@ def _take_back(decision: Decision, before: str) -> None:
 
 
 def _where_it_stands(version: ModelVersion) -> dict[str, Any]:
-    """Return for a notice whether another restriction stands, and what that leaves visible."""
-    return {
-        "still_restricted": bool(restrictions_standing(version)),
-        "effect": EFFECTS[version.visibility],
-    }
+    """Return for a notice whether another restriction stands."""
+    return {"still_restricted": bool(restrictions_standing(version))}
 
 
 def _answer(appeal: Appeal, decision: Decision) -> None:

@@ -49,11 +49,7 @@ def notice_issue(
         "visibility": version.visibility if version else "",
         "decision_code": decision.code if decision else "",
         "clauses": decision.clauses if decision else [],
-        # For templates that say in another language what the statement says in English.
         "decided_action": decision.action if decision else "",
-        "decided_source": decision.source if decision else "",
-        "decided_label": decision.label if decision else "",
-        "decided_territories": decision.territories if decision else [],
         "report_token": report.token if report else "",
         "report_code": report.code if report else "",
         "name": account.username if account else "",

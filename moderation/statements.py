@@ -13,41 +13,18 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 
 from moderation.models import Decision, Rule, StatementOfReasons
-from moderation.states import ABOUT_ACCOUNTS, Action, Source, Visibility
-
-EFFECTS: Mapping[str, str] = {
-    Visibility.DRAFT: "Nobody but you can see it.",
-    Visibility.QUARANTINED: "Nobody but you and the moderation team can see or download it.",
-    Visibility.PUBLISHED: "It can be seen and downloaded by everybody.",
-    Visibility.AGE_RESTRICTED: "It is shown only to people who say that they are adults.",
-    Visibility.LIMITED: "It can be opened by its address, but it is not listed or recommended.",
-    Visibility.REMOVED: "Nobody but you and the moderation team can see or download it.",
-    Visibility.WITHDRAWN: "You have taken it down yourself.",
-}
-_EFFECTS_OF_ACTIONS: Mapping[str, str] = {
-    Action.LABEL: "A label stands on its page.",
-    Action.GEO_RESTRICT: "It is not shown in some countries.",
-    Action.DISABLE_PREVIEW: "One of its previews is no longer shown.",
-    Action.REMOVE_MODEL: (
-        "Nobody but you and the moderation team can see or download any of its versions, and no "
-        "new version of it can be submitted."
-    ),
-    Action.STRIKE: "Your account has a strike. The page of your standing says what that means.",
-    Action.MUTE: "You cannot submit models or report until then. What is published stays.",
-    Action.SUSPEND: (
-        "You cannot upload, submit or report. What is published stays, and you can read and appeal."
-    ),
-}
-ELSEWHERE = (
-    "You may also turn to a certified out-of-court dispute settlement body (Article 21 of "
-    "Regulation (EU) 2022/2065) or to a court."
-)
+from moderation.statement_words import WORDS, StatementWords
+from moderation.states import ABOUT_ACCOUNTS, Action, Language, Source
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What the person concerned is told about a restriction (DSA Art. 17(3))."""
+    """What the person concerned is told about a restriction (DSA Art. 17(3)).
 
+    In ``language``; what a policy or a moderator wrote is quoted as it is.
+    """
+
+    language: str
     what: str
     effect: str
     territory: str
@@ -74,12 +51,18 @@ def message_compose(*, rules: Sequence[Rule], facts: str) -> str:
 
 
 def statement_of(decision: Decision) -> Statement:
-    """Build the statement of reasons of a decision from what is on record about it."""
+    """Build the statement of reasons of a decision from what is on record about it.
+
+    In the language of the person concerned.
+    """
+    language = decision.creator.language
+    words = words_in(language)
     confirmed = decision.source == Source.CONFIRMED
     return Statement(
-        what=_what(decision),
-        effect=_effect(decision),
-        territory=", ".join(decision.territories) or "every country",
+        language=language,
+        what=_what(decision, words),
+        effect=_effect(decision, words),
+        territory=", ".join(decision.territories) or words.everywhere,
         until=decision.until,
         facts=decision.facts,
         message=_added(decision),
@@ -87,19 +70,20 @@ def statement_of(decision: Decision) -> Statement:
         policy=str(decision.policy),
         ground=decision.ground,
         legal_ground=decision.legal_ground,
-        detection=_detection(decision),
+        detection=_detection(decision, words),
         automated_detection=decision.automated_detection,
         automated_decision="partially" if confirmed else "not_automated",
-        notice=(
-            "Somebody reported it. You are not told who did."
-            if decision.case.reports.exists()
-            else ""
-        ),
+        notice=words.reported if decision.case.reports.exists() else "",
         decided=decision.decided_by.pseudonym,
         appeal_until=decision.appeal_until,
-        elsewhere=ELSEWHERE,
+        elsewhere=words.elsewhere,
         change=tuple(clause["advice"] for clause in decision.clauses),
     )
+
+
+def words_in(language: str) -> StatementWords:
+    """Return what a statement is said with in a language; English where there is no other."""
+    return WORDS.get(language, WORDS[Language.ENGLISH])
 
 
 def _added(decision: Decision) -> str:
@@ -110,36 +94,29 @@ def _added(decision: Decision) -> str:
     return "" if decision.message in {composed, decision.facts} else decision.message
 
 
-def _what(decision: Decision) -> str:
+def _what(decision: Decision, words: StatementWords) -> str:
     if decision.action in ABOUT_ACCOUNTS:
-        return f"Your account “{decision.creator.username}”"
+        return words.account.format(decision.creator.username)
     if decision.action == Action.REMOVE_MODEL:
         return str(decision.version.uploaded_model)
     if decision.preview:
-        return f"Preview {decision.preview.position + 1} of {decision.version}"
+        return words.preview.format(decision.preview.position + 1, decision.version)
     return str(decision.version)
 
 
-def _effect(decision: Decision) -> str:
-    effect = _EFFECTS_OF_ACTIONS.get(decision.action) or EFFECTS[decision.new_visibility]
-    if decision.action == Action.LABEL:
-        return f"A label stands on its page: “{decision.label}”."
-    if decision.action == Action.GEO_RESTRICT:
-        return f"It is not shown in: {', '.join(decision.territories)}."
-    return effect
+def _effect(decision: Decision, words: StatementWords) -> str:
+    said = words.of_actions.get(decision.action)
+    if said is None:
+        return words.effects[decision.new_visibility]
+    return said.format(decision.label or ", ".join(decision.territories))
 
 
-def _detection(decision: Decision) -> str:
+def _detection(decision: Decision, words: StatementWords) -> str:
     if decision.source == Source.ORDER:
-        return "A legal order named it; a person carried it out."
-    found = (
-        "An automated check pointed to it; "
-        if decision.automated_detection
-        else "It was not found by an automated check; "
-    )
-    if decision.source == Source.CONFIRMED:
-        return f"{found}a machine proposed the decision, and a person looked at it and confirmed."
-    return f"{found}a person looked at it and decided."
+        return words.ordered
+    found = words.found_by_machine if decision.automated_detection else words.found_otherwise
+    confirmed = decision.source == Source.CONFIRMED
+    return f"{found} {words.proposed_and_confirmed if confirmed else words.decided}"
 
 
 def statement_issue(*, decision: Decision) -> StatementOfReasons:

@@ -4,8 +4,9 @@ A template in another language stands in ``templates/LANGUAGE/`` under the same 
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 
-from moderation.states import Language
+from moderation.states import Action, Language
 
 
 def templates_in(language: str, name: str) -> list[str]:
@@ -28,8 +29,8 @@ def known_language(*wishes: str) -> Language:
     return Language.ENGLISH
 
 
-# What the forms for reporters refuse, by code and field. Each code that ``reports`` and
-# ``likeness`` raise stands here: a test compares the two.
+# What the forms of reporters and appellants refuse, by code. Each code that the services behind
+# them raise stands here: a test compares the two.
 REFUSALS: Mapping[str, Mapping[str, str]] = {
     Language.GERMAN: {
         "not_published": "Nur was veröffentlicht ist, kann gemeldet werden.",
@@ -67,6 +68,29 @@ REFUSALS: Mapping[str, Mapping[str, str]] = {
         "unknown_model": "Eine der Adressen führt zu keinem veröffentlichten Modell. Prüfen Sie "
         "sie, oder lassen Sie sie weg.",
         "no_signature": "Unterschreiben Sie mit Ihrem Namen.",
+        # Appeals.
+        "no_appeal_text": "Sagen Sie in ein paar Worten, warum die Entscheidung geändert werden "
+        "soll.",
+        "appeal_too_long": "Ihr Widerspruch ist zu lang; 4.000 Zeichen sind das Höchste.",
+        "no_message": "Schreiben Sie etwas.",
+        "message_too_long": "Die Nachricht ist zu lang; 4.000 Zeichen sind das Höchste.",
+        "too_many_files": "Höchstens fünf Dateien können mitgeschickt werden.",
+        "empty_file": "Eine der Dateien ist leer.",
+        "file_too_large": "Eine der Dateien ist größer als 5 MB.",
+        "bad_file": "Eine der Dateien ist weder ein Bild (PNG, JPEG, WebP) noch ein PDF noch "
+        "reiner Text.",
+        "nothing_to_appeal": "Hier gibt es nichts, dem widersprochen werden könnte.",
+        "not_in_force": "Diese Entscheidung ist nicht in Kraft.",
+        "appeal_too_late": "Die Zeit für einen Widerspruch, 184 Tage nach der Entscheidung, ist "
+        "vorbei. Sie können sich weiterhin an eine zertifizierte außergerichtliche "
+        "Streitbeilegungsstelle oder an ein Gericht wenden.",
+        "already_overturned": "Es wurde inzwischen noch einmal angesehen; es ist nichts mehr "
+        "übrig, dem widersprochen werden könnte.",
+        "superseded": "Eine neuere Entscheidung ist an ihre Stelle getreten; widersprechen Sie "
+        "jener.",
+        "already_appealed": "Sie haben dieser Entscheidung schon widersprochen; es wird geprüft.",
+        "already_answered": "Dieser Widerspruch wurde beantwortet.",
+        "illegal_transition": "Das ist schon erledigt.",
         "no_statement": "Bestätigen Sie, dass Sie gezeigt werden (oder für die gezeigte Person "
         "handeln) und nicht zugestimmt haben.",
     }
@@ -76,3 +100,33 @@ REFUSALS: Mapping[str, Mapping[str, str]] = {
 def refusal_in(language: str, code: str, sentence: str) -> str:
     """Return what was refused in a language, or the English sentence where there is no other."""
     return REFUSALS.get(language, {}).get(code, sentence)
+
+
+# What was done to an account or a model, as creators read it on their pages.
+ACTIONS: Mapping[str, Mapping[str, str]] = {
+    Language.GERMAN: {
+        Action.APPROVE: "Hält die Regeln ein",
+        Action.DISMISS: "Meldungen abgewiesen",
+        Action.LABEL: "Mit einem Hinweis versehen",
+        Action.AGE_RESTRICT: "Nur für Erwachsene",
+        Action.GEO_RESTRICT: "In manchen Ländern nicht gezeigt",
+        Action.DISABLE_PREVIEW: "Ein Vorschaubild nicht mehr gezeigt",
+        Action.LIMIT: "Beschränkt",
+        Action.REMOVE: "Entfernt",
+        Action.REMOVE_MODEL: "Das ganze Modell entfernt",
+        Action.STRIKE: "Strike",
+        Action.MUTE: "Konto stummgeschaltet",
+        Action.SUSPEND: "Konto gesperrt",
+        Action.CHILD_SAFETY: "An den Kinderschutz gegeben",
+        Action.REVERSE: "Zurückgenommen",
+    }
+}
+# The steps of the ladder, by how many points they begin at.
+STEPS: Mapping[str, Mapping[Decimal, str]] = {
+    Language.GERMAN: {
+        Decimal(1): "eine Verwarnung",
+        Decimal(2): "drei Tage stumm",
+        Decimal(4): "dreißig Tage gesperrt",
+        Decimal(6): "ein Mensch sieht sich das ganze Konto an",
+    }
+}

@@ -6,12 +6,13 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.files.storage import default_storage
 from django.http import FileResponse, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.views.decorators.http import require_GET, require_POST
 
 from moderation import selectors
 from moderation.appeals import appeal_write
 from moderation.authz import Hidden
+from moderation.creator.language import in_own_language, said_in
 from moderation.intake import version_withdraw
 from moderation.models import Account
 from moderation.states import Side
@@ -27,7 +28,7 @@ def standing(request: HttpRequest) -> HttpResponse:
         "standing": standing_of_account(account),
         "decisions": selectors.creators.decisions_about_account(account),
     }
-    return render(request, "creator/standing.html", context)
+    return in_own_language(request, "creator/standing.html", context)
 
 
 @login_required
@@ -42,7 +43,7 @@ def message(request: HttpRequest, code: str) -> HttpResponse:
     appeal_write(
         appeal=appeal, text=request.POST.get("message", ""), actor=account, from_team=False
     )
-    messages.success(request, "Sent.")
+    messages.success(request, said_in(request, "message_sent"))
     return redirect("creator:decision", code=code)
 
 

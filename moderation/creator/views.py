@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from moderation import intake, selectors
 from moderation.accounts import account_set_language
 from moderation.appeals import appeal_file, way_to_appeal
+from moderation.creator.language import in_own_language, said_in
 from moderation.errors import Refusal
 from moderation.inquiries import inquiry_answer
 from moderation.misuse import measure_appeal
@@ -189,7 +190,7 @@ def notices(request: HttpRequest) -> HttpResponse:
     page = Paginator(selectors.creators.own_notices(_account(request)), 20).get_page(
         request.GET.get("page")
     )
-    return render(request, "creator/notices.html", {"page": page})
+    return in_own_language(request, "creator/notices.html", {"page": page})
 
 
 @login_required
@@ -198,7 +199,7 @@ def notice(request: HttpRequest, code: str) -> HttpResponse:
     """Show one notice, and mark it as read."""
     found = selectors.creators.own_notice(_account(request), code)
     notice_read(notice=found)
-    return render(request, "creator/notice.html", {"notice": found})
+    return in_own_language(request, "creator/notice.html", {"notice": found})
 
 
 @login_required
@@ -213,10 +214,10 @@ def read_all(request: HttpRequest) -> HttpResponse:
 @require_POST
 def language(request: HttpRequest) -> HttpResponse:
     """Choose the language in which one is told things."""
-    account_set_language(
-        account=_account(request), language=known_language(request.POST.get("language", ""))
-    )
-    messages.success(request, "From now on you are told things in this language.")
+    account = _account(request)
+    account_set_language(account=account, language=known_language(request.POST.get("language", "")))
+    account.refresh_from_db()
+    messages.success(request, said_in(request, "language_chosen"))
     return redirect("creator:notices")
 
 
@@ -235,10 +236,8 @@ def measure(request: HttpRequest, code: str) -> HttpResponse:
             refusal = error
         else:
             return redirect("creator:measure", code=code)
-    context = {"measure": found, "refusal": refusal, "given": request.POST}
-    return render(
-        request, "creator/measure.html", context, status=refusal.status if refusal else 200
-    )
+    context = {"measure": found, "given": request.POST}
+    return in_own_language(request, "creator/measure.html", context, refusal)
 
 
 @login_required
@@ -260,11 +259,11 @@ def decision(request: HttpRequest, code: str) -> HttpResponse:
         except Refusal as error:
             refusal = error
         else:
-            messages.success(request, "Your appeal is with us. Another person looks at it.")
+            messages.success(request, said_in(request, "appeal_filed"))
             return redirect("creator:decision", code=code)
     appeal = found.appeals.filter(appellant=request.user.pk, side=Side.CREATOR).first()
     way = way_to_appeal(decision=found, side=Side.CREATOR)
-    return render(
+    return in_own_language(
         request,
         "creator/decision.html",
         {
@@ -277,8 +276,7 @@ def decision(request: HttpRequest, code: str) -> HttpResponse:
             "taken_back": way.code == "already_overturned",
             "is_late": way.code == "appeal_too_late",
             "is_superseded": way.code == "superseded",
-            "refusal": refusal,
             "given": request.POST,
         },
-        status=refusal.status if refusal else 200,
+        refusal,
     )

@@ -12,7 +12,8 @@ from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 
 from moderation.models import Event, ModelVersion
-from moderation.states import Action, Visibility
+from moderation.states import Action, Language, Step, Visibility
+from moderation.translations import ACTIONS, STEPS
 
 register = template.Library()
 
@@ -47,6 +48,12 @@ def letter(text: str) -> str:
     return text.partition("\n-- \n")[0].partition("\n--\n")[0].strip()
 
 
+_MONTHS_IN_GERMAN = [
+    *("Januar", "Februar", "März", "April", "Mai", "Juni"),
+    *("Juli", "August", "September", "Oktober", "November", "Dezember"),
+]
+
+
 # --- Time -----------------------------------------------------------------------------------
 
 
@@ -69,9 +76,12 @@ def minutes(value: timedelta) -> str:
 
 
 @register.filter
-def left(moment: datetime) -> str:
+def left(moment: datetime, language: str = "en") -> str:
     """Say how long there is until a moment, or by how much it has passed."""
     rest = moment - timezone.now()
+    if language == Language.GERMAN:
+        said = span(rest).replace("days", "Tage").replace(" h", " Std.")
+        return f"noch {said}" if rest > timedelta(0) else f"{said} zu spät"
     return f"{span(rest)} left" if rest > timedelta(0) else f"{span(rest)} too late"
 
 
@@ -83,16 +93,34 @@ def ago(moment: datetime) -> str:
 
 
 @register.filter
-def when(moment: datetime | None) -> str:
+def when(moment: datetime | None, language: str = "en") -> str:
     """Show a moment in UTC; a script on the page turns it into the reader's own time."""
     if moment is None:
         return ""
     moment = moment.astimezone(timezone.get_default_timezone())
+    day = f"{moment.day} {moment:%B %Y}"
+    if language == Language.GERMAN:
+        day = f"{moment.day}. {_MONTHS_IN_GERMAN[moment.month - 1]} {moment.year}"
     return format_html(
         '<time datetime="{}">{}</time>',
         moment.isoformat(timespec="seconds"),
-        f"{moment.day} {moment:%B %Y, %H:%M} UTC",
+        f"{day}, {moment:%H:%M} UTC",
     )
+
+
+# --- In another language ---------------------------------------------------------------------
+
+
+@register.filter
+def action_in(action: str, language: str) -> str:
+    """Say what was done, in a language."""
+    return ACTIONS.get(language, {}).get(action, Action(action).label)
+
+
+@register.filter
+def step_in(step: Step, language: str) -> str:
+    """Name a step of the ladder in a language."""
+    return STEPS.get(language, {}).get(step.points, step.name)
 
 
 # --- Figures --------------------------------------------------------------------------------
