@@ -1,5 +1,6 @@
 """Every setting, read from the environment. ``docs/settings.md`` explains each variable."""
 
+import os
 import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -329,6 +330,13 @@ POPULAR_DOWNLOADS = env.int("POPULAR_DOWNLOADS", default=1000)
 # The header in which the proxy says from which country somebody comes, such as CF-IPCountry.
 COUNTRY_HEADER = env.str("COUNTRY_HEADER", default="")
 ENCODER = env.str("ENCODER", default="demo")
+# How many cores one process may use to embed and to multiply matrices; 0: all there are. With
+# several worker processes on one machine: cores ÷ processes, or their threads wait for each other.
+ENCODER_THREADS = env.int("ENCODER_THREADS", default=0)
+if ENCODER_THREADS > 0:
+    # numpy's own threads. It reads these when it is imported, which is after the settings.
+    for _library in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(_library, str(ENCODER_THREADS))
 MAX_WEIGHTS_BYTES = env.int("MAX_WEIGHTS_BYTES", default=8 * 1024**3)
 MAX_PREVIEW_BYTES = env.int("MAX_PREVIEW_BYTES", default=25 * 1024**2)
 MAX_PREVIEWS = 20

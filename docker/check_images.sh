@@ -19,8 +19,10 @@ for image in web worker-cpu; do
 done
 WEIGHHOUSE_DATA="$folder/data-web" "$folder/web/bin/python" manage.py collectstatic --noinput --verbosity 0
 if docker compose version >/dev/null 2>&1; then
-  cp docker/.env.example "$folder/.env"
-  (cd docker && docker compose --env-file .env.example config --quiet)
+  # In a copy, because compose wants the .env beside it, filled in.
+  cp -r docker "$folder/docker"
+  sed -E 's/^([A-Z_]+)=$/\1=example/' docker/.env.example >"$folder/docker/.env"
+  (cd "$folder/docker" && docker compose config --quiet)
 else
   echo "The compose client is not here; the compose file was read as YAML by the tests alone."
 fi

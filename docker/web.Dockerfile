@@ -1,6 +1,6 @@
 # The web process: no torch, not root. Build from the repository's root:
 #   docker build -f docker/web.Dockerfile -t weighhouse-web .
-FROM python:3.12-slim
+FROM python:3.11-slim
 RUN useradd --create-home --uid 10001 weighhouse
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md ./

@@ -1,6 +1,6 @@
 # A worker with ONNX Runtime on the CPU: files, notices, webhooks, and previews where there is no card.
 #   docker build -f docker/worker-cpu.Dockerfile -t weighhouse-worker-cpu .
-FROM python:3.12-slim
+FROM python:3.11-slim
 RUN useradd --create-home --uid 10001 weighhouse
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md ./

@@ -1,6 +1,6 @@
 # A worker with torch and CUDA, one process for each card. Not root.
 #   docker build -f docker/worker.Dockerfile -t weighhouse-worker .
-FROM python:3.12-slim
+FROM python:3.11-slim
 RUN useradd --create-home --uid 10001 weighhouse
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md ./

@@ -1,4 +1,10 @@
-"""Celery: every task has a route, and every name that is sent is a task."""
+"""Celery: every task has a route, every name that is sent is a task, and Redis is used right."""
+
+import json
+import os
+import re
+import subprocess
+import sys
 
 from celery import current_app
 from django.conf import settings
@@ -29,3 +35,38 @@ def test_every_name_that_is_sent_is_a_task() -> None:
 def test_only_json_is_accepted() -> None:
     assert current_app.conf.accept_content == ["json"]
     assert current_app.conf.task_serializer == "json"
+    assert current_app.conf.result_accept_content in (None, ["json"])
+
+
+def test_nobody_waits_for_results() -> None:
+    assert current_app.conf.task_ignore_result is True
+    assert type(current_app.backend).__name__ == "DisabledBackend"
+
+
+def test_on_redis_all_three_places_agree_when_a_message_is_given_out_again() -> None:
+    script = (
+        "import json; from config.celery import app; c = app.conf; print(json.dumps(["
+        "c.broker_transport_options['visibility_timeout'], "
+        "c.result_backend_transport_options['visibility_timeout'], c.visibility_timeout]))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, "REDIS_URL": "redis://127.0.0.1:1/0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    places = json.loads(process.stdout)
+    assert len(set(places)) == 1
+    # Longer than any work may take: the lease of an hour, and the time a drain takes.
+    from moderation.jobs import LONGEST_LEASE
+
+    assert places[0] > LONGEST_LEASE.total_seconds() + settings.LEASE_SECONDS
+
+
+def test_the_page_for_operators_names_every_queue() -> None:
+    page = (settings.BASE_DIR / "docs" / "operations.md").read_text()
+    rows = re.findall(r"^\| worker[^|]*\| ([^|]*)\|", page, re.MULTILINE)
+    named = {queue for row in rows for queue in re.findall(r"[a-z]+(?:\.[a-z]+)?", row)}
+    assert {route["queue"] for route in settings.CELERY_TASK_ROUTES.values()} <= named

@@ -1,8 +1,10 @@
 """Settings: what cannot work is refused at the start, in a sentence that names the variable."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,6 +49,28 @@ def test_a_variable_that_cannot_be_read_is_named_and_its_value_is_not_repeated(
     assert "hunter2" not in process.stderr
 
 
+def test_an_encoder_keeps_to_the_cores_that_it_is_given() -> None:
+    script = (
+        "import django; django.setup(); import numpy, os; from triage import encoders; "
+        "options = encoders.load('demo').encoder._visual.get_session_options(); "
+        "print(options.intra_op_num_threads, os.environ.get('OPENBLAS_NUM_THREADS'))"
+    )
+    for given, expected in (("1", "1 1"), ("0", "0 None")):
+        process = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=configured.BASE_DIR,
+            env={
+                **{name: text for name, text in os.environ.items() if "NUM_THREADS" not in name},
+                "DJANGO_SETTINGS_MODULE": "config.settings",
+                "ENCODER_THREADS": given,
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert process.stdout.strip() == expected
+
+
 def test_the_settings_of_a_fresh_machine_have_nothing_to_complain_about() -> None:
     said = [message for message in checks.run_checks() if message.level >= checks.ERROR]
     assert said == []
@@ -69,6 +93,7 @@ PUBLIC: dict[str, Any] = {
         ({**PUBLIC, "DEBUG": True}, "weighhouse.E004", "WEIGHHOUSE_DEBUG"),
         ({**PUBLIC, "REQUIRE_MFA": False}, "weighhouse.W006", "REQUIRE_MFA"),
         ({"LEASE_SECONDS": 1}, "weighhouse.E005", "LEASE_SECONDS"),
+        ({"ENCODER_THREADS": -1}, "weighhouse.E005", "ENCODER_THREADS"),
         ({"RESEND_SECONDS": 2, "SWEEP_SECONDS": 9.0}, "weighhouse.E006", "RESEND_SECONDS"),
         ({"ENCODER": "clip"}, "weighhouse.E007", "ENCODER"),
         ({"CELERY_BROKER_URL": "redis://127.0.0.1:1/0"}, "weighhouse.W004", "REDIS_URL"),
@@ -126,3 +151,14 @@ def test_the_web_process_refuses_to_start_on_settings_that_cannot_work() -> None
     )
     assert process.returncode != 0
     assert "weighhouse.E001" in process.stderr
+
+
+def test_every_check_of_this_house_is_tested_here() -> None:
+    ids = set(
+        re.findall(
+            r'id="(weighhouse\.[EW]\d+)"',
+            (configured.BASE_DIR / "moderation" / "checks.py").read_text(),
+        )
+    )
+    assert len(ids) >= 12
+    assert ids <= set(re.findall(r"weighhouse\.[EW]\d+", Path(__file__).read_text()))

@@ -1,10 +1,12 @@
-"""Finding written terms in strangers' text: whole words only.
+r"""Finding written terms in strangers' text: whole words only, but for patterns.
 
 How a term is written (the whole syntax):
 
 - Words, in any case, separated by spaces or punctuation: ``fu manchu``. A term matches whole
   words in this order, never a part of one: ``peg`` is not in ``pegboard``.
 - ``*`` at the end of a word of three letters or more stands for any ending: ``pregnan*``.
+- ``re:`` and a regular expression in RE2's syntax: ``re:pony\s*v[0-9]+``, in any case. Unlike
+  words, a pattern is compared with the text as it is written.
 - ``1..17`` is any number in that range, and what follows it directly must follow the number
   too: ``1..17 year* old``, ``1..17yo``.
 
@@ -14,7 +16,9 @@ What counts as a word of the text, and in which forms it is read, is in ``triage
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import merge
 
+from triage import patterns
 from triage.folding import MAX_DISGUISE, REMEMBERED_WORDS, Folded, fold
 
 # Longer than any name in use, and a bound on the work that one starting word can cause.
@@ -92,6 +96,7 @@ class Matcher:
     def __init__(self, terms: Iterable[str] = ()) -> None:
         self._root = _Node()
         self._known: set[str] = set()
+        self._patterns: dict[str, patterns.Pattern] = {}
         self._started: dict[tuple[str, ...], bool] = {}
         for term in terms:
             self.add(term)
@@ -101,6 +106,16 @@ class Matcher:
 
         Linear in the number of words: what one word can start is bounded by the terms.
         """
+        if not self._patterns:
+            return self._find_words(folded)
+        matches = (self._find_pattern(folded, term) for term in self._patterns)
+        return merge(self._find_words(folded), *matches, key=lambda match: match.first_word)
+
+    def _find_pattern(self, folded: Folded, term: str) -> Iterator[Match]:
+        for span in self._patterns[term].find(folded):
+            yield Match(term, span.start, span.end, span.first_word, span.last_word)
+
+    def _find_words(self, folded: Folded) -> Iterator[Match]:
         for first, forms in enumerate(folded.forms):
             # Most words start nothing; this line is the inner loop of the whole search.
             if self._starts(forms) or first in folded.joined:
@@ -145,6 +160,13 @@ class Matcher:
     def add(self, term: str) -> None:
         """Add a term; one that is there already changes nothing. Raises ``TermError``."""
         if term in self._known:
+            return
+        if term.startswith(patterns.PREFIX):
+            try:
+                self._patterns[term] = patterns.Pattern(term.removeprefix(patterns.PREFIX))
+            except patterns.PatternError as error:
+                raise TermError(str(error)) from error
+            self._known.add(term)
             return
         node, count = self._root, 0
         for token in term.split():

@@ -29,11 +29,15 @@ import psutil
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
-from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import connection, connections
+from django.db import connections
 from django.utils import timezone
 
+from moderation.management.own_database import (
+    database_of_its_own,
+    database_url,
+    require_postgresql,
+)
 from moderation.models import Account, Case, ModelVersion, Notice, Report, UploadedModel
 from moderation.policy import POLICY_DIR, policy_import, policy_read
 from moderation.states import Visibility
@@ -51,10 +55,9 @@ def measure(*, reports: int, accounts: int, seconds: float) -> dict[str, Any]:
 
     Raises CommandError on another database than PostgreSQL.
     """
-    if connection.vendor != "postgresql":
-        raise CommandError("This needs PostgreSQL: set DATABASE_URL to a server of your own.")
+    require_postgresql()
     load = os.getloadavg()[0]
-    with _database_of_its_own(), TemporaryDirectory() as folder:
+    with database_of_its_own("bench_reports"), TemporaryDirectory() as folder:
         version, cookies = _fill(accounts)
         with _server(folder) as (port, process), _sweeper():
             _warm_up(port, version.code)
@@ -108,25 +111,6 @@ def _found(version: ModelVersion) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _database_of_its_own() -> Iterator[None]:
-    usual = connection.settings_dict["NAME"]
-    name = f"{usual}_bench_reports"
-    with connection.cursor() as cursor:
-        cursor.execute(f'DROP DATABASE IF EXISTS "{name}"')
-        cursor.execute(f'CREATE DATABASE "{name}"')
-    connections.close_all()
-    connection.settings_dict["NAME"] = name
-    try:
-        call_command("migrate", verbosity=0)
-        yield
-    finally:
-        connections.close_all()
-        connection.settings_dict["NAME"] = usual
-        with connection.cursor() as cursor:
-            cursor.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-
-
 def _fill(accounts: int) -> tuple[ModelVersion, list[str]]:
     """Publish one model, and log everybody in; return it and the cookies."""
     policy_import(content=policy_read(POLICY_DIR / "demo.yaml"), activate=True, actor=None)
@@ -161,12 +145,9 @@ def _server(folder: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
-    database = connection.settings_dict
-    host, user, password = database["HOST"], database["USER"], database["PASSWORD"]
-    login = f"{user}:{password}" if password else user
     environment = {
         **os.environ,
-        "DATABASE_URL": f"postgres://{login}@{host}:{database['PORT']}/{database['NAME']}",
+        "DATABASE_URL": database_url(),
         "WEIGHHOUSE_DATA": folder,
         "SECRET_KEY": settings.SECRET_KEY,
         "TRUSTED_PROXIES": "1",

@@ -14,6 +14,13 @@ DEMO_FOLDER = Path(__file__).parents[1] / "demo_encoder" / "model"
 _loaded: dict[str, Encoder] = {}
 _towers: "dict[str, TextTower]" = {}
 _lock = Lock()
+_threads: int | None = None
+
+
+def use_threads(count: int) -> None:
+    """Let encoders that are loaded from now on use so many cores of this process; 0: all."""
+    global _threads
+    _threads = count or None
 
 
 def load(spec: str) -> Encoder:
@@ -56,9 +63,9 @@ def _load(spec: str) -> Encoder:
 
     kind, _, rest = spec.partition(":")
     if spec == "demo":
-        return BatchingEncoder(OnnxEncoder.load(DEMO_FOLDER))
+        return BatchingEncoder(OnnxEncoder.load(DEMO_FOLDER, threads=_threads))
     if kind == "onnx" and rest:
-        return BatchingEncoder(OnnxEncoder.load(Path(rest)))
+        return BatchingEncoder(OnnxEncoder.load(Path(rest), threads=_threads))
     architecture, _, pretrained = rest.partition(":")
     if kind == "open_clip" and architecture and pretrained:
         return BatchingEncoder(_open_clip(architecture, pretrained))
@@ -76,4 +83,8 @@ def _open_clip(architecture: str, pretrained: str) -> Encoder:
             f"The encoder “open_clip:{architecture}:{pretrained}” needs torch, which is not "
             f"installed ({error}). Install the extra “torch”, or use an encoder folder."
         ) from error
+    if _threads:
+        import torch
+
+        torch.set_num_threads(_threads)
     return OpenClipEncoder.load(architecture, pretrained)

@@ -1,4 +1,4 @@
-"""Measure triage, or the queue, on this machine."""
+"""Measure triage, the queue, a flood of reports, or workers side by side, on this machine."""
 
 import gc
 import io
@@ -37,6 +37,7 @@ from triage import encoders, tasks
 from triage.demo_uploads import UPLOADS, weights_of
 from triage.encoders.base import Array, Encoder
 from triage.encoders.onnx import OnnxEncoder
+from triage.management import workers_benchmark
 from triage.pictures import read_picture
 from triage.probes.previews import PreviewsProbe
 from triage.rescreening import rescreen
@@ -52,7 +53,7 @@ PER_WORKER = 3
 
 
 class Command(BaseCommand):
-    """``manage.py bench triage``, ``bench queue`` and ``bench reports``."""
+    """``manage.py bench triage``, ``bench queue``, ``bench reports`` and ``bench workers``."""
 
     help = (
         "Measure triage on this machine: encoders side by side, from stored files to committed "
@@ -62,12 +63,14 @@ class Command(BaseCommand):
         "table in bf16. “bench queue” fills a database of its own on PostgreSQL with as many "
         "cases and events as it is told, and measures the queue with eight moderators. “bench "
         "reports” sends a flood of reports against one model to a real web server on PostgreSQL. "
+        "“bench workers” lets one worker process and then two weigh the same uploads, on "
+        "PostgreSQL and an empty Redis database, and says what the simulation had foreseen. "
         "docs/benchmarks.md holds what was measured."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare what to measure and how long."""
-        parser.add_argument("what", choices=["triage", "queue", "reports"])
+        parser.add_argument("what", choices=["triage", "queue", "reports", "workers"])
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         parser.add_argument("--rounds", type=int, default=8, help="turns of each rival (8)")
         parser.add_argument("--pictures", type=int, default=5000, help="for memory (5000)")
@@ -93,8 +96,23 @@ class Command(BaseCommand):
         flood.add_argument("--reports", type=int, default=3000, help="on one model (3000)")
         flood.add_argument("--accounts", type=int, default=1000, help="who send them (1000)")
 
+        workers = parser.add_argument_group("bench workers")
+        workers.add_argument("--versions", type=int, default=24, help="in each run (24)")
+        workers.add_argument("--turns", type=int, default=2, help="of one and of two (2)")
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Measure and report."""
+        if options["what"] == "workers":
+            self._report(
+                workers_benchmark.measure(
+                    encoder=self._encoder_folder(),
+                    picture=_jpeg(0),
+                    versions=options["versions"],
+                    turns=options["turns"],
+                ),
+                as_json=options["json"],
+            )
+            return
         if options["what"] == "reports":
             self._report(
                 reports_benchmark.measure(
@@ -127,10 +145,8 @@ class Command(BaseCommand):
         speed.use_threads(threads)
         kept = settings.DATA_DIR / "bench"
         checkpoint = speed.random_checkpoint(ARCHITECTURE, kept)
-        for name, int8 in (("fp32", False), ("int8", True)):
-            if not (kept / name / "config.json").exists():
-                self.stderr.write(f"Exporting {ARCHITECTURE} as {name}, once ...")
-                _export(checkpoint, kept / name, int8)
+        for int8 in (False, True):
+            self._exported(checkpoint, int8=int8)
         found: dict[str, Any] = {
             "machine": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
@@ -149,6 +165,24 @@ class Command(BaseCommand):
         if found["gpu"]:
             found["gpu_table"] = speed.gpu_rows(kept, [_jpeg(number) for number in range(64)])
         self._report(found, as_json=options["json"])
+
+    def _encoder_folder(self) -> str:
+        """Return the encoder that workers are measured with: a real size where torch is there."""
+        try:
+            from triage.encoders import speed
+        except ImportError:
+            self.stderr.write("Without the extra “torch” this measures with the demo encoder.")
+            return "demo"
+        checkpoint = speed.random_checkpoint(ARCHITECTURE, settings.DATA_DIR / "bench")
+        return f"onnx:{self._exported(checkpoint, int8=False)}"
+
+    def _exported(self, checkpoint: Path, *, int8: bool) -> Path:
+        """Return the folder of the encoder, exported once and kept."""
+        folder: Path = settings.DATA_DIR / "bench" / ("int8" if int8 else "fp32")
+        if not (folder / "config.json").exists():
+            self.stderr.write(f"Exporting {ARCHITECTURE} as {folder.name}, once ...")
+            _export(checkpoint, folder, int8)
+        return folder
 
     def _report(self, found: dict[str, Any], *, as_json: bool) -> None:
         if as_json:
