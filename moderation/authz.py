@@ -4,13 +4,18 @@ Each raises ``NotAllowed`` with a sentence, or ``Hidden`` where even the existen
 is no business of the person asking.
 """
 
+from typing import Any
+
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from moderation.errors import NotAllowed, Refusal
 from moderation.models import Account, Appeal, Case, Decision, ModelVersion, Report, UploadedModel
 from moderation.states import POLICY_LEADING, REACHABLE, SENIOR, Action, AppealState, Visibility
+
+OWN = "You cannot judge your own model."
+REPORTED_IT = "You reported this model, so somebody else judges it."
 
 
 class Hidden(Refusal):
@@ -88,11 +93,11 @@ def require_sight(account: Account | None, version: ModelVersion) -> None:
 def conflict_of_interest(account: Account, version: ModelVersion) -> str:
     """Return why this person may not judge this version, or an empty string."""
     if version.uploaded_model.creator_id == account.pk:
-        return "You cannot judge your own model."
+        return OWN
     if Report.objects.filter(
         reporter=account, version__uploaded_model_id=version.uploaded_model_id
     ).exists():
-        return "You reported this model, so somebody else judges it."
+        return REPORTED_IT
     return ""
 
 
@@ -111,13 +116,26 @@ def took_part(account: Account, decision: Decision, *, appeal: Appeal | None = N
     those made at the same stroke; not what grants the very ``appeal`` that is being answered. Who
     took a decision of the chain back, on another case, judged in its favour and not it.
     """
-    beside = Q(case=decision.case_id) | (Q(chain=decision.chain) & ~Q(action=Action.REVERSE))
-    if decision.bulk:
-        beside |= Q(bulk=decision.bulk)
-    decisions = Decision.objects.filter(beside | Q(pk=decision.pk))
+    decisions = parts_taken(
+        account, case=decision.case_id, chain=decision.chain, bulk=decision.bulk, pk=decision.pk
+    )
     if appeal is not None:
         decisions = decisions.exclude(appeal=appeal)
-    return decisions.filter(Q(decided_by=account) | Q(effect__second_person=account)).exists()
+    return decisions.exists()
+
+
+def parts_taken(
+    account: Account, *, case: Any, chain: Any, bulk: Any, pk: Any
+) -> QuerySet[Decision]:
+    """Return what somebody decided or confirmed of a decision and of what stands beside it.
+
+    The decision is given by its fields, or by references to those of an outer query.
+    """
+    beside = Q(case=case) | (Q(chain=chain) & ~Q(chain="") & ~Q(action=Action.REVERSE))
+    beside |= Q(bulk=bulk) & ~Q(bulk="")
+    return Decision.objects.filter(beside | Q(pk=pk)).filter(
+        Q(decided_by=account) | Q(effect__second_person=account)
+    )
 
 
 def require_no_part_in(

@@ -21,6 +21,7 @@ from moderation.counters import counter_add
 from moderation.embeddings import EmbeddingIn, embeddings_record
 from moderation.jobs import Lease, job_fail, job_finish
 from moderation.likeness import upload_claimed
+from moderation.lineages import lineage_record
 from moderation.models import Case, Finding, ModelVersion, TriageJob, WeightSketch
 from moderation.notices import notice_issue
 from moderation.rescreening import version_reconsider
@@ -77,7 +78,7 @@ def findings_record(
     rules = {rule.slug: rule for rule in job.policy.rules.all()}
     files = {row.code: row for row in job.version.files.all()}
     previews = {row.code: row for row in job.version.previews.all()}
-    Finding.objects.bulk_create(
+    stored = Finding.objects.bulk_create(
         Finding(
             version=job.version,
             job=job,
@@ -98,6 +99,7 @@ def findings_record(
         )
         for given in findings
     )
+    lineage_record(version=job.version, findings=stored)
     for known in facts:
         WeightSketch.objects.update_or_create(
             file=files[known.file],

@@ -73,4 +73,6 @@ def keys_choose(*, account: Account, chosen: Mapping[str, str]) -> None:
                 field=name,
             )
         taken[pressed] = name
-    ConsolePreference.objects.update_or_create(account=account, defaults={"keys": own})
+    account.console_preference, _ = ConsolePreference.objects.update_or_create(
+        account=account, defaults={"keys": own}
+    )

@@ -18,8 +18,10 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 def preference_of(account: Account) -> ConsolePreference:
     """Return what a person has chosen, or the careful defaults."""
-    found = ConsolePreference.objects.filter(account=account).first()
-    return found or ConsolePreference(account=account)
+    try:
+        return account.console_preference
+    except ConsolePreference.DoesNotExist:
+        return ConsolePreference(account=account)
 
 
 def preference_choose(
@@ -27,7 +29,7 @@ def preference_choose(
 ) -> None:
     """Store how a person wants to be shown pictures, and which rules' cases they do not want."""
     known = set(Rule.objects.filter(policy__is_active=True).values_list("slug", flat=True))
-    ConsolePreference.objects.update_or_create(
+    account.console_preference, _ = ConsolePreference.objects.update_or_create(
         account=account,
         defaults={
             "shows_sharp": shows_sharp,

@@ -186,7 +186,8 @@ def test_a_case_waits_for_the_creator_and_comes_back_with_the_answer(
     assert state(case) == ("queued", "")
     # The clock stood still meanwhile: nobody could get the model.
     assert timedelta(hours=29) < case.due_at - due_at < timedelta(hours=31)
-    assert "My own." in as_(mo).get(f"/console/cases/{case.code}/").content.decode()
+    assert "What was written" in as_(mo).get(f"/console/cases/{case.code}/").content.decode()
+    assert "My own." in as_(mo).get(f"/console/cases/{case.code}/conversation/").content.decode()
 
 
 def test_without_an_answer_the_case_comes_back_by_itself(

@@ -146,7 +146,11 @@ def test_a_case_shows_what_was_decided_about_pictures_like_it(
     assert (like.decision.action, like.like) == (Action.REMOVE, 1)
     assert 0.5 <= like.cosine <= 1.001
 
+    address = reverse("console:look-alikes", args=[case.code])
     page = as_(mo).get(reverse("console:case", args=[case.code])).content.decode()
+    # Fetched by the page, and a plain link without JavaScript.
+    assert f'hx-get="{address}"' in page and f'<a href="{address}">' in page
+    page = as_(mo).get(address).content.decode()
     section = page.partition("Decided before, and alike")[2].partition("</section>")[0]
     assert "Removed star" in section
     assert "Undecided star" not in section

@@ -297,8 +297,8 @@ def test_the_page_takes_the_same_number_of_queries_for_a_few_rows_and_for_many(
             actor=factories.account(f"r{n}"),
         )
     assert queries(client, "q=model&rule=red-star") == few
-    # Session, account, rules, rows, counters, own cases, saved views, held case, notices, keys:
-    assert queries(client, "") == 10
+    # Session, account with keys, rules, rows, counters, own cases, saved views, held case, notices:
+    assert queries(client, "") == 9
     assert few <= 12
 
 

@@ -39,7 +39,9 @@ class SecondFactorMiddleware:
         account = request.user
         if not isinstance(account, Account) or not needs_second_factor(account):
             return None
-        if not is_mfa_enabled(account):
+        # The back end has read it along with the account; whoever was logged in otherwise is asked.
+        has_one = getattr(account, "has_second_factor", None)
+        if not (is_mfa_enabled(account) if has_one is None else has_one):
             messages.warning(request, WHY)
             return HttpResponseRedirect(reverse("mfa_index"))
         records = get_authentication_records(request, account)

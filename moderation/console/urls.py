@@ -3,6 +3,7 @@
 from django.urls import path
 
 from moderation.console.views import (
+    beside,
     case,
     child_safety,
     claims,
@@ -65,6 +66,10 @@ urlpatterns = [
     path("questions/<slug:rule>/<slug:concept>/", concepts.questions, name="questions"),
     path("questions/<int:finding>/", concepts.judge, name="judge"),
     path("findings/<int:finding>/verdict/", case.verdict, name="verdict"),
+    path("cases/<str:code>/look-alikes/", beside.look_alikes, name="look-alikes"),
+    path("cases/<str:code>/related/", beside.related, name="related"),
+    path("cases/<str:code>/history/", beside.history, name="history"),
+    path("cases/<str:code>/conversation/", beside.conversation, name="conversation"),
     path("cases/<str:code>/peek/", case.peek, name="peek"),
     path("cases/<str:code>/together/", group.group, name="group"),
     path("cases/<str:code>/claim/", case.claim, name="claim"),

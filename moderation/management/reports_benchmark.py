@@ -47,7 +47,7 @@ SERVERS = 2  # processes of the web server, one a core
 SENDERS = 64
 # Of every eleven requests one reads the page of the model, as a bystander would.
 READS_EACH = 10
-_BACKEND = "django.contrib.auth.backends.ModelBackend"
+_BACKEND = settings.AUTHENTICATION_BACKENDS[0]
 
 
 def measure(*, reports: int, accounts: int, seconds: float) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from moderation.models.embeddings import Embedding
 from moderation.models.heat_maps import HeatMap
 from moderation.models.known import Bank, BankEntry, Consent, Person, WeightSketch
 from moderation.models.learning import AuditItem, ConceptHead, ConceptReport, HeadPlacement
+from moderation.models.lineage import LineageEdge
 from moderation.models.operations import Counter, Heartbeat
 from moderation.models.policy import ConceptVector, Policy, Prompt, Rule, Term
 from moderation.models.queue import CaseFacet, CaseText, Inquiry, SavedFilter
@@ -78,6 +79,7 @@ __all__ = [
     "Inquiry",
     "LegalHold",
     "LikenessRequest",
+    "LineageEdge",
     "ModelFile",
     "ModelVersion",
     "Notice",

@@ -1,6 +1,7 @@
 """All reads: what the pages and the workers see. Access is checked here, not in views."""
 
 from moderation.selectors import (
+    beside,
     cases,
     child_safety,
     creators,
@@ -21,6 +22,7 @@ from moderation.selectors import (
 )
 
 __all__ = [
+    "beside",
     "cases",
     "child_safety",
     "creators",

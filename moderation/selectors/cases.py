@@ -1,22 +1,25 @@
 """What a moderator reads about one case: its evidence, its reports, its history."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from django.db.models import Count, F, Max, Q, prefetch_related_objects
+from django.db.models import Count, Exists, F, Max, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from django.http import Http404
 
-from moderation.authz import (
-    conflict_of_interest,
-    require_moderator,
-)
+from moderation.authz import REPORTED_IT, require_moderator
 from moderation.errors import Invalid, NotAllowed
 from moderation.models import (
     Account,
     Appeal,
+    AppealFile,
+    AppealMessage,
     Case,
     Decision,
     Event,
     Finding,
+    Inquiry,
+    ModelFile,
     ModelVersion,
     PreviewImage,
     Report,
@@ -24,7 +27,7 @@ from moderation.models import (
     TriageJob,
     Verdict,
 )
-from moderation.selectors.groups import Relative, relatives_of
+from moderation.selectors.gathering import Gathered
 from moderation.selectors.queue import require_team
 from moderation.selectors.reporters import ReportRow, report_rows
 from moderation.states import (
@@ -44,7 +47,7 @@ def case_for(account: Account, code: str) -> Case:
     require_team(account)
     case = (
         Case.objects.filter(code=code)
-        .select_related("version__uploaded_model__creator", "claimed_by")
+        .select_related("version__uploaded_model__creator", "claimed_by", "assigned_to")
         .first()
     )
     if case is None:
@@ -85,10 +88,22 @@ class Concerned:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """What the page shows of a preview."""
+
+    id: int
+    code: str
+    position: int
+    prompt: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class Seen:
     """A preview, with the strongest finding about it; and whether any probe could look at it."""
 
-    preview: PreviewImage
+    preview: Picture
     finding: Finding | None
     was_looked_at: bool
 
@@ -113,7 +128,11 @@ def resembles_another(version: ModelVersion) -> bool:
 
 @dataclass(frozen=True)
 class CaseFile:
-    """Everything a moderator sees of a case."""
+    """Everything a moderator needs in front of them to decide a case.
+
+    What is read beside it (relatives, look-alikes, the record, what was written) has pages of its
+    own (``beside``, ``look_alikes``), which this one fetches.
+    """
 
     case: Case
     version: ModelVersion
@@ -121,19 +140,19 @@ class CaseFile:
     pointed_at: frozenset[str]
     clean: list[Finding]
     previews: list[Seen]
+    files: list[dict[str, Any]]
     reports: list[Report]
     report_rows: list[ReportRow]
     decisions: list[Decision]
     appeal: Appeal | None
-    events: list[Event]
-    dead_jobs: list[TriageJob]
+    dead_jobs: list[dict[str, Any]]
     rules: list[Rule]
     creator_versions: int
     creator_removed: int
+    has_words: bool
+    note: str  # of whoever escalated it
     conflict: str
     took_part: bool
-    same: list[Relative]
-    same_open: bool
     verdicts: dict[int, str]
     sentences: dict[str, str]
     approval: str
@@ -154,14 +173,10 @@ class CaseFile:
 
 
 def case_file(case: Case, account: Account) -> CaseFile:
-    """Gather the evidence of a case for its page."""
+    """Gather the evidence of a case for its page, in six queries whatever there is of it."""
     version = case.version
-    prefetch_related_objects([version], "files", "previews")
-    findings = list(
-        version.findings.select_related("rule", "file", "preview", "heat_map")
-        .defer("heat_map__png")
-        .order_by(F("score").desc(nulls_last=True), "pk")
-    )
+    around = _around(case, account)
+    findings = _findings(version, account)
     concerned = [finding for finding in findings if finding.concern != Concern.NONE]
     concerned.sort(key=lambda finding: finding.concern != Concern.HOLD)
     rows = report_rows(case)
@@ -170,40 +185,100 @@ def case_file(case: Case, account: Account) -> CaseFile:
     decisions = list(
         case.decisions.select_related("decided_by", "policy", "effect").order_by("decided_at")
     )
-    made = ModelVersion.objects.filter(
-        uploaded_model__creator=version.uploaded_model.creator
-    ).exclude(visibility=Visibility.DRAFT)
     pointed_at = frozenset(rule.slug for rule in rules_named if rule)
-    rules = list(Rule.objects.filter(policy__is_active=True).order_by("position"))
-    same = relatives_of(version, findings)
-    counts = made.aggregate(
-        all=Count("pk"), removed=Count("pk", filter=Q(visibility=Visibility.REMOVED))
-    )
+    rules = [Rule(**row) for row in around["rules"]]
     return CaseFile(
         case=case,
         version=version,
         concerns=by_rule(concerned),
         pointed_at=pointed_at,
         clean=[finding for finding in findings if finding.concern == Concern.NONE],
-        previews=_seen(version, findings, concerned),
+        previews=_seen([Picture(**row) for row in around["pictures"]], findings, concerned),
+        files=around["weights"],
         reports=reports,
         report_rows=rows,
         decisions=decisions,
         appeal=case.appeals.select_related("answered_by", "decision").order_by("-filed_at").first(),
-        events=list(version.events.select_related("actor").order_by("sequence")),
-        dead_jobs=list(version.jobs.filter(state=JobState.DEAD)) if case.is_incomplete else [],
+        dead_jobs=[
+            {**job, "stage": TriageJob.Stage(job["stage"]).label} for job in around["dead_jobs"]
+        ],
         rules=rules,
-        creator_versions=counts["all"],
-        creator_removed=counts["removed"],
-        conflict=conflict_of_interest(account, version),
+        creator_versions=around["made"],
+        creator_removed=around["removed"],
+        has_words=around["has_words"],
+        note=around["note"] or "",
+        conflict=REPORTED_IT if around["reported"] else "",
         took_part=any(decision.decided_by_id == account.pk for decision in decisions),
-        same=same,
-        same_open=any(relative.case for relative in same),
-        verdicts=verdicts_by(account, version),
+        verdicts={finding.pk: finding.said for finding in findings if finding.said},
         sentences=_sentences(rules, concerned, reports),
         approval=APPROVAL,
         rules_first=[rule for rule in rules if rule.slug in pointed_at],
         rules_other=[rule for rule in rules if rule.slug not in pointed_at],
+    )
+
+
+def _around(case: Case, account: Account) -> dict[str, Any]:
+    """Return the small things around a case in one row: files, previews, dead jobs, rules, figures.
+
+    ``case_for`` lets nobody see a case about their own model, so who reported it is all that is
+    left to ask of a conflict of interest.
+    """
+    version = ModelVersion.objects.filter(pk=case.version_id)
+    own = OuterRef("pk")
+    made = (
+        ModelVersion.objects.filter(uploaded_model__creator=OuterRef("uploaded_model__creator"))
+        .exclude(visibility=Visibility.DRAFT)
+        .order_by()
+        .values("uploaded_model__creator")
+    )
+    reported = Report.objects.filter(
+        reporter=account, version__uploaded_model=OuterRef("uploaded_model")
+    )
+    found = version.values(
+        weights=Gathered(
+            ModelFile.objects.filter(version=own).order_by("pk"),
+            *("code", "name", "size", "format", "sha256"),
+        ),
+        pictures=Gathered(
+            PreviewImage.objects.filter(version=own).order_by("position", "pk"),
+            *("id", "code", "position", "prompt", "width", "height"),
+        ),
+        dead_jobs=Gathered(
+            TriageJob.objects.filter(version=own, state=JobState.DEAD).order_by("pk"),
+            *("stage", "attempts", "error"),
+        ),
+        rules=Gathered(
+            Rule.objects.filter(policy__is_active=True).order_by("position"),
+            *("id", "slug", "title", "advice", "actions"),
+        ),
+        made=Coalesce(Subquery(made.annotate(all=Count("pk")).values("all")), 0),
+        removed=Coalesce(
+            Subquery(
+                made.filter(visibility=Visibility.REMOVED).annotate(all=Count("pk")).values("all")
+            ),
+            0,
+        ),
+        note=Subquery(
+            Event.objects.filter(case=case.pk, action="case.note")
+            .order_by("-sequence")
+            .values("data__note")[:1]
+        ),
+        has_words=Exists(Inquiry.objects.filter(case=case.pk))
+        | Exists(AppealMessage.objects.filter(appeal__case=case.pk))
+        | Exists(AppealFile.objects.filter(appeal__case=case.pk)),
+        reported=Exists(reported),
+    ).get()
+    return dict(found)
+
+
+def _findings(version: ModelVersion, account: Account) -> list[Any]:
+    """Return the findings on a version, the strongest first, with ``said``: the own verdict."""
+    own = Verdict.objects.filter(finding=OuterRef("pk"), given_by=account)
+    return list(
+        version.findings.select_related("rule", "file", "preview", "heat_map")
+        .defer("heat_map__png")
+        .annotate(said=Subquery(own.order_by("-given_at", "-pk").values("answer")[:1]))
+        .order_by(F("score").desc(nulls_last=True), "pk")
     )
 
 
@@ -270,12 +345,11 @@ def by_rule(findings: list[Finding]) -> list[Concerned]:
     return [Concerned(group[0], group[1:]) for group in grouped.values()]
 
 
-def _seen(version: ModelVersion, findings: list[Finding], concerned: list[Finding]) -> list[Seen]:
+def _seen(pictures: list[Picture], findings: list[Finding], concerned: list[Finding]) -> list[Seen]:
     strongest: dict[int | None, Finding] = {}
     for finding in concerned:
         strongest.setdefault(finding.preview_id, finding)
     looked_at = {finding.preview_id for finding in findings if finding.outcome == Outcome.SCORED}
     return [
-        Seen(preview, strongest.get(preview.pk), preview.pk in looked_at)
-        for preview in version.previews.all()
+        Seen(preview, strongest.get(preview.id), preview.id in looked_at) for preview in pictures
     ]

@@ -1,12 +1,12 @@
 """What the team reads of decisions: what waits for a second person, and what can be undone."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from django.db.models import Q, QuerySet
-from django.utils import timezone
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
-from moderation.authz import Hidden, conflict_of_interest, require_moderator, took_part
-from moderation.models import Account, Appeal, AppealFile, Decision
+from moderation.authz import REPORTED_IT, Hidden, parts_taken, require_moderator
+from moderation.models import Account, Appeal, AppealFile, Decision, Report
 from moderation.selectors.queue import require_team
 from moderation.states import CHILD_SAFETY_TEAM, Action, EffectState
 
@@ -38,26 +38,37 @@ def _held_for(account: Account) -> QuerySet[Decision]:
 def held_decisions(account: Account) -> list[Held]:
     """Return the decisions that wait for a second person, the oldest first. For the team."""
     require_team(account)
-    return [_held(account, each) for each in _held_for(account).order_by("decided_at", "pk")[:100]]
+    reported = Report.objects.filter(
+        reporter=account, version__uploaded_model=OuterRef("version__uploaded_model")
+    )
+    taken = parts_taken(
+        account,
+        case=OuterRef("overrides__case"),
+        chain=OuterRef("overrides__chain"),
+        bulk=OuterRef("overrides__bulk"),
+        pk=OuterRef("overrides"),
+    ).exclude(appeal=OuterRef("appeal"))
+    held = _held_for(account).annotate(
+        reports=Count("case__reports", distinct=True),
+        is_reported=Exists(reported),
+        took_part=Exists(taken),
+    )
+    return [
+        Held(each, each.reports, _why_not(account, each))
+        for each in held.order_by("decided_at", "pk")[:100]
+    ]
 
 
-def _held(account: Account, decision: Decision) -> Held:
-    return Held(decision, decision.case.reports.count(), _why_not(account, decision))
-
-
-def _why_not(account: Account, decision: Decision) -> str:
+def _why_not(account: Account, decision: Any) -> str:
     """Return why somebody cannot confirm a decision, or an empty string."""
     if not account.is_moderator:
         return "Only moderators confirm."
     if decision.decided_by_id == account.pk:
         return "You made it, so somebody else confirms it."
-    if (
-        decision.overrides
-        and decision.appeal_id
-        and took_part(account, decision.overrides, appeal=decision.appeal)
-    ):
+    if decision.overrides_id and decision.appeal_id and decision.took_part:
         return "You took part in the decision that it takes back, so somebody else confirms it."
-    return conflict_of_interest(account, decision.version)
+    # One's own models are not in the list.
+    return REPORTED_IT if decision.is_reported else ""
 
 
 def decision_for(account: Account, code: str) -> Decision:
@@ -75,20 +86,6 @@ def decision_for(account: Account, code: str) -> Decision:
     if decision is None:
         raise Hidden
     return decision
-
-
-def undoable_decision(account: Account) -> Decision | None:
-    """Return the last decision that this person can still undo, if there is one."""
-    return (
-        Decision.objects.filter(
-            Q(decided_by=account) | Q(effect__second_person=account),
-            effect__state=EffectState.DUE,
-            effect__due_at__gt=timezone.now(),
-        )
-        .select_related("version__uploaded_model", "effect")
-        .order_by("-effect__due_at")
-        .first()
-    )
 
 
 def appeal_file_for(account: Account | None, code: str, *, token: str = "") -> AppealFile:

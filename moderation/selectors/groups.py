@@ -2,22 +2,25 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from django.db.models import Count, Q
+from django.db.models import Count, Exists, OuterRef, Q, Subquery
 
-from moderation.authz import conflict_of_interest
+from moderation.authz import OWN, REPORTED_IT
 from moderation.models import (
     Account,
     Case,
     Embedding,
     Finding,
-    ModelFile,
+    LineageEdge,
     ModelVersion,
     PreviewImage,
-    WeightSketch,
+    Report,
 )
-from moderation.states import OPEN_CASES, CaseState, Visibility
+from moderation.selectors.beside import same_bytes
+from moderation.states import OPEN_CASES, CaseState, Concern
+from moderation.wellbeing import preference_of
 
 # Of 256 bits; the distance at which PDQ's authors call two pictures the same ("The TMK+PDQF
 # Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm", Facebook 2019).
@@ -30,15 +33,6 @@ MEMBERS = 100
 
 
 @dataclass(frozen=True)
-class Relative:
-    """A version that shares something with another, how, and its open case."""
-
-    version: ModelVersion
-    how: str
-    case: str
-
-
-@dataclass(frozen=True)
 class Member:
     """An open case that could be decided together with another."""
 
@@ -46,38 +40,19 @@ class Member:
     how: str
     reports: int
     refused: str
-
-
-def relatives_of(version: ModelVersion, findings: Iterable[Finding]) -> list[Relative]:
-    """Return versions with the same bytes, or whose weights are related, the newest first."""
-    how = _same_bytes(version)
-    for pk, said in _related(findings).items():
-        how.setdefault(pk, said)
-    how.pop(version.pk, None)
-    found = (
-        ModelVersion.objects.filter(pk__in=list(how))
-        .exclude(visibility=Visibility.DRAFT)
-        .select_related("uploaded_model__creator")
-        .order_by("-pk")[:MEMBERS]
-    )
-    open_cases = dict(
-        Case.objects.filter(version__in=list(how), state__in=sorted(OPEN_CASES)).values_list(
-            "version_id", "code"
-        )
-    )
-    return [Relative(row, how[row.pk], open_cases.get(row.pk, "")) for row in found]
+    preview: str
+    is_unwanted: bool
 
 
 def members_of(case: Case, account: Account) -> list[Member]:
-    """Return the open cases that belong with this one, itself first.
+    """Return the open cases that belong with this one, itself first, in seven queries.
 
     By bytes, by lineage, by PDQ and by the neighbourhood of their embeddings. Those that this
     person may not decide, or that somebody else holds, are there with the reason.
     """
-    by_lineage = Finding.objects.filter(version=case.version, probe="lineage")
-    how = _related(by_lineage) | _same_bytes(case.version)
+    how = _related(case.version) | same_bytes(case.version)
     open_versions = list(
-        Case.objects.filter(state__in=sorted(OPEN_CASES))
+        Case.objects.filter(state__in=sorted(OPEN_CASES), version__isolated_at__isnull=True)
         .exclude(pk=case.pk)
         .order_by("-opened_at")
         .values_list("version_id", flat=True)[:COMPARED]
@@ -87,11 +62,23 @@ def members_of(case: Case, account: Account) -> list[Member]:
     for pk in _neighbours(case.version, open_versions):
         how.setdefault(pk, "a preview that is much alike")
     how.pop(case.version_id, None)
+    reported = Report.objects.filter(
+        reporter=account, version__uploaded_model=OuterRef("version__uploaded_model")
+    )
+    preview = PreviewImage.objects.filter(version=OuterRef("version"))
+    unwanted = Finding.objects.filter(
+        version=OuterRef("version"), rule__slug__in=preference_of(account).opted_out
+    ).exclude(concern=Concern.NONE)
     found = (
         Case.objects.filter(Q(version__in=list(how), state__in=sorted(OPEN_CASES)) | Q(pk=case.pk))
+        .filter(version__isolated_at__isnull=True)
         .select_related("version__uploaded_model__creator", "claimed_by")
-        .prefetch_related("version__previews")
-        .annotate(reports_count=Count("reports", distinct=True))
+        .annotate(
+            reports_count=Count("reports", distinct=True),
+            is_reported=Exists(reported),
+            is_unwanted=Exists(unwanted),
+            preview=Subquery(preview.order_by("position", "pk").values("code")[:1]),
+        )
         .order_by("pk")[:MEMBERS]
     )
     members = [
@@ -100,17 +87,20 @@ def members_of(case: Case, account: Account) -> list[Member]:
             how.get(row.version_id, "the case you have open"),
             row.reports_count,
             _refusal(row, account),
+            "" if row.is_unwanted else row.preview or "",
+            row.is_unwanted,
         )
         for row in found
     ]
     return sorted(members, key=lambda member: member.case.pk != case.pk)
 
 
-def _refusal(case: Case, account: Account) -> str:
+def _refusal(case: Any, account: Account) -> str:
     """Return why this person cannot decide this case now, or an empty string."""
-    conflict = conflict_of_interest(account, case.version)
-    if conflict:
-        return conflict
+    if case.version.uploaded_model.creator_id == account.pk:
+        return OWN
+    if case.is_reported:
+        return REPORTED_IT
     if case.claimed_by is not None and case.claimed_by_id != account.pk:
         return f"{case.claimed_by.username} has it."
     if case.state not in {CaseState.QUEUED, CaseState.CLAIMED}:
@@ -118,56 +108,36 @@ def _refusal(case: Case, account: Account) -> str:
     return ""
 
 
-def _same_bytes(version: ModelVersion) -> dict[int, str]:
-    """Return versions that share a file, the tensors of a file, or a preview, byte for byte."""
-    how: dict[int, str] = {}
-    files = [file.sha256 for file in version.files.all()]
-    for pk in ModelFile.objects.filter(sha256__in=files).values_list("version_id", flat=True):
-        how[pk] = "the same file"
-    data = WeightSketch.objects.filter(file__version=version).exclude(data_sha256="")
-    same = WeightSketch.objects.filter(data_sha256__in=data.values("data_sha256"))
-    for pk in same.values_list("file__version_id", flat=True):
-        how.setdefault(pk, "the same weights under another header")
-    pictures = [preview.sha256 for preview in version.previews.all()]
-    for pk in PreviewImage.objects.filter(sha256__in=pictures).values_list("version_id", flat=True):
-        how.setdefault(pk, "the same preview")
-    return how
-
-
-def _related(findings: Iterable[Finding]) -> dict[int, str]:
-    """Return versions that the lineage probe named as relatives."""
-    codes: dict[str, str] = {}
-    for finding in findings:
-        if finding.probe != "lineage":
-            continue
-        for relative in finding.evidence.get("relatives", []):
-            codes[relative["version"]] = (
-                f"weights {relative['relation']}, cosine {relative['cosine']:.3f}"
-            )
-    if not codes:
-        return {}
-    found = ModelVersion.objects.filter(code__in=list(codes)).values_list("pk", "code")
-    return {pk: codes[code] for pk, code in found}
+def _related(version: ModelVersion) -> dict[int, str]:
+    """Return the versions whose weights are related, on both sides."""
+    edges = LineageEdge.objects.filter(Q(child=version) | Q(parent=version))
+    return {
+        (parent if child == version.pk else child): f"weights {relation}, cosine {cosine:.3f}"
+        for child, parent, relation, cosine in edges.values_list(
+            "child_id", "parent_id", "relation", "cosine"
+        )
+    }
 
 
 def _look_alikes(version: ModelVersion, among: Iterable[int]) -> set[int]:
     """Return versions with a preview within PDQ's distance of one of this version's."""
-    mine = _hashes([version.pk])
-    others = _hashes(among)
+    hashes = _hashes([version.pk, *among])
+    mine = [digest for pk, digest in hashes if pk == version.pk]
+    others = [(pk, digest) for pk, digest in hashes if pk != version.pk]
     if not mine or not others:
         return set()
     rows = np.array([list(digest) for _, digest in others], dtype=np.uint8)
     alike: set[int] = set()
-    for _, digest in mine:
+    for digest in mine:
         differing = np.bitwise_xor(rows, np.array(list(digest), dtype=np.uint8))
         distances = np.unpackbits(differing, axis=1).sum(axis=1)
         alike |= {others[at][0] for at in np.flatnonzero(distances <= PDQ_DISTANCE)}
     return alike
 
 
-def _hashes(versions: Iterable[int]) -> list[tuple[int, bytes]]:
+def _hashes(versions: list[int]) -> list[tuple[int, bytes]]:
     rows = Finding.objects.filter(
-        version__in=list(versions), probe="banks", preview__isnull=False
+        version__in=versions, probe="banks", preview__isnull=False
     ).values_list("version_id", "evidence")
     return [
         (pk, bytes.fromhex(evidence["pdq"]))
@@ -178,17 +148,13 @@ def _hashes(versions: Iterable[int]) -> list[tuple[int, bytes]]:
 
 def _neighbours(version: ModelVersion, among: Iterable[int]) -> set[int]:
     """Return versions with a preview whose embedding is near to one of this version's."""
-    mine = _embeddings([version.pk])
-    if not mine:
-        return set()
-    others = _embeddings(among)
     near: set[int] = set()
-    for space, (_, rows) in mine.items():
-        if space not in others:
-            continue
-        versions, known = others[space]
-        cosines = known @ rows.T
-        near |= {versions[at] for at in np.flatnonzero(cosines.max(axis=1) >= COSINE)}
+    for versions, rows in _embeddings([version.pk, *among]).values():
+        owners = np.array(versions)
+        mine = rows[owners == version.pk]
+        if len(mine):
+            cosines = (rows @ mine.T).max(axis=1)
+            near |= {int(pk) for pk in owners[cosines >= COSINE]}
     return near
 
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Exists, F, Max, OuterRef, Q
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
+from django.db.models.fields.json import KT
 from django.db.models.functions import Abs
 from django.http import Http404
 
@@ -13,9 +14,11 @@ from moderation.models import (
     AuditItem,
     ConceptHead,
     ConceptReport,
+    ConceptVector,
     Decision,
     Finding,
     HeadPlacement,
+    Prompt,
     Report,
     Rule,
     Verdict,
@@ -46,14 +49,12 @@ class Label:
     source: str
 
 
-def _scored(rule: str, concept: str) -> Q:
-    return Q(
-        probe=PROBE,
-        outcome=Outcome.SCORED,
-        rule__slug=rule,
-        preview__isnull=False,
-        evidence__deciding__concept=concept,
-    )
+def _scored(**of: str) -> Q:
+    return Q(probe=PROBE, outcome=Outcome.SCORED, preview__isnull=False, **of)
+
+
+def _of_concept(rule: str, concept: str) -> Q:
+    return _scored(rule__slug=rule, evidence__deciding__concept=concept)
 
 
 def labels_of(rule: str, concept: str) -> list[Label]:
@@ -64,7 +65,7 @@ def labels_of(rule: str, concept: str) -> list[Label]:
     does not show it; a restriction under the rule says that it does, if one preview alone was
     flagged, because of several nobody said which.
     """
-    findings = Finding.objects.filter(_scored(rule, concept))
+    findings = Finding.objects.filter(_of_concept(rule, concept))
     latest: dict[tuple[int, int], tuple[str, str, str, str]] = {}
     verdicts = Verdict.objects.filter(finding__in=findings).order_by("given_at", "pk")
     for pk, by, answer, source, concern, sha256 in verdicts.values_list(
@@ -82,11 +83,16 @@ def labels_of(rule: str, concept: str) -> list[Label]:
         if answer != VerdictAnswer.UNSURE
     ]
     judged = {pk for pk, _ in latest}
-    flagged = findings.exclude(concern=Concern.NONE).exclude(pk__in=judged)
-    for version, shows in _decided(rule).items():
-        rows = list(flagged.filter(version=version).values_list("preview__sha256", flat=True))
-        if not shows or len(rows) == 1:
-            labels += [Label(sha256, shows, VerdictSource.DECISION) for sha256 in rows]
+    said = _decided(rule)
+    flagged: dict[int, list[str]] = {}
+    rows = findings.exclude(concern=Concern.NONE).filter(version__decisions__isnull=False)
+    for pk, version, sha256 in rows.values_list("pk", "version", "preview__sha256").distinct():
+        if version in said and pk not in judged:
+            flagged.setdefault(version, []).append(sha256)
+    for version, digests in flagged.items():
+        shows = said[version]
+        if not shows or len(digests) == 1:
+            labels += [Label(sha256, shows, VerdictSource.DECISION) for sha256 in digests]
     return labels[:LABELS]
 
 
@@ -167,31 +173,44 @@ class ConceptPage:
 def concepts(account: Account) -> list[ConceptRow]:
     """List the concepts of the policy in force, for the team."""
     require_team(account)
+    last = HeadPlacement.objects.values("rule", "concept").annotate(last=Max("pk"))
+    heads = {
+        (placed.rule, placed.concept): placed.head
+        for placed in HeadPlacement.objects.filter(pk__in=last.values("last")).select_related(
+            "head"
+        )
+    }
+    rows = (
+        _near_misses(_scored())
+        .order_by()
+        .values("rule__slug", concept=KT("evidence__deciding__concept"))
+        .annotate(count=Count("pk"))
+    )
+    waiting = {(row["rule__slug"], row["concept"]): row["count"] for row in rows}
     return [
-        ConceptRow(rule, concept, _in_place(rule.slug, concept), near_misses(rule, concept).count())
+        ConceptRow(rule, concept, heads.get(key), waiting.get(key, 0))
         for rule, concept in _pairs()
+        for key in [(rule.slug, concept)]
     ]
 
 
 def concept_page(account: Account, rule: str, concept: str) -> ConceptPage:
     """Return one concept for a member of the team. Raises NotAllowed or Http404 otherwise."""
-    require_team(account)
-    found = next((row for row, slug in _pairs() if (row.slug, slug) == (rule, concept)), None)
-    if found is None:
-        raise Http404
+    found = concept_rule(account, rule, concept)
     report = ConceptReport.objects.filter(rule=rule, concept=concept).first()
     labels = labels_of(rule, concept)
+    placements = list(
+        HeadPlacement.objects.filter(rule=rule, concept=concept)
+        .select_related("head", "placed_by")
+        .order_by("-pk")[:30]
+    )
     sources = {label.source for label in labels}
     return ConceptPage(
         rule=found,
         concept=concept,
-        head=_in_place(rule, concept),
+        head=placements[0].head if placements else None,
         heads=list(ConceptHead.objects.filter(rule=rule, concept=concept).order_by("-pk")[:30]),
-        placements=list(
-            HeadPlacement.objects.filter(rule=rule, concept=concept)
-            .select_related("head", "placed_by")
-            .order_by("-pk")[:30]
-        ),
+        placements=placements,
         report=report.data if report else {},
         reported_at=report.made_at if report else None,
         labels=len(labels),
@@ -218,9 +237,17 @@ def _pairs() -> list[tuple[Rule, str]]:
     ]
 
 
-def _in_place(rule: str, concept: str) -> ConceptHead | None:
-    last = HeadPlacement.objects.filter(rule=rule, concept=concept).select_related("head").last()
-    return last.head if last else None
+def concept_rule(account: Account, rule: str, concept: str) -> Rule:
+    """Return the rule in force that has a concept, for the team. Raises NotAllowed or Http404."""
+    require_team(account)
+    found = Rule.objects.filter(policy__is_active=True, slug=rule).filter(
+        Exists(Prompt.objects.filter(rule=OuterRef("pk"), concept=concept))
+        | Exists(ConceptVector.objects.filter(rule=OuterRef("pk"), concept=concept))
+    )
+    row = found.first()
+    if row is None or PROBE not in row.signals:
+        raise Http404
+    return row
 
 
 # --- Questions ------------------------------------------------------------------------------
@@ -232,16 +259,7 @@ def near_misses(rule: Rule, concept: str, *, of: Account | None = None) -> Any:
     Not those that anybody has judged, that were decided, or that this person made or reported.
     The two kinds cannot be told apart by whoever is asked.
     """
-    judged = Verdict.objects.filter(finding=OuterRef("pk"))
-    decided = Decision.objects.filter(version=OuterRef("version"))
-    drawn = AuditItem.objects.filter(preview=OuterRef("preview"))
-    found = (
-        Finding.objects.filter(_scored(rule.slug, concept))
-        .exclude(Exists(judged))
-        .exclude(Exists(decided))
-        .annotate(distance=Abs(F("score") - F("review")), is_drawn=Exists(drawn))
-        .filter(Q(distance__lte=NEAR) | Q(is_drawn=True))
-    )
+    found = _near_misses(_of_concept(rule.slug, concept))
     if of is not None:
         reported = Report.objects.filter(
             reporter=of, version__uploaded_model=OuterRef("version__uploaded_model")
@@ -249,6 +267,19 @@ def near_misses(rule: Rule, concept: str, *, of: Account | None = None) -> Any:
         found = found.exclude(version__uploaded_model__creator=of).exclude(Exists(reported))
     # Mixed by a number that says nothing about the score.
     return found.select_related("preview", "rule", "version").order_by("preview__code")
+
+
+def _near_misses(of: Q) -> QuerySet[Finding]:
+    judged = Verdict.objects.filter(finding=OuterRef("pk"))
+    decided = Decision.objects.filter(version=OuterRef("version"))
+    drawn = AuditItem.objects.filter(preview=OuterRef("preview"))
+    return (
+        Finding.objects.filter(of)
+        .exclude(Exists(judged))
+        .exclude(Exists(decided))
+        .annotate(distance=Abs(F("score") - F("review")), is_drawn=Exists(drawn))
+        .filter(Q(distance__lte=NEAR) | Q(is_drawn=True))
+    )
 
 
 def question_for(account: Account, pk: int) -> Finding:
@@ -270,7 +301,7 @@ def is_audit(finding: Finding) -> bool:
 
 def audit_counts(rule: str, concept: str) -> dict[str, int]:
     """Return what the estimate of the miss rate is made from."""
-    passed = Finding.objects.filter(_scored(rule, concept), concern=Concern.NONE)
+    passed = Finding.objects.filter(_of_concept(rule, concept), concern=Concern.NONE)
     shows: dict[str, list[bool]] = {}
     flagged = 0
     for label in labels_of(rule, concept):

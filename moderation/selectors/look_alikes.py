@@ -23,6 +23,7 @@ class LookAlike:
     decision: Decision
     cosine: float
     like: int  # the place of the version's own preview, from 1
+    case_code: str  # of the case that was decided
 
 
 def look_alikes(version: ModelVersion) -> list[LookAlike]:
@@ -54,7 +55,7 @@ def look_alikes(version: ModelVersion) -> list[LookAlike]:
     nearest = cosines.argmax(axis=1)
     best = cosines.max(axis=1)
     order = [int(place) for place in np.argsort(-best)[:MOST] if best[place] >= LEAST_COSINE]
-    decisions = Decision.objects.select_related("decided_by").in_bulk(
+    decisions = Decision.objects.select_related("case").in_bulk(
         [theirs[place].last_decision for place in order]  # type: ignore[attr-defined]
     )
     return [
@@ -63,6 +64,7 @@ def look_alikes(version: ModelVersion) -> list[LookAlike]:
             decision=decisions[theirs[place].last_decision],  # type: ignore[attr-defined]
             cosine=float(best[place]),
             like=own[int(nearest[place])].position + 1,
+            case_code=decisions[theirs[place].last_decision].case.code,  # type: ignore[attr-defined]
         )
         for place in order
     ]
@@ -73,7 +75,7 @@ def _decided(version: ModelVersion) -> list[PreviewImage]:
     last = Decision.objects.filter(version=OuterRef("version")).order_by("-pk").values("pk")[:1]
     return list(
         PreviewImage.objects.exclude(version=version)
-        .filter(version__decisions__isnull=False)
+        .filter(version__decisions__isnull=False, version__isolated_at__isnull=True)
         .annotate(last_decision=Subquery(last))
         .select_related("version__uploaded_model")
         .distinct()

@@ -16,6 +16,7 @@ from moderation.models import (
     Policy,
     PreviewImage,
     Report,
+    Rule,
 )
 from moderation.states import (
     LISTED,
@@ -105,6 +106,11 @@ def _takes_part(account: Account | None, version: ModelVersion) -> bool:
 def policy_in_force() -> Policy | None:
     """Return the active policy with its rules."""
     return Policy.objects.filter(is_active=True).prefetch_related("rules__prompts").first()
+
+
+def rules_in_force() -> list[Rule]:
+    """Return the rules of the active policy in their order."""
+    return list(Rule.objects.filter(policy__is_active=True).order_by("position"))
 
 
 def report_by_token(token: str) -> Report:

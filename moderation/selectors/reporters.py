@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
-from moderation.models import Case, Report
+from django.db.models import OuterRef
+
+from moderation.models import Case, Report, ReportEvidence
 from moderation.reporters import Accuracy, accuracies, kind_of
+from moderation.selectors.gathering import Gathered
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,10 @@ class ReportRow:
 
 def report_rows(case: Case) -> list[ReportRow]:
     """Return the reports of a case for a moderator, with their senders' records, in few queries."""
+    evidence = ReportEvidence.objects.filter(report=OuterRef("pk")).order_by("pk")
     reports = list(
         case.reports.select_related("rule", "reporter__trusted_flagger", "request", "preview")
-        .prefetch_related("evidence")
+        .annotate(pictures=Gathered(evidence, "code"))
         .order_by("created_at")
     )
     known = accuracies({report.reporter_id for report in reports if report.reporter_id})

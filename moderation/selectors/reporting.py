@@ -1,6 +1,6 @@
 """What stands around reports: requests of depicted persons, evidence, and who reports how well."""
 
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 
 from moderation.authz import Hidden, is_hidden_by_clock, require_moderator
 from moderation.models import (
@@ -20,6 +20,8 @@ from moderation.states import (
     ReportState,
     Visibility,
 )
+
+EXAMPLES = 20
 
 
 def own_works(account: Account | None) -> QuerySet[ModelVersion]:
@@ -72,13 +74,22 @@ def report_for(account: Account, code: str) -> Report:
 
 
 def measures_waiting(account: Account) -> QuerySet[ReportingMeasure]:
-    """Return the measures that wait for a moderator: proposals and appeals, oldest first."""
+    """Return the measures that wait for a moderator: proposals and appeals, oldest first.
+
+    The account of each has ``unfounded``: the newest reports that the measure rests on.
+    """
     require_moderator(account)
+    examples = (
+        Report.objects.filter(unfounded_at__isnull=False, state=ReportState.NO_ACTION)
+        .select_related("version__uploaded_model", "rule")
+        .order_by("-created_at")[:EXAMPLES]
+    )
     waiting = [MeasureState.PROPOSED, MeasureState.APPEALED]
     return (
         ReportingMeasure.objects.filter(state__in=waiting)
         .exclude(account=account)
         .select_related("account", "decided_by")
+        .prefetch_related(Prefetch("account__reports", queryset=examples, to_attr="unfounded"))
         .order_by("proposed_at")
     )
 
@@ -102,17 +113,6 @@ def own_measure(account: Account, code: str) -> ReportingMeasure:
     if measure is None:
         raise Hidden
     return measure
-
-
-def unfounded_examples(measure: ReportingMeasure) -> QuerySet[Report]:
-    """Return the reports that a measure rests on, newest first."""
-    return (
-        Report.objects.filter(
-            reporter=measure.account, unfounded_at__isnull=False, state=ReportState.NO_ACTION
-        )
-        .select_related("version__uploaded_model", "rule")
-        .order_by("-created_at")[:20]
-    )
 
 
 def dead_letters(account: Account) -> QuerySet[Notice]:

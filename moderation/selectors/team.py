@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median
 
-from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Min, OuterRef, Q, Subquery
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
@@ -132,9 +132,7 @@ def team_page(*, account: Account, days: int) -> TeamPage:
     require_team(account)
     since = timezone.now() - timedelta(days=days)
     titles = dict(Rule.objects.order_by("policy__version").values_list("slug", "title"))
-    whole = _open_cases().aggregate(
-        open=Count("pk"), oldest=Min("opened_at"), breached=_breached("due_at")
-    )
+    sources = _by_source()
     daily, handling = _decided(since, days)
     reviews = list(
         SecondReview.objects.filter(given_at__gte=since)
@@ -146,10 +144,11 @@ def team_page(*, account: Account, days: int) -> TeamPage:
     return TeamPage(
         days=days,
         rules=_by_rule(titles),
-        sources=_by_source(),
-        open=whole["open"],
-        breached=whole["breached"],
-        oldest=whole["oldest"],
+        sources=sources + _by_track(),
+        # Every case has one source.
+        open=sum(line.open for line in sources),
+        breached=sum(line.breached for line in sources),
+        oldest=min((line.oldest for line in sources if line.oldest), default=None),
         daily=daily,
         decisions=sum(line.total for line in daily),
         handling=_median(handling),
@@ -231,11 +230,6 @@ def _agreement_row(line: AgreementLine) -> list[str | int | float]:
 # --- What waits -----------------------------------------------------------------------------
 
 
-def _open_cases() -> QuerySet[Case]:
-    # What is held apart for child safety is counted nowhere else.
-    return Case.objects.filter(state__in=sorted(LISTED_CASES), version__isolated_at__isnull=True)
-
-
 def _breached(field: str) -> Count:
     return Count("pk", filter=Q(**{f"{field}__lt": timezone.now()}))
 
@@ -264,19 +258,22 @@ def _by_rule(titles: dict[str, str]) -> list[OpenLine]:
 
 
 def _by_source() -> list[OpenLine]:
-    """Return the lines of the sources, then of the tracks of the reports among them."""
+    # What is held apart for child safety is counted nowhere else.
+    listed = Case.objects.filter(state__in=sorted(LISTED_CASES), version__isolated_at__isnull=True)
     sources = (
-        _open_cases()
-        .values_list("source")
+        listed.values_list("source")
         .annotate(open=Count("pk"), oldest=Min("opened_at"), breached=_breached("due_at"))
         .order_by("-open")
     )
     labels = dict(Case.Source.choices)
-    lines = [
+    return [
         OpenLine(f"opened by {labels[value]}", f"source={value}", count, oldest, breached)
         for value, count, oldest, breached in sources
     ]
-    return lines + [
+
+
+def _by_track() -> list[OpenLine]:
+    return [
         OpenLine(f"report: {TRACKS.get(value, value)}", f"track={value}", count, oldest, breached)
         for value, count, oldest, breached in _of_facets(CaseFacet.Kind.TRACK)
     ]

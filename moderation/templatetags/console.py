@@ -15,7 +15,12 @@ register = template.Library()
 
 
 def _own(context: dict[str, Any]) -> dict[str, str]:
-    return keys_in(_preference(context))
+    """Return the reader's key for every action, put together once in a page."""
+    request = context["request"]
+    if not hasattr(request, "console_keys"):
+        request.console_keys = keys_in(_preference(context))
+    found: dict[str, str] = request.console_keys
+    return found
 
 
 def _preference(context: dict[str, Any]) -> ConsolePreference:

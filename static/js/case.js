@@ -108,27 +108,6 @@ for (const [begin, end] of [["pointerdown", "pointerup"]]) {
   });
 }
 
-// --- Undo ------------------------------------------------------------------------------------
-let ticking;
-function countDown() {
-  clearInterval(ticking);
-  const undo = document.querySelector("[data-undo-until]");
-  if (!undo) return;
-  const until = new Date(undo.dataset.undoUntil).valueOf();
-  const left = undo.querySelector(".left");
-  const tick = () => {
-    const seconds = Math.ceil((until - Date.now()) / 1000);
-    if (seconds > 0) {
-      left.textContent = `${seconds} s`;
-      return;
-    }
-    clearInterval(ticking);
-    undo.remove();
-  };
-  tick();
-  ticking = setInterval(tick, 250);
-}
-
 // --- The next case ---------------------------------------------------------------------------
 // It is drawn for us, but not taken: only submitting takes it. If somebody else was faster, or
 // something about it has changed, the server says so and the page is loaded in the usual way.
@@ -191,6 +170,14 @@ document.addEventListener("submit", async (event) => {
   } else {
     show(await answer.text(), answer.redirected ? answer.url : location.href);
     document.querySelector("[aria-invalid], .alert[role=alert]")?.focus();
+  }
+});
+// A link to something in a part that was only just fetched.
+document.addEventListener("htmx:afterSwap", () => {
+  const wanted = location.hash && document.getElementById(location.hash.slice(1));
+  if (wanted && !wanted.dataset.found) {
+    wanted.dataset.found = "";
+    wanted.scrollIntoView({ block: "center" });
   }
 });
 window.addEventListener("popstate", () => location.reload());

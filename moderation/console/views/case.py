@@ -16,7 +16,13 @@ from django.views.decorators.http import require_GET, require_POST
 from moderation import selectors
 from moderation.appeals import appeal_answer
 from moderation.banks import bank_add_decided
-from moderation.console.views.common import account_of, private
+from moderation.console.views.common import (
+    account_of,
+    is_opened,
+    private,
+    undo_offered,
+    undo_remember,
+)
 from moderation.console.views.queue import claim_next
 from moderation.decisions import Terms, decision_make, suspension_end
 from moderation.errors import Conflict, Invalid, Refusal
@@ -57,7 +63,7 @@ def case(request: HttpRequest, code: str) -> HttpResponse:
         # The last ones are enough: a session is no archive.
         request.session["opened"] = opened[-200:]
         return redirect("console:case", code=code)
-    return _show(request, found, warns=found.code not in request.session.get("opened", []))
+    return _show(request, found, warns=not is_opened(request, found))
 
 
 @login_required
@@ -97,8 +103,8 @@ def _show(
     file = selectors.cases.case_file(found, account_of(request))
     severe = [rule for rule in file.rules_concerned if rule.is_severe]
     # A refused form is no request to look: what was not opened stays closed.
-    unopened = found.code not in request.session.get("opened", [])
-    without_pictures = "without-pictures" in request.GET or bool(refusal and severe and unopened)
+    unopened = severe and not is_opened(request, found)
+    without_pictures = "without-pictures" in request.GET or bool(refusal and unopened)
     if severe and as_taken:
         # Not drawn ahead: it is not opened before it is asked for.
         return private(HttpResponse(status=204))
@@ -114,7 +120,6 @@ def _show(
     context: dict[str, Any] = {
         "file": file,
         "without_pictures": without_pictures,
-        "look_alikes": selectors.look_alikes.look_alikes(found.version),
         "case": found,
         "version": found.version,
         "model": found.version.uploaded_model,
@@ -124,7 +129,7 @@ def _show(
         # Read only where the form is shown.
         "standing": partial(standing_of_account, found.version.uploaded_model.creator),
         "waits": found.state in WAITING_CASES | {CaseState.ASKED},
-        "undoable": selectors.decisions.undoable_decision(account_of(request)),
+        "undoable": undo_offered(request),
         "actions": [(action.value, action.label) for action in RESTRICTIONS],
         "others": [(action.value, action.label) for action in OTHER_ACTIONS],
         "other_actions": [action.value for action in OTHER_ACTIONS],
@@ -188,6 +193,7 @@ def decide(request: HttpRequest, code: str) -> HttpResponse:
     except Refusal as refusal:
         return _show(request, found, refusal)
     messages.success(request, _told(decision))
+    undo_remember(request, decision)
     if request.POST.get("then") == "next":
         return _next(request)
     return redirect("console:queue")
@@ -202,8 +208,8 @@ def _next(request: HttpRequest) -> HttpResponse:
     address = reverse("console:case", args=[code]) if code else ""
     if not unchanged or taken["Location"] != address:
         return taken
-    undoable = selectors.decisions.undoable_decision(account_of(request))
-    response = private(render(request, "console/_after.html", {"undoable": undoable}))
+    offered = undo_offered(request)
+    response = private(render(request, "console/_after.html", {"undoable": offered}))
     response["X-Use-Fetched"] = address
     return response
 

@@ -1,10 +1,13 @@
 """What every view of the console needs."""
 
-from typing import cast
+from datetime import datetime
+from typing import Any, cast
 
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 
-from moderation.models import Account
+from moderation.models import Account, Case, Decision
+from moderation.states import EffectState
 
 
 def account_of(request: HttpRequest) -> Account:
@@ -16,3 +19,31 @@ def private(response: HttpResponse) -> HttpResponse:
     """Keep what moderators see out of the browser's cache."""
     response["Cache-Control"] = "no-store"
     return response
+
+
+def is_opened(request: HttpRequest, case: Case) -> bool:
+    """Return whether this person went past the warning of a case in this session."""
+    return case.code in request.session.get("opened", [])
+
+
+# --- What can still be undone -----------------------------------------------------------------
+# Kept in the session of who decided, so that no page has to ask the database for it.
+
+
+def undo_remember(request: HttpRequest, decision: Decision) -> None:
+    """Let the next pages offer to undo a decision, as long as nobody has been told of it."""
+    effect = decision.effect
+    if effect.state == EffectState.DUE and effect.due_at is not None:
+        request.session["undo"] = {
+            "code": decision.code,
+            "says": f"{decision.get_action_display()}: {decision.version}.",
+            "until": effect.due_at.isoformat(),
+        }
+
+
+def undo_offered(request: HttpRequest) -> dict[str, Any] | None:
+    """Return what this person can still undo: its code, what it is, and until when."""
+    offered = request.session.get("undo")
+    if offered is None or datetime.fromisoformat(offered["until"]) <= timezone.now():
+        return None
+    return {**offered, "until": datetime.fromisoformat(offered["until"])}

@@ -68,10 +68,11 @@ def place(request: HttpRequest, rule: str, concept: str) -> HttpResponse:
 def questions(request: HttpRequest, rule: str, concept: str) -> HttpResponse:
     """Ask one question: does this preview show the concept?"""
     account = account_of(request)
-    page = selectors.learning.concept_page(account, rule, concept)
-    waiting = selectors.learning.near_misses(page.rule, concept, of=account)
+    asked = selectors.learning.concept_rule(account, rule, concept)
+    waiting = selectors.learning.near_misses(asked, concept, of=account)
     context: dict[str, Any] = {
-        "page": page,
+        "rule": asked,
+        "concept": concept,
         "finding": waiting.first(),
         "left": waiting.count(),
         "last": request.GET.get("last", ""),

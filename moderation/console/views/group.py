@@ -20,10 +20,9 @@ def group(request: HttpRequest, code: str) -> HttpResponse:
     """Show the members, then decide those that are ticked."""
     account = account_of(request)
     case = selectors.cases.case_for(account, code)
-    policy = selectors.public.policy_in_force()
     context: dict[str, Any] = {
         "case": case,
-        "rules": policy.rules.all() if policy else [],
+        "rules": selectors.public.rules_in_force(),
         "actions": [(action.value, action.label) for action in DECIDED_TOGETHER],
         "given": request.POST,
         "given_rules": request.POST.getlist("rules"),

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from moderation import selectors
 from moderation.appeals import appeal_write
-from moderation.console.views.common import account_of, private
+from moderation.console.views.common import account_of, private, undo_offered, undo_remember
 from moderation.decisions import (
     decision_cancel,
     decision_confirm,
@@ -30,7 +30,7 @@ def held(request: HttpRequest) -> HttpResponse:
 def _show(request: HttpRequest, refusal: Refusal | None = None) -> HttpResponse:
     context = {
         "held": selectors.decisions.held_decisions(account_of(request)),
-        "undoable": selectors.decisions.undoable_decision(account_of(request)),
+        "undoable": undo_offered(request),
         "refusal": refusal,
         "given": request.POST,
     }
@@ -52,6 +52,8 @@ def confirm(request: HttpRequest, code: str) -> HttpResponse:
         )
     except Refusal as refusal:
         return _show(request, refusal)
+    decision.effect.refresh_from_db()
+    undo_remember(request, decision)
     messages.success(request, f"Confirmed: {decision.get_action_display()}, {decision.version}.")
     return redirect("console:held")
 
@@ -77,6 +79,7 @@ def undo(request: HttpRequest, code: str) -> HttpResponse:
     """Undo a decision that nobody has been told of yet."""
     decision = selectors.decisions.decision_for(account_of(request), code)
     decision_undo(decision=decision, actor=account_of(request))
+    request.session.pop("undo", None)
     messages.info(request, "Undone. Nobody was told, and the case is yours again.")
     return redirect("console:case", code=decision.case.code)
 

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from moderation import selectors
-from moderation.console.views.common import account_of, private
+from moderation.console.views.common import account_of, private, undo_offered
 from moderation.errors import Refusal
 from moderation.filters import filter_forget, filter_save
 from moderation.queue import queue_claim_next
@@ -63,6 +63,7 @@ def _show(
         ],
         "counted": COUNTED,
         "refusal": refusal,
+        "undoable": undo_offered(request),
     }
     template = "console/_queue.html" if request.htmx else "console/queue.html"  # type: ignore[attr-defined]
     return private(render(request, template, context, status=refusal.status if refusal else 200))

@@ -52,12 +52,8 @@ def misuse(request: HttpRequest) -> HttpResponse:
 
 def _misuse(request: HttpRequest, refusal: Refusal | None = None, code: str = "") -> HttpResponse:
     account = account_of(request)
-    rows = [
-        (measure, selectors.reporting.unfounded_examples(measure))
-        for measure in selectors.reporting.measures_waiting(account)
-    ]
     context = {
-        "rows": rows,
+        "measures": selectors.reporting.measures_waiting(account),
         "longest": LONGEST_DAYS,
         "refusal": refusal,
         "refused": code,
