@@ -31,8 +31,12 @@ from moderation.models import (
     Consent,
     ConsolePreference,
     Exposure,
+    ModelVersion,
     Person,
+    TrustedFlagger,
+    UploadedModel,
 )
+from moderation.reporters import Accuracy, accuracies
 
 # Whoever has one of these can act for somebody else.
 _SECRET = ("token", "secret", "password", "digest_of_key", "key_hash")
@@ -137,6 +141,29 @@ class BankEntryAdmin(RecordedAdmin):
     readonly_fields = ("decisions",)
 
 
+@admin.register(TrustedFlagger)
+class TrustedFlaggerAdmin(RecordedAdmin):
+    """Organisations whose notices are looked at first, with how often they were right.
+
+    A status that has ended keeps its row: reports were filed under it.
+    """
+
+    list_display = ("organisation", "account", "expertise", "registered_at", "ended_at", "right")
+    list_filter = ("ended_at",)
+    search_fields = ("organisation", "account__username")
+    autocomplete_fields = ("account",)
+    readonly_fields = ("registered_at", "right")
+
+    @admin.display(description="Reports borne out, of those answered")
+    def right(self, obj: TrustedFlagger) -> str:
+        """Return the accuracy of the account's reports of all kinds, as a fraction with n."""
+        return str(accuracies([obj.account_id]).get(obj.account_id, {}).get("", Accuracy()))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return False: set when it ended instead."""
+        return False
+
+
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """A table that the domain writes: shown with a link to its case, never changed."""
 
@@ -158,9 +185,14 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return ["__str__", *short[:6], "to_the_case"]
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        """Fetch the case along with the row, so that a list does not ask for each."""
+        """Fetch the case along with the row, so that a list does not ask for each.
+
+        Without what is held apart for child safety: it is shown in the place apart alone.
+        """
         related = [name for name in ("case", "version__uploaded_model") if self._leads(name)]
         rows = super().get_queryset(request)
+        for path in _ways_to_a_version(self.model):
+            rows = rows.exclude(**{f"{path}isolated_at__isnull": False})
         if self._leads("uploaded_model"):
             related.append("uploaded_model")
         return rows.select_related(*related) if related else rows
@@ -197,6 +229,23 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def _leads(self, path: str) -> bool:
         name = path.partition("__")[0]
         return any(field.name == name and field.many_to_one for field in self.opts.get_fields())
+
+
+def _ways_to_a_version(model: type[models.Model], *, steps: int = 3) -> list[str]:
+    """Return the shortest lookups by which a row belongs to a version, as ``report__version__``."""
+    if model is ModelVersion:
+        return [""]
+    if model is UploadedModel:
+        return ["versions__"]
+    links = [field for field in model._meta.concrete_fields if isinstance(field, models.ForeignKey)]
+    own = [f"{field.name}__" for field in links if field.related_model is ModelVersion]
+    if own or not steps:
+        return own
+    return [
+        f"{field.name}__{rest}"
+        for field in links
+        for rest in _ways_to_a_version(field.related_model, steps=steps - 1)
+    ]
 
 
 def _is_secret(name: str) -> bool:

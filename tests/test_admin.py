@@ -11,14 +11,25 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from moderation.audit import chain_verify
-from moderation.models import Account, Case, Event, Person, Report
-from moderation.reports import report_file
+from moderation.decisions import decision_make
+from moderation.models import (
+    Account,
+    Case,
+    Event,
+    ModelVersion,
+    Person,
+    Report,
+    TrustedFlagger,
+)
+from moderation.queue import case_claim
+from moderation.reports import Words, report_file
+from moderation.states import Action
 from tests import factories
 from tests.test_queue_page import copies
 
 pytestmark = pytest.mark.usefixtures("policy")
 Browser = Callable[[Account | None], Client]
-CONFIGURED = {"Account", "Person", "Consent", "Bank", "BankEntry"}
+CONFIGURED = {"Account", "Person", "Consent", "Bank", "BankEntry", "TrustedFlagger"}
 # Shown in the place apart, and nowhere else.
 # Held apart, or theirs alone to read.
 APART = {"ChildSafetyRecord", "ConsolePreference", "Exposure"}
@@ -135,3 +146,31 @@ def test_a_list_takes_the_same_number_of_queries_for_a_few_rows_and_for_many(
     few = queries()
     copies(case, 60)
     assert queries() == few
+
+
+def test_a_trusted_flagger_is_registered_by_a_form_and_shown_with_its_accuracy(
+    as_: Browser, root: Account, uma: Account, mo: Account, rui: Account
+) -> None:
+    client = as_(root)
+    form = {"account": rui.pk, "organisation": "The hotline", "expertise": "Likeness"}
+    assert client.post(address(TrustedFlagger, "add"), form).status_code == 302
+    flagger = TrustedFlagger.objects.get()
+    assert Event.objects.filter(action="configuration.added", actor=root).exists()
+    case = report_filed_by(rui, factories.published(uma, title="One"))
+    assert case.reports.get().track == "flagger"
+    case_claim(case=case, actor=mo)
+    decision_make(case=case, action=Action.REMOVE, rules=["red-star"], facts="Seen.", actor=mo)
+    assert "1 of 1" in client.get(address(TrustedFlagger, "changelist")).content.decode()
+    assert client.post(address(TrustedFlagger, "delete", flagger.pk)).status_code == 403
+    ended = {"ended_at_0": "2026-01-01", "ended_at_1": "00:00:00"}
+    changed = client.post(address(TrustedFlagger, "change", flagger.pk), {**form, **ended})
+    assert changed.status_code == 302
+    other = report_filed_by(rui, factories.published(uma, title="Two"))
+    assert other.reports.get().track == "rule", "a status that has ended is none"
+
+
+def report_filed_by(account: Account, version: ModelVersion) -> Case:
+    """Return the case of a notice that somebody files on a version."""
+    words = Words(text="Look.", place="Its page", good_faith=True)
+    report_file(version=version, text="", words=words, actor=account)
+    return version.cases.get()

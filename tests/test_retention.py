@@ -5,7 +5,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
+from django.contrib import admin
 from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
@@ -17,10 +19,21 @@ from moderation import appeals, retention
 from moderation.appeals import appeal_file
 from moderation.child_safety import STEPS
 from moderation.decisions import decision_confirm, decision_make
-from moderation.models import Account, ChildSafetyRecord, Decision, ModelVersion, Notice
+from moderation.models import (
+    Account,
+    ChildSafetyRecord,
+    Decision,
+    Embedding,
+    ModelVersion,
+    Notice,
+)
 from moderation.queue import case_claim
 from moderation.reports import report_file
 from moderation.retention import KEPT_AFTER_DECISION, hold_place, hold_release, purge
+from moderation.selectors.beside import related
+from moderation.selectors.groups import members_of
+from moderation.selectors.look_alikes import look_alikes
+from moderation.selectors.marketplace import versions_of
 from moderation.selectors.workers import known_models
 from moderation.states import Action, Role
 from tests import factories
@@ -165,6 +178,53 @@ def test_what_is_held_apart_is_seen_nowhere_else(
         assert as_(person).get(place).status_code == 404
         assert as_(person).get(reverse("console:child-safety")).status_code == 404
     assert "Kept apart" not in [known["title"] for known in known_models()]
+
+
+def test_what_is_held_apart_stands_in_no_list_of_admin_creator_marketplace_or_relatives(
+    apart: ChildSafetyRecord, as_: Browser, uma: Account, mo: Account, rui: Account
+) -> None:
+    version = apart.version
+    root = Account.objects.create_superuser("root", "root@example.org", factories.PASSWORD)
+    client, shown = as_(root), []
+    for model in admin.site._registry:
+        if model._meta.app_label != "moderation":
+            continue
+        name = f"admin:moderation_{model._meta.model_name}"
+        answer = client.get(reverse(f"{name}_changelist")).content.decode()
+        if version.code in answer or "Kept apart" in answer:
+            shown.append(model.__name__)
+        for row in model._default_manager.filter(**_of(model, version))[:1]:
+            looked_at = client.get(reverse(f"{name}_change", args=[row.pk]))
+            assert looked_at.status_code == 302, (model, "its page leads back to the list")
+    assert shown == []
+    assert "Kept apart" not in as_(uma).get(reverse("creator:models")).content.decode()
+    assert as_(uma).get(reverse("creator:version", args=[version.code])).status_code == 404
+    assert version not in versions_of(uma)
+    # Rui uploads the same: its case comes up, and names nothing.
+    same = factories.triaged(rui, [factories.finding(0.9, rule="red-star")], title="Again")
+    for preview in (version.previews.get(), same.previews.get()):
+        Embedding.objects.get_or_create(
+            kind="picture",
+            encoder="demo",
+            revision="1",
+            sha256=preview.sha256,
+            defaults={"vector": np.ones(8, "<f2").tobytes(), "dim": 8},
+        )
+    assert look_alikes(same) == []
+    case = case_claim(case=same.cases.get(), actor=mo)
+    assert related(case).same == []
+    assert {member.case.version for member in members_of(case, mo)} == {same}
+    seen = as_(mo).get(reverse("console:case", args=[case.code])).content.decode()
+    assert "Kept apart" not in seen
+
+
+def _of(model: Any, version: ModelVersion) -> dict[str, Any]:
+    """Return how to find the rows of a table that belong to a version, if any do."""
+    if model is ModelVersion:
+        return {"pk": version.pk}
+    if any(field.related_model is ModelVersion for field in model._meta.concrete_fields):
+        return {"version": version}
+    return {"pk": -1}
 
 
 def test_no_picture_is_shown_in_the_place_apart_and_asking_for_one_goes_on_record(

@@ -104,9 +104,15 @@ class TrustedFlagger(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="trusted_flagger"
     )
     organisation = models.CharField(max_length=NAME_LENGTH)
-    expertise = models.CharField(max_length=NAME_LENGTH, blank=True)
+    expertise = models.CharField(
+        max_length=NAME_LENGTH,
+        blank=True,
+        help_text="In what, and by which Digital Services Coordinator the status was awarded.",
+    )
     registered_at = models.DateTimeField(auto_now_add=True)
-    ended_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(
+        null=True, blank=True, help_text="From then on its reports are like anybody's."
+    )
 
     def __str__(self) -> str:
         return self.organisation

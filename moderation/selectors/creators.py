@@ -24,9 +24,9 @@ from moderation.states import (
 
 
 def own_versions(account: Account) -> QuerySet[ModelVersion]:
-    """Return a creator's versions, newest first."""
+    """Return a creator's versions, newest first, but not what is held apart."""
     return (
-        ModelVersion.objects.filter(uploaded_model__creator=account)
+        ModelVersion.objects.filter(uploaded_model__creator=account, isolated_at__isnull=True)
         .select_related("uploaded_model")
         .prefetch_related(
             "previews",
@@ -46,7 +46,7 @@ def own_versions(account: Account) -> QuerySet[ModelVersion]:
 def own_version(account: Account, code: str) -> ModelVersion:
     """Return a creator's version by its code. Raises Hidden for anybody else's."""
     version = (
-        ModelVersion.objects.filter(code=code)
+        ModelVersion.objects.filter(code=code, isolated_at__isnull=True)
         .select_related("uploaded_model")
         .prefetch_related("previews", "files", "jobs", "decisions__appeals")
         .first()

@@ -285,9 +285,9 @@ def _near_misses(of: Q) -> QuerySet[Finding]:
 def question_for(account: Account, pk: int) -> Finding:
     """Return a finding to be judged in a run. Raises NotAllowed or Http404 otherwise."""
     require_team(account)
-    found = Finding.objects.filter(pk=pk, preview__isnull=False).select_related(
-        "version__uploaded_model__creator", "preview", "rule"
-    )
+    found = Finding.objects.filter(
+        pk=pk, preview__isnull=False, version__isolated_at__isnull=True
+    ).select_related("version__uploaded_model__creator", "preview", "rule")
     finding = found.first()
     if finding is None:
         raise Http404

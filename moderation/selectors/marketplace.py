@@ -30,8 +30,10 @@ def _mine(account: Account, path: str) -> Q:
 
 
 def versions_of(account: Account) -> QuerySet[ModelVersion]:
-    """Return the versions of a marketplace, the newest first."""
-    versions = ModelVersion.objects.filter(_mine(account, "uploaded_model__creator"))
+    """Return the versions of a marketplace, the newest first, but not what is held apart."""
+    versions = ModelVersion.objects.filter(
+        _mine(account, "uploaded_model__creator"), isolated_at__isnull=True
+    )
     return versions.select_related("uploaded_model__creator__external").order_by("-pk")
 
 
