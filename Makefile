@@ -43,6 +43,10 @@ fuzz: $(VENV)/.test ## fuzz the readers of strangers' files, SECONDS each (needs
 			-timeout=10 -rss_limit_mb=2048 -verbosity=0 || exit 1; \
 	done
 
+faults: SECONDS = 120
+faults: $(VENV)/.test ## break a whole house under load for SECONDS (120; 40 is the short form)
+	$(BIN)/python -m tests.faults --seconds $(SECONDS)
+
 clean: ## remove what was installed and every bit of data
 	rm -rf $(VENV) var
 

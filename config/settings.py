@@ -182,8 +182,16 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # A new connection for each request costs the server a process and the page some 10 ms.
     DATABASES["default"].setdefault("CONN_MAX_AGE", 60)
     DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
-    # A server that does not answer at all must not hold a page for TCP's two minutes.
-    DATABASES["default"].setdefault("OPTIONS", {"connect_timeout": 5})
+    # A server that does not answer at all must not hold a page for TCP's two minutes; nor may a
+    # process that was frozen in the middle of a transaction, with its locks, hold everybody: who
+    # waits gives up with a clean 503, and after two minutes PostgreSQL ends the frozen one.
+    DATABASES["default"].setdefault(
+        "OPTIONS",
+        {
+            "connect_timeout": 5,
+            "options": "-c lock_timeout=20s -c idle_in_transaction_session_timeout=120s",
+        },
+    )
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         # Writers queue up at BEGIN instead of failing halfway with "database is locked".
@@ -376,7 +384,13 @@ LOGGING = {
             "foreign_pre_chain": LOG_STEPS,
             "processors": [
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0),
+                # Plain: the tracebacks that rich draws show what was in every variable, which
+                # gives secrets away and asks the database for querysets while it is down.
+                structlog.dev.ConsoleRenderer(
+                    colors=False,
+                    pad_event_to=0,
+                    exception_formatter=structlog.dev.plain_traceback,
+                ),
             ],
         },
     },

@@ -17,7 +17,7 @@ from django.views.defaults import bad_request, server_error
 RETRY_AFTER_SECONDS = 5
 # InterfaceError: a connection that broke earlier in the same request is used again.
 AWAY = (OperationalError, InterfaceError)
-SAID = "The database cannot be reached just now. Nothing was lost; send it again in a moment."
+SAID = "The database is away or too busy just now. Send it again in a moment."
 
 
 @requires_csrf_token

@@ -119,20 +119,26 @@ def queue_claim_next(*, actor: Account) -> Case | None:
     A moderator who already holds a case gets that one.
     """
     require_moderator(actor)
+    # Others may be quicker for the first few; 20 tries outlast any team's rush.
+    for _ in range(20):
+        try:
+            return _claim_next(actor)
+        except Conflict:
+            continue
+    return None
+
+
+@transaction.atomic
+def _claim_next(actor: Account) -> Case | None:
+    # One press at a time for each moderator: a button pressed twice leads to one case.
+    Account.objects.select_for_update(no_key=True).get(pk=actor.pk)
     held = Case.objects.filter(state__in=HELD_CASES, claimed_by=actor).first()
     if held is not None:
         claim_renew(case=held, actor=actor)
         return held
     require_rested(actor)
-    # Others may be quicker for the first few; 20 tries outlast any team's rush.
-    for _ in range(20):
-        try:
-            with transaction.atomic():
-                case = _first_free(actor)
-                return _claim(case, actor) if case else None
-        except Conflict:
-            continue
-    return None
+    case = _first_free(actor)
+    return _claim(case, actor) if case else None
 
 
 def _first_free(actor: Account) -> Case | None:

@@ -1,6 +1,7 @@
 """What the domain does in the background: sends notices, and sweeps up what was left lying."""
 
 from celery import shared_task
+from django.conf import settings
 
 from moderation import (
     cases,
@@ -25,6 +26,9 @@ from moderation import (
     uploads,
     webhooks,
 )
+
+# After this another worker sweeps, too: the first may have died at it.
+LONGEST_SWEEP_SECONDS = 10.0
 
 
 @shared_task(name="moderation.notice_send")
@@ -80,7 +84,20 @@ def purge() -> None:
 
 @shared_task(name="moderation.sweep")
 def sweep() -> None:
-    """Take back what nobody finished, settle what died of it, and send messages again."""
+    """Take back what nobody finished, settle what died of it, and send messages again.
+
+    One at a time, and not sooner than half of ``SWEEP_SECONDS`` after the last: sweeps that were
+    queued up while no worker ran, or sent twice, are over at once.
+    """
+    if not throttle.turn_take(name="sweep", seconds=LONGEST_SWEEP_SECONDS):
+        return
+    try:
+        _sweep()
+    finally:
+        throttle.turn_end(name="sweep", pause=settings.SWEEP_SECONDS / 2)
+
+
+def _sweep() -> None:
     jobs.jobs_expire()
     findings.versions_settle()
     enforcement.decisions_enforce_due()

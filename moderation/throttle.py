@@ -117,6 +117,30 @@ def require_token(*, limit: str, key: str) -> None:
     )
 
 
+def turn_take(*, name: str, seconds: float) -> bool:
+    """Take the turn that one process at a time has; False while another has it.
+
+    Whoever dies with it keeps it for ``seconds``, no longer.
+    """
+    now = time.time()
+    turn = ThrottleBucket.objects.filter(key=f"turn:{name}")
+    free = turn.filter(full_at__lte=now)
+    with transaction.atomic(savepoint=False):
+        if free.update(full_at=now + seconds):
+            return True
+        if turn.exists():
+            return False
+        ThrottleBucket.objects.bulk_create(
+            [ThrottleBucket(key=f"turn:{name}", full_at=now)], ignore_conflicts=True
+        )
+        return bool(free.update(full_at=now + seconds))
+
+
+def turn_end(*, name: str, pause: float) -> None:
+    """Give the turn back; the next one may be taken after ``pause`` seconds."""
+    ThrottleBucket.objects.filter(key=f"turn:{name}").update(full_at=time.time() + pause)
+
+
 def buckets_forget() -> int:
     """Delete the buckets that are full again: an absent bucket is a full one; return how many."""
     return ThrottleBucket.objects.filter(full_at__lt=time.time() - 60).delete()[0]

@@ -52,6 +52,8 @@ def _quiet_places(settings: Any, tmp_path: Path) -> None:
     }
     # Tests of undo and of the second person say so themselves.
     settings.UNDO_SECONDS = 0
+    # One sweep may follow the other at once.
+    settings.SWEEP_SECONDS = 0
     settings.SECOND_PERSON_FOR = []
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     current_app.conf.task_always_eager = True

@@ -121,6 +121,34 @@ def test_the_console_is_closed_to_creators_and_visitors(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("asleep")
+def test_a_button_pressed_three_times_at_once_leads_to_one_case(
+    uma: Account, mo: Account, as_: Browser
+) -> None:
+    for number in range(3):
+        factories.held(uma, title=f"Held {number}")
+    clients = [as_(mo) for _ in range(3)]
+    start = threading.Barrier(3)
+    places: list[str] = []
+
+    def press(client: Client) -> None:
+        start.wait()
+        try:
+            places.append(client.post(reverse("console:next"))["Location"])
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=press, args=(client,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(places) == 3
+    assert len(set(places)) == 1
+    assert Case.objects.filter(claimed_by=mo).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("asleep")
 def test_of_two_hundred_concurrent_claims_on_one_case_exactly_one_wins(
     uma: Account, as_: Browser
 ) -> None:

@@ -1,0 +1,247 @@
+"""What goes wrong, one thing at a time, on a timetable that stretches with the run."""
+
+import json
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis
+from django.db import DatabaseError, connection
+
+from moderation.models import Counter
+from tests.faults.house import LEASE_SECONDS, House
+from tests.faults.servers import PATIENCE_SECONDS, wait_until
+
+COPIES = 9
+KILL_EVERY_SECONDS = 20.0
+# Kubernetes and Docker kill what has not ended half a minute after it was told to.
+GRACE_SECONDS = 30.0
+Say = Callable[[str], None]
+
+
+@dataclass
+class Toll:
+    """What was done, and what was seen of it."""
+
+    kills: int = 0
+    flushes: int = 0
+    redis_restarts: int = 0
+    database_stops: int = 0
+    frozen: int = 0
+    leases_lost: int = 0
+    late_answers: int = 0
+    copies: int = 0
+    drains: list[float] = field(default_factory=list)
+
+
+class Breaking:
+    """Breaks a house for ``seconds``; ``run`` returns when the last thing has been done."""
+
+    def __init__(
+        self, house: House, *, seconds: float, submit_large: Callable[[], Path], say: Say
+    ) -> None:
+        """``submit_large`` submits a version whose file takes seconds to read; returns its path."""
+        self.house = house
+        self.seconds = seconds
+        self.submit_large = submit_large
+        self.say = say
+        self.toll = Toll()
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Do everything on the timetable, with a worker killed now and then beside it."""
+        killer = threading.Thread(target=self._keep_killing, name="killer")
+        began = time.monotonic()
+        timetable: list[tuple[float, Callable[[], None]]] = [
+            (0.10, self.empty_redis),
+            (0.20, self.restart_redis),
+            (0.32, self.stop_database),
+            (0.45, self.freeze_worker),
+            (0.65, self.repeat_messages),
+            (0.90, self.drain_worker),
+        ]
+        killer.start()
+        try:
+            for share, fault in timetable:
+                time.sleep(max(0.0, began + share * self.seconds - time.monotonic()))
+                fault()
+            time.sleep(max(0.0, began + self.seconds - time.monotonic()))
+        finally:
+            self._over.set()
+            killer.join()
+            self.toll.late_answers = _counter("late_answers")
+
+    # --- Workers ----------------------------------------------------------------------------
+
+    def _keep_killing(self) -> None:
+        """Kill a worker every 20 seconds, one after the other."""
+        places = self.house.places
+        while not self._over.wait(KILL_EVERY_SECONDS):
+            for place in (places[self.toll.kills % len(places)], *places):
+                if self.house.hands[place].acquire(blocking=False):
+                    try:
+                        self.kill_worker(place)
+                    finally:
+                        self.house.hands[place].release()
+                    break
+
+    def kill_worker(self, place: str) -> None:
+        """End a worker in the middle of its work, and start another."""
+        self.say(f"kill -9 of {place}")
+        self.house.kill(place)
+        self.toll.kills += 1
+        self.house.start_worker(place)
+
+    def freeze_worker(self) -> None:
+        """Stop a worker beyond its lease, then let it go on: what it hands in is refused."""
+        refused, lost = _counter("late_answers"), _counter("lease_expiries")
+        path = self.submit_large()
+        place = self._reader_of(path)
+        self.say(f"SIGSTOP of {place}, for longer than its lease, while it reads a large file")
+        self.house.signal(place, signal.SIGSTOP)
+        self.toll.frozen += 1
+        try:
+            time.sleep(LEASE_SECONDS)
+            # The job is taken from it by the sweeper, in the other worker.
+            _waited(lambda: _counter("lease_expiries") > lost, 60.0)
+        finally:
+            self.house.signal(place, signal.SIGCONT)
+        self.toll.leases_lost += _counter("lease_expiries") - lost
+        self.say(f"SIGCONT of {place}")
+        _waited(lambda: _counter("late_answers") > refused, 120.0)
+        self.house.hands[place].release()
+
+    def _reader_of(self, path: Path) -> str:
+        """Return the worker that reads a file, with a hand on it."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < until:
+            for place in self.house.places:
+                if not self.house.hands[place].acquire(blocking=False):
+                    continue
+                if _has_open(self.house.processes[place].pid, path):
+                    return place
+                self.house.hands[place].release()
+            time.sleep(0.05)
+        raise TimeoutError(f"No worker began to read {path.name}.")
+
+    def drain_worker(self) -> None:
+        """Tell a worker to end, as an orchestrator does, and measure how long it takes."""
+        place = self.house.places[0]
+        with self.house.hands[place]:
+            self.say(f"SIGTERM of {place}")
+            process = self.house.processes[place]
+            began = time.monotonic()
+            process.terminate()
+            try:
+                process.wait(timeout=2 * GRACE_SECONDS)
+            finally:
+                self.toll.drains.append(time.monotonic() - began)
+            self.say(f"{place} ended after {self.toll.drains[-1]:.1f} s")
+            self.house.start_worker(place)
+
+    # --- Servers ----------------------------------------------------------------------------
+
+    def empty_redis(self) -> None:
+        """Make Redis forget everything."""
+        self.say("FLUSHALL")
+        self.house.redis.client.flushall()
+        self.toll.flushes += 1
+
+    def restart_redis(self) -> None:
+        """Kill Redis, leave everybody without it for a while, and start it anew and empty."""
+        self.say("kill -9 of Redis")
+        self.house.redis.kill()
+        time.sleep(min(5.0, self.seconds / 12))
+        self.house.redis.start()
+        self.toll.redis_restarts += 1
+        self.say("Redis is back, and empty")
+
+    def stop_database(self) -> None:
+        """Stop PostgreSQL without letting anybody finish, and start it again."""
+        self.say("pg_ctl stop -m immediate")
+        self.house.postgres.stop_at_once()
+        time.sleep(min(5.0, self.seconds / 12))
+        self.house.postgres.start()
+        self.toll.database_stops += 1
+        self.say("PostgreSQL is back")
+
+    def repeat_messages(self) -> None:
+        """Deliver each message that is sent for a while ten times."""
+        self.say("each message is delivered ten times")
+        until = time.monotonic() + self.seconds / 6
+        self.toll.copies += repeat_messages(self.house.redis.port, until)
+        self.say(f"{self.toll.copies} copies were sent")
+
+
+def repeat_messages(port: int, until: float) -> int:
+    """Watch Redis, and push nine copies of each message that is pushed; return how many.
+
+    Watching (MONITOR) sees a message even if a worker takes it at once, so none is missed. Each
+    copy gets a delivery tag of its own, as a message that was really sent ten times would have.
+    """
+    sender = redis.Redis(port=port)
+    ours: set[str] = set()
+    copies = 0
+    # Ends the watch even if nobody else says anything.
+    last_word = threading.Timer(until - time.monotonic() + 0.1, sender.ping)
+    last_word.start()
+    with redis.Redis(port=port).monitor() as watched:
+        while time.monotonic() < until:
+            said = watched.next_command()
+            name, _, rest = said["command"].partition(" ")
+            if name.upper() != "LPUSH":
+                continue
+            queue, _, body = rest.partition(" ")
+            message = json.loads(body)
+            if message["properties"]["delivery_tag"] in ours:
+                continue
+            for _ in range(COPIES):
+                tag = str(uuid.uuid4())
+                ours.add(tag)
+                message["properties"]["delivery_tag"] = tag
+                sender.lpush(queue, json.dumps(message))
+                copies += 1
+    last_word.join()
+    return copies
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    try:
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return False
+    for process in family:
+        try:
+            if any(Path(file.path) == path for file in process.open_files()):
+                return True
+        except psutil.NoSuchProcess:
+            continue
+    return False
+
+
+def _counter(name: str) -> int:
+    found = Counter.objects.filter(name=name)
+    return int(_asked(lambda: found.values_list("value", flat=True).first(), 0) or 0)
+
+
+def _asked(question: Callable[[], Any], otherwise: Any) -> Any:
+    """Ask the database; it may be away just now."""
+    try:
+        return question()
+    except DatabaseError:
+        connection.close()
+        return otherwise
+
+
+def _waited(condition: Callable[[], object], seconds: float) -> bool:
+    try:
+        wait_until(condition, what="", seconds=seconds)
+    except TimeoutError:
+        return False
+    return True
