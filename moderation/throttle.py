@@ -85,13 +85,17 @@ def throttle_take(*, limit: str, key: str) -> bool:
     ``limit`` names one of ``LIMITS``; ``key`` whose bucket it is.
     """
     rule = LIMITS[limit]
+    return _take(f"{limit}:{key}", seconds=rule.seconds, burst=rule.burst)
+
+
+def _take(key: str, *, seconds: float, burst: int) -> bool:
     now = time.time()
     given: dict[str, str | float] = {
-        "key": f"{limit}:{key}",
+        "key": key,
         "now": now,
-        "seconds": rule.seconds,
+        "seconds": seconds,
         # Full less than a whole burst ago means that a token is left.
-        "free": now + (rule.burst - 1) * rule.seconds,
+        "free": now + (burst - 1) * seconds,
     }
     with connection.cursor() as cursor:
         cursor.execute(_TAKE, given)
@@ -122,18 +126,7 @@ def turn_take(*, name: str, seconds: float) -> bool:
 
     Whoever dies with it keeps it for ``seconds``, no longer.
     """
-    now = time.time()
-    turn = ThrottleBucket.objects.filter(key=f"turn:{name}")
-    free = turn.filter(full_at__lte=now)
-    with transaction.atomic(savepoint=False):
-        if free.update(full_at=now + seconds):
-            return True
-        if turn.exists():
-            return False
-        ThrottleBucket.objects.bulk_create(
-            [ThrottleBucket(key=f"turn:{name}", full_at=now)], ignore_conflicts=True
-        )
-        return bool(free.update(full_at=now + seconds))
+    return _take(f"turn:{name}", seconds=seconds, burst=1)
 
 
 def turn_end(*, name: str, pause: float) -> None:

@@ -19,7 +19,9 @@ SHORT_SECONDS = 40
 def main() -> int:
     """Run what the command line asks for; return the exit status."""
     options = _options()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both end it in order, also where a shell started it in the background with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         postgres_programs()
         redis_program()

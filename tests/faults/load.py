@@ -5,6 +5,7 @@ Whatever was acknowledged is written into a ``Ledger``, to be looked for afterwa
 
 import io
 import itertools
+import math
 import re
 import threading
 import time
@@ -21,6 +22,8 @@ from triage.demo_encoder.scenes import compose, draw
 # As many of each kind may be under way at once; beyond that the rate is not reached, and said.
 AT_ONCE = {"uploads": 12, "reports": 8, "decisions": 4}
 CREATORS = 20
+# How long after the end what was sent is sent again where it was not acknowledged.
+GIVE_UP_SECONDS = 120.0
 # Every third upload shows what the demo's policy holds.
 CLEAN, HELD = (("green", "circle"), ("blue", "square")), (("red", "star"), ("red", "star"))
 REMOVES_EACH = 3
@@ -84,10 +87,16 @@ class Load:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         """Send nothing new, and wait for the answers to what is under way."""
         self._ended_at = time.monotonic()
         self._stop.set()
+        if kind is not None:
+            # Interrupted: nobody waits for anything any more.
+            self._ended_at = -math.inf
+            for pool in self._pools.values():
+                pool.shutdown(wait=False, cancel_futures=True)
+            return
         for thread in self._threads:
             thread.join()
         for pool in self._pools.values():
@@ -100,8 +109,8 @@ class Load:
         self.ledger.differing += self.shop.differing
 
     def _is_long_over(self) -> bool:
-        """Return whether a sender should give up: two minutes after the end."""
-        return bool(self._ended_at) and time.monotonic() - self._ended_at > 120
+        """Return whether a sender should give up."""
+        return bool(self._ended_at) and time.monotonic() - self._ended_at > GIVE_UP_SECONDS
 
     def _keep_sending(self, name: str, do: Callable[[int], None]) -> None:
         """Send one at each moment that the rate asks for, if not too many are under way."""
