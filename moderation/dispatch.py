@@ -8,7 +8,7 @@ from functools import partial
 
 from celery import current_app
 from django.db import transaction
-from kombu.exceptions import OperationalError
+from kombu.exceptions import ChannelError, OperationalError
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +20,38 @@ PUBLISHING_TASK = "moderation.files_publish"
 REFERENCE_TASK = "moderation.reference_fetch"
 REPORTERS_TASK = "moderation.reports_tell"
 LIKENESS_TASK = "moderation.likeness_sweep"
+
+
+# As many messages as may wait in a queue. Enough to keep workers busy between two sweeps; a backlog
+# stays in the tables, where it is in order, and a queue that nobody serves does not fill Redis.
+MOST_WAITING = 200
+
+
+def messages_waiting(task: str) -> int:
+    """Return how many messages wait in the queue of a task.
+
+    Raises OSError or kombu's OperationalError where the broker does not answer.
+    """
+    if current_app.conf.task_always_eager:
+        return 0
+    queue = current_app.amqp.router.route({}, task)["queue"].name
+    with current_app.pool.acquire(block=True) as connection:
+        # Without a limit it would try for ever.
+        connection.ensure_connection(max_retries=1)
+        with connection.channel() as channel:
+            try:
+                return int(channel.queue_declare(queue, passive=True).message_count)
+            except ChannelError:  # nothing was ever sent there
+                return 0
+
+
+def room_for(task: str) -> int:
+    """Return how many more messages may be sent for a task now; none to a broker that is away."""
+    try:
+        return max(0, MOST_WAITING - messages_waiting(task))
+    except (OperationalError, OSError) as error:
+        logger.warning("The broker does not answer: %s", error)
+        return 0
 
 
 def _send(task: str, row_id: int) -> None:

@@ -14,11 +14,11 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from moderation.counters import counter_add
-from moderation.dispatch import wake_triage
+from moderation.dispatch import MOST_WAITING, STAGE_TASKS, room_for, wake_triage
 from moderation.models import ModelVersion, Policy, TriageJob
 from moderation.states import JobState
 
@@ -26,8 +26,9 @@ logger = logging.getLogger(__name__)
 
 # At most this many jobs are taken back at a sweep.
 SWEEP_LIMIT = 200
-# Enough to keep workers busy between two sweeps; a backlog of 10,000 stays in the table.
-MESSAGES_UNDER_WAY = 200
+# After so many times RESEND_SECONDS a message is sent again even if none seems to be missing: what
+# waits in the queue may be other jobs' second messages.
+SURELY_LOST = 20
 # Work that goes on for longer has hung; its lease is left to run out, and another worker tries.
 LONGEST_LEASE = timedelta(hours=1)
 LEASE_LOST = "A worker took this job and did not finish it in time."
@@ -51,16 +52,15 @@ def jobs_create(*, version: ModelVersion, policy: Policy) -> list[TriageJob]:
     While too many messages are under way no more are sent; the sweeper sends them in turn.
     """
     now = timezone.now()
-    woken_at = now if _room(now) > 0 else None
-    jobs = [
-        TriageJob.objects.create(
+    jobs = []
+    for stage in TriageJob.Stage.values:
+        woken_at = now if _under_way(stage) < MOST_WAITING else None
+        job = TriageJob.objects.create(
             version=version, policy=policy, stage=stage, not_before=now, woken_at=woken_at
         )
-        for stage in TriageJob.Stage.values
-    ]
-    if woken_at:
-        for job in jobs:
-            wake_triage(stage=job.stage, job_id=job.pk)
+        if woken_at:
+            wake_triage(stage=stage, job_id=job.pk)
+        jobs.append(job)
     return jobs
 
 
@@ -192,28 +192,47 @@ def jobs_expire() -> int:
 def jobs_resend() -> int:
     """Send a message for due jobs that none is under way for; return how many.
 
-    Never more than ``MESSAGES_UNDER_WAY`` messages are under way at once: a backlog stays in the
-    table, where it is ordered, and not in the broker, where it is not. Jobs that have failed
-    before come after those that have not, so that a heap of hopeless ones delays no fresh one.
+    Never so many that more than ``MOST_WAITING`` wait in a queue: a backlog stays in the table,
+    where it is ordered, and not in the broker, where it is not. Jobs that have failed before come
+    after those that have not, so that a heap of hopeless ones delays no fresh one.
     """
     now = timezone.now()
-    lost = now - timedelta(seconds=settings.RESEND_SECONDS)
-    queued = TriageJob.objects.filter(state=JobState.QUEUED)
-    due = queued.filter(Q(woken_at__isnull=True) | Q(woken_at__lt=lost), not_before__lte=now)
     sent = 0
-    for job in due.order_by("attempts", "not_before")[: _room(now)]:
-        claimed = due.filter(pk=job.pk).update(woken_at=now)
-        if claimed:
-            wake_triage(stage=job.stage, job_id=job.pk)
-            sent += 1
+    for stage in TriageJob.Stage.values:
+        for job_id, woken_at in _to_wake(stage, now):
+            same = TriageJob.objects.filter(pk=job_id, state=JobState.QUEUED, woken_at=woken_at)
+            if same.update(woken_at=now):
+                wake_triage(stage=stage, job_id=job_id)
+                sent += 1
     return sent
 
 
-def _room(now: datetime) -> int:
-    """Return how many more messages may be sent now."""
-    lost = now - timedelta(seconds=settings.RESEND_SECONDS)
-    under_way = TriageJob.objects.filter(state=JobState.QUEUED, woken_at__gte=lost)
-    return MESSAGES_UNDER_WAY - under_way[:MESSAGES_UNDER_WAY].count()
+def _to_wake(stage: str, now: datetime) -> list[tuple[int, datetime | None]]:
+    """Return the jobs of a stage to send a message for, and when one was last sent.
+
+    First those that had none. Then, where fewer messages wait than were sent, those that were
+    silent for longest: theirs were lost. A message that still waits in a long queue is not sent
+    again, or a slow worker would be buried under copies.
+    """
+    room = room_for(STAGE_TASKS[stage])
+    queued = TriageJob.objects.filter(state=JobState.QUEUED, stage=stage, not_before__lte=now)
+    never = queued.filter(woken_at__isnull=True).order_by("attempts", "not_before")
+    chosen = list(never.values_list("pk", "woken_at")[:room])
+    silence = timedelta(seconds=settings.RESEND_SECONDS)
+    silent = queued.filter(woken_at__lt=now - silence).order_by("woken_at")
+    missing = _under_way(stage, up_to=2 * MOST_WAITING) - (MOST_WAITING - room)
+    lost = silent.values_list("pk", "woken_at")[: max(0, min(room - len(chosen), missing))]
+    chosen += lost
+    surely = silent.filter(woken_at__lt=now - SURELY_LOST * silence)
+    known = {job_id for job_id, _ in chosen}
+    rest = surely.exclude(pk__in=known).values_list("pk", "woken_at")
+    return chosen + list(rest[: max(0, room - len(chosen))])
+
+
+def _under_way(stage: str, up_to: int = MOST_WAITING) -> int:
+    """Return how many queued jobs of a stage a message was sent for, counting no further."""
+    sent_for = TriageJob.objects.filter(state=JobState.QUEUED, stage=stage, woken_at__isnull=False)
+    return sent_for[:up_to].count()
 
 
 def _held(lease: Lease) -> QuerySet[TriageJob]:

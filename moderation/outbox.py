@@ -16,7 +16,7 @@ from django.utils.text import wrap
 
 from moderation.audit import event_record
 from moderation.authz import require_moderator
-from moderation.dispatch import wake_notice
+from moderation.dispatch import NOTICE_TASK, room_for, wake_notice
 from moderation.errors import Conflict
 from moderation.models import Account, Notice
 from moderation.states import NoticeState
@@ -95,7 +95,8 @@ def notices_resend() -> int:
         Q(woken_at__isnull=True) | Q(woken_at__lt=now - timedelta(seconds=settings.RESEND_SECONDS))
     )
     woken = 0
-    for notice_id in silent.order_by("not_before").values_list("pk", flat=True)[:SWEEP_LIMIT]:
+    most = min(SWEEP_LIMIT, room_for(NOTICE_TASK))
+    for notice_id in silent.order_by("not_before").values_list("pk", flat=True)[:most]:
         if silent.filter(pk=notice_id).update(woken_at=now):
             wake_notice(notice_id=notice_id)
             woken += 1

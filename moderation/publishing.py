@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import Model
 from django.utils import timezone
 
-from moderation.dispatch import wake_publishing
+from moderation.dispatch import PUBLISHING_TASK, room_for, wake_publishing
 from moderation.models import ModelFile, ModelVersion, PreviewImage
 from moderation.states import REACHABLE
 from moderation.stored import QUARANTINE, file_delete, file_publish
@@ -23,7 +23,7 @@ def files_to_publish() -> int:
     """Wake a worker for published versions whose files are still in quarantine."""
     waiting = ModelVersion.objects.filter(
         visibility__in=sorted(REACHABLE), files_published_at__isnull=True
-    ).values_list("pk", flat=True)[:SWEEP_LIMIT]
+    ).values_list("pk", flat=True)[: min(SWEEP_LIMIT, room_for(PUBLISHING_TASK))]
     for version_id in waiting:
         wake_publishing(version_id=version_id)
     return len(waiting)

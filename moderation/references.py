@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from moderation.audit import event_record
 from moderation.authz import require_own
-from moderation.dispatch import wake_reference
+from moderation.dispatch import REFERENCE_TASK, room_for, wake_reference
 from moderation.errors import Conflict, Invalid, Refusal
 from moderation.intake import version_add_file, version_add_preview
 from moderation.models import Account, FileReference, ModelVersion
@@ -86,7 +86,8 @@ def references_send() -> int:
     due = FileReference.objects.filter(
         state=DeliveryState.QUEUED, not_before__lte=timezone.now()
     ).order_by("not_before")
-    woken = list(due.values_list("pk", flat=True)[:SWEEP_LIMIT])
+    most = min(SWEEP_LIMIT, room_for(REFERENCE_TASK))
+    woken = list(due.values_list("pk", flat=True)[:most])
     for reference_id in woken:
         wake_reference(reference_id=reference_id)
     return len(woken)

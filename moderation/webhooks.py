@@ -18,7 +18,7 @@ from django.utils import timezone
 from standardwebhooks.webhooks import Webhook as Signer
 
 from moderation.audit import event_record
-from moderation.dispatch import wake_webhook
+from moderation.dispatch import WEBHOOK_TASK, room_for, wake_webhook
 from moderation.errors import Conflict, Invalid
 from moderation.models import Account, Event, Webhook, WebhookDelivery
 from moderation.outbound import OutboundError, ask, target_of
@@ -105,7 +105,8 @@ def deliveries_send() -> int:
     now = timezone.now()
     due = WebhookDelivery.objects.filter(state=DeliveryState.QUEUED, not_before__lte=now)
     found = due.filter(webhook__is_active=True).order_by("not_before")
-    woken = list(found.values_list("pk", flat=True)[:SWEEP_LIMIT])
+    most = min(SWEEP_LIMIT, room_for(WEBHOOK_TASK))
+    woken = list(found.values_list("pk", flat=True)[:most])
     for delivery_id in woken:
         wake_webhook(delivery_id=delivery_id)
     return len(woken)

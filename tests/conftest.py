@@ -20,6 +20,7 @@ from moderation.models import Account, Policy
 from moderation.policy import policy_import, policy_read
 from moderation.states import Role
 from tests import factories
+from tests.processes import queues_empty
 
 IN_CI = os.environ.get("CI") == "true"
 SHARED_DATA = Path(
@@ -63,9 +64,11 @@ def _quiet_places(settings: Any, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def asleep() -> None:
-    """Let no worker wake up: messages go to a broker in memory that nobody reads."""
+def asleep() -> Iterator[None]:
+    """Let no worker wake up: messages go to a broker that nobody reads, and is emptied."""
     current_app.conf.task_always_eager = False
+    yield
+    queues_empty()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,11 +8,13 @@ import pytest
 from celery.signals import before_task_publish
 from django.utils import timezone
 
+from moderation.dispatch import messages_waiting
 from moderation.findings import attempt_failed, findings_record
 from moderation.jobs import Lease, job_lease, lease_kept, lease_renew, leases_give_back
 from moderation.models import Account, Case, Finding, ModelVersion, TriageJob
 from moderation.tasks import sweep
 from tests import factories
+from tests.processes import queues_empty
 
 pytestmark = pytest.mark.usefixtures("policy")
 
@@ -124,43 +126,71 @@ def test_the_sweeper_sends_again_what_was_never_started_but_not_at_every_sweep(
     sent.clear()
     with django_capture_on_commit_callbacks(execute=True):
         sweep()
-    assert [message for message in sent if message[0].startswith("triage")] == []
+    assert _triage(sent) == []
 
 
+@pytest.fixture
+def room_for_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let two messages wait in each queue."""
+    monkeypatch.setattr("moderation.jobs.MOST_WAITING", 2)
+    monkeypatch.setattr("moderation.dispatch.MOST_WAITING", 2)
+
+
+def _triage(sent: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    return [message for message in sent if message[0].startswith("triage")]
+
+
+@pytest.mark.usefixtures("room_for_two")
 def test_a_backlog_stays_in_the_table_and_not_in_the_broker(
-    uma: Account,
-    sent: list[tuple[str, int]],
-    monkeypatch: pytest.MonkeyPatch,
-    django_capture_on_commit_callbacks: Any,
+    uma: Account, sent: list[tuple[str, int]], django_capture_on_commit_callbacks: Any
 ) -> None:
-    monkeypatch.setattr("moderation.jobs.MESSAGES_UNDER_WAY", 3)
     with django_capture_on_commit_callbacks(execute=True):
         for _ in range(3):
             factories.submitted(uma)
-        sweep()
-    assert len([message for message in sent if message[0].startswith("triage")]) == 4
-    TriageJob.objects.filter(woken_at__isnull=False).update(state="dead")
     with django_capture_on_commit_callbacks(execute=True):
         sweep()
+    assert len(_triage(sent)) == 4
+    TriageJob.objects.filter(woken_at__isnull=False).update(state="dead")
+    queues_empty()
+    with django_capture_on_commit_callbacks(execute=True):
+        sweep()
+    assert len(_triage(sent)) == 6
     assert not TriageJob.objects.filter(state="queued", woken_at__isnull=True).exists()
 
 
-def test_what_has_failed_before_delays_nothing_fresh(
-    uma: Account,
-    sent: list[tuple[str, int]],
-    monkeypatch: pytest.MonkeyPatch,
-    django_capture_on_commit_callbacks: Any,
+@pytest.mark.usefixtures("room_for_two")
+def test_a_slow_worker_is_not_buried_under_copies_of_what_waits_for_it(
+    uma: Account, sent: list[tuple[str, int]], django_capture_on_commit_callbacks: Any
 ) -> None:
-    monkeypatch.setattr("moderation.jobs.MESSAGES_UNDER_WAY", 2)
-    hopeless = [factories.submitted(uma) for _ in range(5)]
-    long_ago = timezone.now() - timedelta(hours=1)
-    TriageJob.objects.update(attempts=1, not_before=long_ago, woken_at=long_ago)
-    fresh = factories.submitted(uma)
-    TriageJob.objects.filter(version=fresh).update(woken_at=None)
+    with django_capture_on_commit_callbacks(execute=True):
+        for _ in range(2):
+            factories.submitted(uma)
+    assert len(_triage(sent)) == 4
+    for _ in range(20):
+        TriageJob.objects.update(woken_at=timezone.now() - timedelta(minutes=5))
+        with django_capture_on_commit_callbacks(execute=True):
+            sweep()
+    assert len(_triage(sent)) == 4
+    assert messages_waiting("triage.files") == 2
+    queues_empty()
     with django_capture_on_commit_callbacks(execute=True):
         sweep()
-    woken = {pk for name, pk in sent if name.startswith("triage")}
-    assert woken == set(fresh.jobs.values_list("pk", flat=True))
+    assert len(_triage(sent)) == 8
+
+
+@pytest.mark.usefixtures("room_for_two")
+def test_what_has_failed_before_delays_nothing_fresh(
+    uma: Account, sent: list[tuple[str, int]], django_capture_on_commit_callbacks: Any
+) -> None:
+    hopeless = [factories.submitted(uma) for _ in range(5)]
+    long_ago = timezone.now() - timedelta(hours=1)
+    TriageJob.objects.update(attempts=1, not_before=long_ago, woken_at=None)
+    fresh = [factories.submitted(uma) for _ in range(2)]
+    TriageJob.objects.filter(version__in=fresh).update(woken_at=None)
+    with django_capture_on_commit_callbacks(execute=True):
+        sweep()
+    woken = {pk for _, pk in _triage(sent)}
+    assert woken == set(TriageJob.objects.filter(version__in=fresh).values_list("pk", flat=True))
     assert len(hopeless) == 5
 
 

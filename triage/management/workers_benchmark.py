@@ -27,8 +27,8 @@ from django.db import transaction
 from django.test.utils import override_settings
 from tqdm import tqdm
 
+from moderation.dispatch import MOST_WAITING
 from moderation.intake import model_create, version_add_file, version_add_preview, version_submit
-from moderation.jobs import MESSAGES_UNDER_WAY
 from moderation.management.own_database import (
     database_of_its_own,
     database_url,
@@ -53,8 +53,8 @@ PREVIEWS = 4
 WARM_UP = 3
 # Versions whose jobs tell the simulation how long work takes; none of those it then foresees.
 CALIBRATION = 12
-# A job makes two messages, and the sweeper, which would send more, is not running.
-MOST_VERSIONS = MESSAGES_UNDER_WAY // 2 - 2 * WARM_UP
+# The sweeper, which would send what does not fit into the queues, is not running.
+MOST_VERSIONS = MOST_WAITING - 2 * WARM_UP
 QUEUES = "triage.cpu,triage.gpu"
 # A worker that has done nothing for so long has died or was never started.
 PATIENCE = 120.0
