@@ -323,6 +323,9 @@ DRAIN_SECONDS = env.float("DRAIN_SECONDS", default=25.0)
 # careful choice: studies of moderators agree on limits and breaks, and on no number.
 SEVERE_A_DAY = env.int("SEVERE_A_DAY", default=40)
 SEVERE_AN_HOUR = env.int("SEVERE_AN_HOUR", default=12)
+# And for how many minutes such a case may be open with its pictures.
+SEVERE_MINUTES_A_DAY = env.int("SEVERE_MINUTES_A_DAY", default=60)
+SEVERE_MINUTES_AN_HOUR = env.int("SEVERE_MINUTES_AN_HOUR", default=20)
 # The share of the previews that pass which people are shown, to learn what is missed.
 AUDIT_SHARE = env.float("AUDIT_SHARE", default=0.01)
 # The share of the decisions that a second person answers blind (moderation/second_reviews.py).

@@ -49,23 +49,43 @@ def event_record(
     """
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError("An event is recorded with its deed.")
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CHAIN_LOCK])
-    last = Event.objects.order_by("-sequence").only("sequence", "digest").first()
+    sequence, digest = _last()
     event = Event(
-        sequence=last.sequence + 1 if last else 1,
+        sequence=sequence + 1,
         at=timezone.now(),
         action=action,
         actor=actor,
         version=version,
         case=case,
         data=dict(data or {}),
-        previous_digest=last.digest if last else GENESIS,
+        previous_digest=digest,
     )
     event.digest = _digest(event)
     event.save(force_insert=True)
     return event
+
+
+def _last() -> tuple[int, str]:
+    """Return number and digest of the last event, which stays the last until this transaction ends.
+
+    Lock and look are two statements, so that the look sees what the last holder of the lock wrote;
+    they take one round trip.
+    """
+    lock = (
+        f"SELECT pg_advisory_xact_lock({_CHAIN_LOCK}); "
+        if connection.vendor == "postgresql"
+        else ""
+    )
+    table = connection.ops.quote_name(Event._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"{lock}SELECT sequence, digest FROM {table} "  # noqa: S608 - the names are our own
+            "ORDER BY sequence DESC LIMIT 1"
+        )
+        if lock:
+            cursor.nextset()
+        row = cursor.fetchone()
+    return row or (0, GENESIS)
 
 
 @dataclass(frozen=True)

@@ -278,20 +278,38 @@ def case_transition(
     Raises IllegalTransition if the table of transitions forbids the move, Conflict if somebody
     else moved the case first.
     """
+    _move(case, to, actor, action or f"case.{to}", fields)
+    case.refresh_from_db()
+
+
+def case_take(*, case: Case, to: CaseState, actor: Account, until: datetime, **fields: Any) -> None:
+    """Put a waiting case into somebody's hands, within the transaction that found it.
+
+    As ``case_transition``, in as few round trips as it takes: people wait for it.
+    """
+    fields |= {"claimed_by": actor, "claimed_until": until}
+    _move(case, to, actor, "case.claimed", fields)
+    for name, value in {**fields, "state": to}.items():
+        setattr(case, name, value)
+
+
+def _move(
+    case: Case, to: CaseState, actor: Account | None, action: str, fields: dict[str, Any]
+) -> None:
     if not may_follow(CaseState, case.state, to):
         raise IllegalTransition(
             f"A case that is “{CaseState(case.state).label}” cannot become “{to.label}”. "
             "Reload the page to see where it stands."
         )
-    _compare_and_set(case, state=to, **_in_order(case, fields))
+    fields |= _in_order(case, fields)
+    _compare_and_set(case, state=to, **fields)
     event_record(
-        action=action or f"case.{to}",
+        action=action,
         actor=actor,
         version=case.version,
         case=case,
         data={"from": case.state, "to": to},
     )
-    case.refresh_from_db()
 
 
 @transaction.atomic

@@ -19,7 +19,7 @@ from moderation.authz import (
     require_other_than_decider,
     require_senior,
 )
-from moderation.cases import case_hand_over, case_transition
+from moderation.cases import case_hand_over, case_take, case_transition
 from moderation.errors import Conflict, Invalid, NotAllowed
 from moderation.inquiries import inquiry_close, time_waited
 from moderation.models import Account, Case, Decision, Finding, Report
@@ -46,11 +46,33 @@ NOTE_LENGTH = 2000
 
 def queue_for(account: Account) -> QuerySet[Case]:
     """Return the waiting cases this moderator may take, first one first."""
+    return _without_own_part(_waiting_for(account), account)
+
+
+def _waiting_for(account: Account) -> QuerySet[Case]:
+    """Return what this moderator may take as far as no appeal is concerned, first one first."""
     waiting = WAITING_CASES if account.role in SENIOR else WAITING_CASES - {CaseState.ESCALATED}
     reported = Report.objects.filter(
         reporter=account,
         version__uploaded_model=OuterRef("version__uploaded_model"),
     )
+    cases = (
+        Case.objects.filter(
+            Q(assigned_to__isnull=True) | Q(assigned_to=account), state__in=sorted(waiting)
+        )
+        .exclude(version__uploaded_model__creator=account)
+        .exclude(Exists(reported))
+        .order_by("turn_at", "pk")
+    )
+    opted_out = preference_of(account).opted_out
+    if opted_out:
+        unwanted = Finding.objects.filter(version=OuterRef("version"), rule__slug__in=opted_out)
+        cases = cases.exclude(Exists(unwanted.exclude(concern=Concern.NONE)))
+    return cases
+
+
+def _without_own_part(cases: QuerySet[Case], account: Account) -> QuerySet[Case]:
+    """Leave out the appeals against what this moderator took part in."""
     taking_part = Q(decided_by=account) | Q(effect__second_person=account)
     decided = Decision.objects.filter(taking_part, case=OuterRef("pk"))
     appealed = Decision.objects.filter(case=OuterRef(OuterRef("pk"))).exclude(chain="")
@@ -61,20 +83,9 @@ def queue_for(account: Account) -> QuerySet[Case]:
     remanded = Decision.objects.filter(
         taking_part, version=OuterRef("version"), appeals__state=AppealState.REMANDED
     )
-    unwanted = Finding.objects.filter(
-        version=OuterRef("version"), rule__slug__in=preference_of(account).opted_out
-    ).exclude(concern=Concern.NONE)
-    return (
-        Case.objects.filter(
-            Q(assigned_to__isnull=True) | Q(assigned_to=account), state__in=sorted(waiting)
-        )
-        .exclude(Exists(unwanted))
-        .exclude(version__uploaded_model__creator=account)
-        .exclude(Exists(reported))
-        .exclude(Q(state=CaseState.APPEALED) & (Exists(decided) | Exists(chained) | Exists(beside)))
-        .exclude(Q(source=Case.Source.APPEAL) & Exists(remanded))
-        .order_by("turn_at", "pk")
-    )
+    return cases.exclude(
+        Q(state=CaseState.APPEALED) & (Exists(decided) | Exists(chained) | Exists(beside))
+    ).exclude(Q(source=Case.Source.APPEAL) & Exists(remanded))
 
 
 @transaction.atomic
@@ -84,10 +95,6 @@ def case_claim(*, case: Case, actor: Account) -> Case:
     Claiming again what one already holds renews the claim. Raises Conflict if somebody else has
     it, NotAllowed for a conflict of interest.
     """
-    return _claim(case, actor)
-
-
-def _claim(case: Case, actor: Account) -> Case:
     _require_may_hold(case, actor)
     if case.claimed_by_id == actor.pk and claim_renew(case=case, actor=actor):
         case.refresh_from_db()
@@ -97,20 +104,16 @@ def _claim(case: Case, actor: Account) -> Case:
         raise Conflict(f"{_holder(case)} has this case. Take the next one instead.", code="claimed")
     if case.state not in _TAKEN:
         raise Conflict("This case is not waiting for anybody any more.", code="not_waiting")
+    _take(case, actor)
+    return case
+
+
+def _take(case: Case, actor: Account) -> None:
     clock: dict[str, Any] = {}
     if case.state == CaseState.ASKED and (inquiry := inquiry_close(case=case)):
         waited = time_waited(inquiry)
         clock = {"paused_for": case.paused_for + waited, "due_at": case.due_at + waited}
-    case_transition(
-        case=case,
-        to=_TAKEN[CaseState(case.state)],
-        actor=actor,
-        action="case.claimed",
-        claimed_by=actor,
-        claimed_until=_until(),
-        **clock,
-    )
-    return case
+    case_take(case=case, to=_TAKEN[CaseState(case.state)], actor=actor, until=_until(), **clock)
 
 
 def queue_claim_next(*, actor: Account) -> Case | None:
@@ -131,14 +134,17 @@ def queue_claim_next(*, actor: Account) -> Case | None:
 @transaction.atomic
 def _claim_next(actor: Account) -> Case | None:
     # One press at a time for each moderator: a button pressed twice leads to one case.
-    Account.objects.select_for_update(no_key=True).get(pk=actor.pk)
-    held = Case.objects.filter(state__in=HELD_CASES, claimed_by=actor).first()
+    Account.objects.select_for_update(no_key=True).values_list("pk").get(pk=actor.pk)
+    held = Case.objects.filter(state__in=sorted(HELD_CASES), claimed_by=actor).first()
     if held is not None:
         claim_renew(case=held, actor=actor)
         return held
     require_rested(actor)
     case = _first_free(actor)
-    return _claim(case, actor) if case else None
+    if case is not None:
+        # Nothing more to ask of it: what is not for this moderator was not found.
+        _take(case, actor)
+    return case
 
 
 def _first_free(actor: Account) -> Case | None:
@@ -147,10 +153,14 @@ def _first_free(actor: Account) -> Case | None:
     PostgreSQL skips what another transaction has locked, so that a whole team pressing the button
     at once is served side by side. SQLite has one writer, who is alone here.
     """
-    cases = queue_for(actor).select_related("version__uploaded_model")
+    cases = _waiting_for(actor)
     if connection.features.has_select_for_update_skip_locked:
         cases = cases.select_for_update(skip_locked=True, of=("self",), no_key=True)
-    return cases.first()
+    case = cases.first()
+    if case is None or case.state != CaseState.APPEALED and case.source != Case.Source.APPEAL:
+        return case
+    # Only who stands before an appeal has to be asked what they took part in.
+    return _without_own_part(cases, actor).first()
 
 
 @transaction.atomic

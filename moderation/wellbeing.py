@@ -5,7 +5,7 @@ helps most. Writes ``ConsolePreference`` and ``Exposure``.
 """
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.utils import timezone
@@ -14,6 +14,8 @@ from moderation.errors import NotAllowed
 from moderation.models import Account, Case, ConsolePreference, Exposure, Rule
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+# A page that is open gives a sign of life each minute.
+LONGEST_SILENCE = timedelta(seconds=90)
 
 
 def preference_of(account: Account) -> ConsolePreference:
@@ -45,7 +47,12 @@ def exposure_record(*, account: Account, case: Case, rules: Iterable[Rule]) -> N
     Exposure.objects.bulk_create(
         (
             Exposure(
-                account=account, case=case, rule=rule.slug, is_severe=rule.is_severe, seen_at=now
+                account=account,
+                case=case,
+                rule=rule.slug,
+                is_severe=rule.is_severe,
+                seen_at=now,
+                looked_until=now,
             )
             for rule in rules
         ),
@@ -53,26 +60,67 @@ def exposure_record(*, account: Account, case: Case, rules: Iterable[Rule]) -> N
     )
 
 
+def exposure_continue(*, account: Account, case: Case) -> None:
+    """Add the time since the last sign of life of a case's page to what its person was shown.
+
+    The page gives one every minute and when something is decided. A longer silence counts as
+    ``LONGEST_SILENCE``: the page was closed in between.
+    """
+    now = timezone.now()
+    shown = list(Exposure.objects.filter(account=account, case=case))
+    for exposure in shown:
+        exposure.looked_for += min(now - exposure.looked_until, LONGEST_SILENCE)
+        exposure.looked_until = now
+    Exposure.objects.bulk_update(shown, ["looked_for", "looked_until"])
+
+
+def looked_today(account: Account) -> timedelta:
+    """Return how long the pictures of severe cases were open to a person in 24 hours."""
+    return _looked(_severe(account, timezone.now() - DAY))
+
+
 def require_rested(account: Account) -> None:
     """Let through who has not yet seen too much today or in the last hour.
 
-    What is claimed already can be finished. Raises NotAllowed with when to come back.
+    Both cases and minutes count. What is claimed already can be finished. Raises NotAllowed with
+    when to come back.
     """
-    severe = Exposure.objects.filter(account=account, is_severe=True)
     now = timezone.now()
-    for window, most, says in (
-        (DAY, settings.SEVERE_A_DAY, "That is enough of the worst for a day"),
-        (HOUR, settings.SEVERE_AN_HOUR, "Take a break from the worst"),
+    shown = _severe(account, now - DAY)
+    for window, cases, minutes, says in (
+        (
+            *(DAY, settings.SEVERE_A_DAY, settings.SEVERE_MINUTES_A_DAY),
+            "That is enough of the worst for a day",
+        ),
+        (
+            *(HOUR, settings.SEVERE_AN_HOUR, settings.SEVERE_MINUTES_AN_HOUR),
+            "Take a break from the worst",
+        ),
     ):
-        seen = list(
-            severe.filter(seen_at__gt=now - window)
-            .order_by("-seen_at")
-            .values_list("seen_at", flat=True)[:most]
+        seen = [one for one in shown if one.seen_at > now - window]
+        looked = _looked(seen)
+        if cases and len(seen) >= cases:
+            what, back = f"seen {len(seen)} severe cases", seen[cases - 1].seen_at + window
+        elif minutes and looked >= timedelta(minutes=minutes):
+            spent = round(looked.total_seconds() / 60)
+            what, back = f"looked at severe cases for {spent} minutes", seen[-1].seen_at + window
+        else:
+            continue
+        raise NotAllowed(
+            f"{says}: you have {what}. More can be yours from {back:%H:%M} UTC on. "
+            "What you hold you can finish.",
+            code="needs_a_break",
         )
-        if most and len(seen) >= most:
-            back = seen[-1] + window
-            raise NotAllowed(
-                f"{says}: you have seen {len(seen)} severe cases. More can be yours from "
-                f"{back:%H:%M} UTC on. What you hold you can finish.",
-                code="needs_a_break",
-            )
+
+
+def _severe(account: Account, since: datetime) -> list[Exposure]:
+    """Return what severe cases a person was shown, each once, the newest first."""
+    shown = Exposure.objects.filter(account=account, is_severe=True, seen_at__gt=since)
+    cases: dict[int, Exposure] = {}
+    for exposure in shown.order_by("-seen_at"):
+        cases.setdefault(exposure.case_id, exposure)
+    return list(cases.values())
+
+
+def _looked(shown: Iterable[Exposure]) -> timedelta:
+    return sum((exposure.looked_for for exposure in shown), timedelta())

@@ -165,7 +165,7 @@ PAGES = {
     "concepts/": 8,
     "concepts/red-star/red-star/": 12,
     "questions/red-star/red-star/": 6,
-    "me/": 9,
+    "me/": 10,
     "keys/": 3,
     "child-safety/": 4,
 }

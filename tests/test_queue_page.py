@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -12,13 +13,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation.models import Account, Case, CaseText, Rule, SavedFilter
+from moderation.models import Account, Case, CaseText, Rule, SavedFilter, UploadedModel
 from moderation.ordering import Weight, head_start, together, turn_of
 from moderation.queue import case_assign, case_claim
 from moderation.reports import report_file
 from moderation.selectors.queue import PAGE_LENGTH
 from moderation.states import Role
 from moderation.tasks import sweep
+from moderation.wellbeing import preference_choose
 from tests import factories
 
 pytestmark = pytest.mark.usefixtures("policy")
@@ -428,3 +430,43 @@ def test_an_appeal_has_a_clock_of_its_own(
     assert "Clock: 0 h of 72 h are used." in page
     case_claim(case=Case.objects.get(), actor=ada)
     assert titles(as_(ada), "state=in_review") == ["Ink wash"]
+
+
+def test_what_somebody_opted_out_of_is_listed_without_its_picture(
+    as_: Browser, uma: Account, mo: Account, ada: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    preference_choose(account=mo, shows_sharp=False, shows_colour=False, opted_out=["red-star"])
+    preview = case.version.previews.get().code
+    mine, theirs = text(as_(mo)), text(as_(ada))
+    assert "You opted out of this; its picture is not shown." in mine
+    assert preview not in mine and preview in theirs
+    assert "opted out" not in theirs
+
+
+def test_a_model_without_a_title_has_something_to_press(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma)
+    UploadedModel.objects.update(title="")
+    page = text(as_(mo))
+    assert f'href="/console/cases/{case.code}/" data-open>Without a title</a>' in page
+
+
+def test_what_was_decided_can_be_undone_from_the_queue(
+    as_: Browser, uma: Account, mo: Account, settings: Any
+) -> None:
+    settings.UNDO_SECONDS = 10
+    case = case_claim(case=factories.held(uma, rule="red-star"), actor=mo)
+    client = as_(mo)
+    given = {"action": "remove", "rules": ["red-star"], "facts": "Seen.", "then": "queue"}
+    client.post(f"/console/cases/{case.code}/decide/", given)
+    page = text(client)
+    address = re.search(r'action="(/console/decisions/[^/]+/undo/)"', page)
+    assert address is not None and "Nobody has been told yet" in page
+    # Another person is offered nothing.
+    assert "/undo/" not in text(as_(factories.account("max", role=Role.MODERATOR)))
+    client.post(address[1])
+    case.refresh_from_db()
+    assert (case.state, case.claimed_by) == ("claimed", mo)
+    assert "/undo/" not in text(client)

@@ -142,3 +142,30 @@ def test_what_somebody_was_shown_or_opted_out_of_is_not_in_the_admin(
     Account.objects.filter(pk=ada.pk).update(is_staff=True, is_superuser=True)
     assert as_(ada).get(f"/admin/moderation/{table}/").status_code == 404
     assert as_(ada).get("/admin/moderation/verdict/").status_code == 200
+
+
+def test_minutes_with_severe_pictures_open_count_and_end_in_a_break(
+    as_: Browser, severe: Case, uma: Account, mo: Account, settings: Any
+) -> None:
+    settings.SEVERE_MINUTES_AN_HOUR = 2
+    client = as_(mo)
+    client.post(reverse("console:next"))
+    _open(client, severe, "?open")
+    renew = reverse("console:renew", args=[severe.code])
+    another = factories.held(uma, title="Another")
+    for minute in range(2):
+        # A minute later the page says that it is still open.
+        ago = timezone.now() - timedelta(seconds=60)
+        Exposure.objects.update(looked_until=ago)
+        assert client.post(renew).status_code == 200
+        spent = client.get(reverse("console:me")).content.decode()
+        assert f"today it was {minute + 1} min" in spent
+    client.post(reverse("console:release", args=[severe.code]))
+    refused = client.post(reverse("console:claim", args=[another.code]))
+    assert refused.status_code == 403
+    assert "you have looked at severe cases for 2 minutes" in refused.content.decode()
+    # A page that was closed over night does not count as a night.
+    Exposure.objects.update(looked_for=timedelta(), looked_until=timezone.now() - timedelta(days=1))
+    client.post(renew)
+    assert Exposure.objects.get().looked_for == timedelta(seconds=90)
+    assert client.post(reverse("console:claim", args=[another.code])).status_code == 302

@@ -1,7 +1,10 @@
 """What moderators set for themselves, and what they say about single findings."""
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 
 from moderation.models.cases import Case, Finding
 from moderation.states import VerdictAnswer, VerdictSource
@@ -33,6 +36,12 @@ class Exposure(models.Model):
     rule = models.CharField(max_length=80)
     is_severe = models.BooleanField()
     seen_at = models.DateTimeField()
+    looked_for = models.DurationField(
+        default=timedelta, help_text="How long its page was open with pictures."
+    )
+    looked_until = models.DateTimeField(
+        default=timezone.now, help_text="When the page last gave a sign of life."
+    )
 
     class Meta:
         constraints = [

@@ -5,16 +5,25 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, IntegerField, OuterRef, QuerySet, Subquery, Value
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.text import get_text_list
 
 from moderation.errors import NotAllowed
-from moderation.models import Account, Case, PreviewImage, Rule, SavedFilter, TriageJob
+from moderation.models import (
+    Account,
+    Case,
+    CaseFacet,
+    PreviewImage,
+    Rule,
+    SavedFilter,
+    TriageJob,
+)
 from moderation.ordering import head_start, share_used
 from moderation.selectors import queue_filters
 from moderation.selectors.queue_filters import Active, Choice, QueueFilter
+from moderation.spans import ago, left
 from moderation.states import (
     HELD_CASES,
     LISTED_CASES,
@@ -23,11 +32,14 @@ from moderation.states import (
     Concern,
     JobState,
 )
+from moderation.wellbeing import preference_of
 
 PAGE_LENGTH = 25
 # Counting stops here: what a person makes of “over 1,000” does not change with the number, and
 # the page costs the same with a thousand cases and with a million.
 COUNTED = 1000
+SHOWN_CONCERNS = 3
+UNTITLED = "Without a title"
 TABS = ("queued", "in_review", "asked", "escalated", "second", "appealed")
 
 
@@ -109,19 +121,29 @@ def _visible_to(account: Account) -> QuerySet[Case]:
 # --- The rows -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the queue: the case, and in words why it stands where it does."""
+    """One line of the queue, in words: the template only sets them.
 
-    case: Case
+    A page has 25 of them, and a lookup in a template costs as much as a dozen here.
+    """
+
+    code: str
+    title: str
+    about: str
     preview: str
+    is_unwanted: bool
     concerns: tuple[tuple[str, str], ...]
+    more_concerns: int
     why: str
     order: tuple[str, ...]
     used: int
-    left: timedelta
+    left: str
     bar: str
-    stands_still: bool
+    is_mine: bool
+    holder: str
+    is_held: bool
+    assigned: str
 
 
 @dataclass(frozen=True)
@@ -151,7 +173,7 @@ def queue_page(*, account: Account, query: Mapping[str, str] | QueryDict) -> Que
     cases, before, after = _cases(asked, account, query)
     return QueuePage(
         asked=asked,
-        rows=[_row(case) for case in cases],
+        rows=[_row(case, account) for case in cases],
         tally=queue_tally(account),
         active=queue_filters.in_words(asked, rules),
         choices=queue_filters.choices(asked, rules),
@@ -185,7 +207,9 @@ def _cases(
             *("version__uploaded_model__creator__username", "claimed_by__username"),
             "assigned_to__username",
         )
-        .annotate(first_preview=Subquery(first_preview.values("code")[:1]))
+        .annotate(
+            first_preview=Subquery(first_preview.values("code")[:1]), is_unwanted=_unwanted(account)
+        )
         .order_by(*order)[: PAGE_LENGTH + 1]
     )
     more = len(found) > PAGE_LENGTH
@@ -200,6 +224,15 @@ def _cases(
     return found, found[0] if has_previous else None, found[-1] if has_next else None
 
 
+def _unwanted(account: Account) -> Exists | Value:
+    """Return whether a case is about something that a person opted out of."""
+    opted_out = preference_of(account).opted_out
+    if not opted_out:
+        return Value(False)
+    rules = CaseFacet.objects.filter(kind=CaseFacet.Kind.RULE, value__in=opted_out)
+    return Exists(rules.filter(case=OuterRef("pk")))
+
+
 def _link(asked: QueueFilter, name: str, case: Case | None) -> str:
     if case is None:
         return ""
@@ -207,21 +240,55 @@ def _link(asked: QueueFilter, name: str, case: Case | None) -> str:
     return f"{query}{'&' if query else ''}{name}={queue_filters.cursor_write(case)}"
 
 
-def _row(case: Case) -> Row:
+def _row(case: Any, account: Account) -> Row:
+    model, now = case.version.uploaded_model, timezone.now()
     stands_still = case.state == CaseState.ASKED and case.version.visibility not in REACHABLE
-    used = share_used(start=case.clock_from, due_at=case.due_at, now=timezone.now())
+    used = share_used(start=case.clock_from, due_at=case.due_at, now=now)
     bars = [bar for bar in (90, 75, 50) if used >= bar and not stands_still]
+    concerns = _concerns(case)
+    is_mine = case.claimed_by_id == account.pk
     return Row(
-        case=case,
-        preview=getattr(case, "first_preview", None) or "",
-        concerns=_concerns(case),
+        code=case.code,
+        title=model.title or UNTITLED,
+        about=f"Version {case.version.number}{', ' if model.base_model else ''}{model.base_model}, "
+        f"by {model.creator.username}, opened {ago(case.opened_at)}",
+        preview="" if case.is_unwanted else case.first_preview or "",
+        is_unwanted=bool(case.is_unwanted),
+        concerns=concerns[:SHOWN_CONCERNS],
+        more_concerns=max(0, len(concerns) - SHOWN_CONCERNS),
         why=_why(case),
         order=tuple(order_in_words(case)),
         used=used,
-        left=case.due_at - timezone.now(),
+        left="" if stands_still else left(case.due_at),
         bar=f"used-{bars[0]}" if bars else "",
-        stands_still=stands_still,
+        is_mine=is_mine,
+        holder="yours" if is_mine else _holder(case),
+        is_held=case.claimed_by_id is not None and not is_mine,
+        assigned=_assigned(case, account),
     )
+
+
+_HOLDERS: Mapping[str, str] = {
+    CaseState.QUEUED: "free",
+    CaseState.ASKED: "waits for the creator",
+    CaseState.ESCALATED: "escalated",
+    CaseState.CONFIRM: "for a second person",
+    CaseState.RECONFIRM: "for a second person",
+    CaseState.APPEALED: "appeal, free",
+}
+
+
+def _holder(case: Case) -> str:
+    if case.claimed_by is not None:
+        return f"with {case.claimed_by.username}"
+    return _HOLDERS.get(case.state, CaseState(case.state).label.lower())
+
+
+def _assigned(case: Case, account: Account) -> str:
+    if case.assigned_to is None:
+        return ""
+    mine = case.assigned_to_id == account.pk
+    return "assigned to you" if mine else f"for {case.assigned_to.username}"
 
 
 def _concerns(case: Case) -> tuple[tuple[str, str], ...]:

@@ -1,14 +1,16 @@
 """Keys on buttons: the reader's own."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from django import template
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 
 from moderation.keys import KEYS, keys_in
 from moderation.models import Account, ConsolePreference
+from moderation.selectors.queue_filters import Choice
 from moderation.wellbeing import preference_of
 
 register = template.Library()
@@ -43,6 +45,19 @@ def console_preference(context: dict[str, Any]) -> ConsolePreference:
 def key(context: dict[str, Any], name: str) -> SafeString:
     """Show the key of an action."""
     return format_html("<kbd>{}</kbd>", _own(context).get(name, KEYS[name].usual))
+
+
+@register.simple_tag
+def options(choices: Iterable[Choice]) -> SafeString:
+    """Show the choices of a menu; there are many, and a loop in a template is slow."""
+    return format_html_join(
+        "",
+        '<option value="{}"{}>{}</option>',
+        (
+            (choice.value, mark_safe(" selected") if choice.chosen else "", choice.label)
+            for choice in choices
+        ),
+    )
 
 
 @register.simple_tag(takes_context=True)

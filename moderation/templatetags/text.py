@@ -11,11 +11,15 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 
+from moderation import spans
 from moderation.models import Event, ModelVersion
 from moderation.states import Action, Language, Step, Visibility
 from moderation.translations import ACTIONS, STEPS
 
 register = template.Library()
+register.filter(spans.ago)
+register.filter(spans.left)
+register.filter(spans.span)
 
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 _TAGS = {
@@ -58,38 +62,10 @@ _MONTHS_IN_GERMAN = [
 
 
 @register.filter
-def span(value: timedelta) -> str:
-    """Say a span of time in its largest unit: “3 days”, “5 h”, “12 min”."""
-    minutes = int(abs(value.total_seconds()) // 60)
-    if minutes >= 48 * 60:
-        return f"{minutes // (24 * 60)} days"
-    if minutes >= 60:
-        return f"{minutes // 60} h"
-    return f"{minutes} min"
-
-
-@register.filter
 def minutes(value: timedelta) -> str:
     """Say how long a piece of work took: “1 min 20 s”, “45 s”."""
     whole, seconds = divmod(round(value.total_seconds()), 60)
     return f"{whole} min {seconds} s" if whole else f"{seconds} s"
-
-
-@register.filter
-def left(moment: datetime, language: str = "en") -> str:
-    """Say how long there is until a moment, or by how much it has passed."""
-    rest = moment - timezone.now()
-    if language == Language.GERMAN:
-        said = span(rest).replace("days", "Tage").replace(" h", " Std.")
-        return f"noch {said}" if rest > timedelta(0) else f"{said} zu spät"
-    return f"{span(rest)} left" if rest > timedelta(0) else f"{span(rest)} too late"
-
-
-@register.filter
-def ago(moment: datetime) -> str:
-    """Say how long ago a moment was."""
-    passed = timezone.now() - moment
-    return "just now" if passed < timedelta(minutes=1) else f"{span(passed)} ago"
 
 
 @register.filter

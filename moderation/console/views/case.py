@@ -41,7 +41,7 @@ from moderation.states import (
 )
 from moderation.strikes import standing_of_account
 from moderation.verdicts import verdict_give
-from moderation.wellbeing import exposure_record
+from moderation.wellbeing import exposure_continue, exposure_record
 
 # Beside the four that stand on the page by themselves.
 OTHER_ACTIONS = tuple(
@@ -159,6 +159,7 @@ def renew(request: HttpRequest, code: str) -> HttpResponse:
     """Keep a claim while the page is open."""
     found = selectors.cases.case_for(account_of(request), code)
     kept = claim_renew(case=found, actor=account_of(request))
+    exposure_continue(account=account_of(request), case=found)
     found.refresh_from_db()
     return private(render(request, "console/_claim.html", {"case": found, "is_mine": kept}))
 
@@ -169,6 +170,7 @@ def release(request: HttpRequest, code: str) -> HttpResponse:
     """Give a case back to the queue."""
     found = selectors.cases.case_for(account_of(request), code)
     case_release(case=found, actor=account_of(request))
+    exposure_continue(account=account_of(request), case=found)
     messages.info(request, "The case is back in the queue.")
     return redirect("console:queue")
 
@@ -193,6 +195,7 @@ def decide(request: HttpRequest, code: str) -> HttpResponse:
     except Refusal as refusal:
         return _show(request, found, refusal)
     messages.success(request, _told(decision))
+    exposure_continue(account=account_of(request), case=found)
     undo_remember(request, decision)
     if request.POST.get("then") == "next":
         return _next(request)

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_http_methods
 
 from moderation import selectors
 from moderation.console.views.common import account_of, private
-from moderation.wellbeing import preference_choose, preference_of
+from moderation.wellbeing import looked_today, preference_choose, preference_of
 
 
 @login_required
@@ -35,5 +35,8 @@ def me(request: HttpRequest) -> HttpResponse:
         "reviews": selectors.second_reviews.own_reviews(account),
         "a_day": settings.SEVERE_A_DAY,
         "an_hour": settings.SEVERE_AN_HOUR,
+        "looked": looked_today(account),
+        "minutes_a_day": settings.SEVERE_MINUTES_A_DAY,
+        "minutes_an_hour": settings.SEVERE_MINUTES_AN_HOUR,
     }
     return private(render(request, "console/me.html", context))

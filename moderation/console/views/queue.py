@@ -62,6 +62,7 @@ def _show(
             for name, label, empty in MENUS
         ],
         "counted": COUNTED,
+        "takes_over": account_of(request).is_moderator,
         "refusal": refusal,
         "undoable": undo_offered(request),
     }
