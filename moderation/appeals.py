@@ -16,9 +16,10 @@ from moderation.appeal_files import Upload, appeal_files_store
 from moderation.audit import event_record
 from moderation.authz import Hidden, require_impartial, require_no_part_in
 from moderation.cases import case_open, case_open_for_appeal, case_transition
+from moderation.consequences import appeal_tell
 from moderation.decisions import Terms, decision_grant
 from moderation.effects import decisions_about, restrictions_standing, standing_of
-from moderation.enforcement import appeal_tell, hearing_end
+from moderation.enforcement import hearing_end
 from moderation.errors import Conflict, Invalid, NotAllowed, TooLate
 from moderation.models import (
     Account,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import random
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -14,11 +15,27 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
-from moderation.models import Account, Appeal, Case, Decision, Effect, Policy, PreviewImage, Report
+from moderation.decisions import Terms, decision_make
+from moderation.models import (
+    Account,
+    Appeal,
+    Case,
+    Decision,
+    Effect,
+    ModelVersion,
+    Policy,
+    PreviewImage,
+    Report,
+    Rule,
+    StatementOfReasons,
+)
 from moderation.models.codes import new_code
 from moderation.policy import POLICY_DIR, policy_import, policy_read
+from moderation.queue import case_claim
+from moderation.reports import Words, report_file
 from moderation.selectors.transparency import report_of_year
 from moderation.states import (
+    ENDS_SOMETIME,
     RESTRICTIONS,
     VISIBILITY_AFTER,
     Action,
@@ -27,6 +44,7 @@ from moderation.states import (
     Ground,
     Side,
     Source,
+    Track,
     Visibility,
 )
 from moderation.taxonomy import taxonomy
@@ -168,6 +186,81 @@ def test_ten_thousand_decisions_become_ten_thousand_statements_of_nobody(
     again = _export("--out", str(tmp_path / "again"))
     assert again == tally
     assert [path.read_text() for path in sorted((tmp_path / "again").glob("*.json"))] == texts
+
+
+# The long run: PAYLOADS_BY_DOOR=2000 pytest tests/test_transparency.py -k door
+BY_DOOR = int(os.environ.get("PAYLOADS_BY_DOOR", "44"))
+
+
+def test_what_people_decide_by_the_door_goes_out_with_its_provenance_and_nobodys_name(
+    policy: Policy, settings: Any, mo: Account, tmp_path: Path
+) -> None:
+    settings.COUNTRY_HEADER = "CF-IPCountry"
+    Rule.objects.update(actions=[action.value for action in RESTRICTIONS])
+    chance = random.Random(23)
+    expected = {}
+    for number in range(BY_DOOR):
+        action = RESTRICTIONS[number % len(RESTRICTIONS)]
+        # Others each time: who is suspended submits nothing, who reports much is throttled.
+        quentin = factories.account(f"quentinpoison{number}")
+        rita = factories.account(f"ritareporter{number}")
+        title = _poisoned(f"Model {number}")
+        by_machine = chance.random() < 0.5
+        track = chance.choice([None, Track.RULE, Track.ILLEGAL]) if by_machine else Track.ILLEGAL
+        version = (
+            factories.held(quentin, title=title).version
+            if by_machine
+            else factories.published(quentin, title=title)
+        )
+        if track is not None and version.visibility == Visibility.PUBLISHED:
+            words = Words(text=_poisoned("Seen."), place=_poisoned("There"), good_faith=True)
+            report_file(version=version, text="", track=track, words=words, actor=rita)
+        source = chance.choice(list(Source))
+        terms = Terms(
+            label=_poisoned("Label") if action == Action.LABEL else "",
+            countries=["DE", "AT"] if action == Action.GEO_RESTRICT else (),
+            preview=version.previews.get().code if action == Action.DISABLE_PREVIEW else "",
+            until=timezone.now() + timedelta(days=9) if action in ENDS_SOMETIME else None,
+            source=source,
+            legal_ground=_poisoned("Art. 9 order by") if source == Source.ORDER else "",
+        )
+        decision = decision_make(
+            case=case_claim(case=version.cases.get(), actor=mo),
+            action=action,
+            rules=["red-star"],
+            facts=_poisoned("Seen:"),
+            message=_poisoned("To you:"),
+            private_note=_poisoned("Between us:"),
+            terms=terms,
+            actor=mo,
+        )
+        expected[f"decision-{decision.code}"] = (
+            "Yes" if by_machine else "No",
+            f"AUTOMATED_DECISION_{'PARTIALLY' if source == Source.CONFIRMED else 'NOT_AUTOMATED'}",
+            _source_type(version, source),
+        )
+    tally = _export("--out", str(tmp_path))
+    assert (tally["statements"], tally["refused"]) == (BY_DOOR, [])
+    sent = {}
+    for path in tmp_path.glob("*.json"):
+        text = path.read_text()
+        names = [*PRIVATE, "quentinpoison", "ritareporter", "example.org", "Between us"]
+        assert not [name for name in names if name.lower() in text.lower()]
+        assert batch_faults(json.loads(text)) == []
+        for row in json.loads(text)["statements"]:
+            fields = ("automated_detection", "automated_decision", "source_type")
+            sent[row["puid"]] = tuple(row[field] for field in fields)
+    assert sent == expected
+    assert StatementOfReasons.objects.count() == BY_DOOR
+
+
+def _source_type(version: ModelVersion, source: Source) -> str:
+    tracks = set(version.reports.values_list("track", flat=True))
+    if Track.ILLEGAL in tracks:
+        return "SOURCE_ARTICLE_16"
+    if tracks or source == Source.ORDER:
+        return "SOURCE_TYPE_OTHER_NOTIFICATION"
+    return "SOURCE_VOLUNTARY"
 
 
 RECORD = Record(
