@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from django.core import signing
 
-from moderation.decisions import decision_make
+from moderation.decisions import Terms, decision_make
 from moderation.errors import Conflict, Invalid, Refusal
 from moderation.models import Account, Case
+from moderation.models.codes import new_code
 from moderation.queue import case_claim, case_release
 from moderation.states import Action
 
@@ -61,6 +62,8 @@ def cases_decide(
     if not chosen:
         raise Invalid("Tick at least one case.", code="nothing_chosen", field="members")
     outcomes: list[Outcome] = []
+    # Who confirms one decision of a stroke took part in all of them.
+    stroke = Terms(bulk=new_code())
     for case in Case.objects.filter(code__in=list(chosen)).order_by("pk"):
         held_before = case.claimed_by_id == actor.pk
         try:
@@ -71,6 +74,7 @@ def cases_decide(
                 rules=rules,
                 facts=facts,
                 private_note=private_note,
+                terms=stroke,
                 reports_seen=reports[case.code],
                 actor=actor,
             )

@@ -13,7 +13,13 @@ from django.utils import timezone
 
 from moderation import appeals, overturns
 from moderation.appeals import appeal_answer, appeal_file, appeal_file_by_reporter
-from moderation.decisions import decision_confirm, decision_make, decision_reverse
+from moderation.bulk import cases_decide, shown_sign
+from moderation.decisions import (
+    decision_confirm,
+    decision_make,
+    decision_reverse,
+    decision_undo,
+)
 from moderation.errors import Conflict, NotAllowed
 from moderation.models import (
     Account,
@@ -26,9 +32,10 @@ from moderation.models import (
     ModelVersion,
     Notice,
     Report,
+    Rule,
     StatementOfReasons,
 )
-from moderation.queue import case_claim, queue_claim_next
+from moderation.queue import case_claim, case_release, queue_claim_next
 from moderation.reports import report_file
 from moderation.states import Action, AppealState, Role
 from tests import factories
@@ -81,7 +88,7 @@ def test_a_visitor_appeals_that_nothing_was_done_by_the_private_link(
     # The same queue as any other appeal, and not for who decided.
     assert queue_claim_next(actor=mo) is None
     assert queue_claim_next(actor=ada) == report.case
-    shown = as_(ada).get(reverse("console:case", args=[report.case.code])).content.decode()
+    shown = as_(ada).get(reverse("console:conversation", args=[report.case.code])).content.decode()
     assert "proof.txt" in shown
     appeal_answer(
         appeal=appeal,
@@ -312,17 +319,62 @@ def test_an_overturning_waits_for_a_third_person_and_can_be_withdrawn(
     assert decision.version.visibility == "published"
 
 
-def test_the_database_refuses_an_answer_by_who_decided_beside_it_in_one_stroke_or_before_undo(
-    settings: Any, uma: Account, mo: Account, sam: Account
-) -> None:
+def _beside(uma: Account, mo: Account, sam: Account, settings: Any) -> Decision:
     decision = factories.decided(uma, mo)
-    appeal_file(decision=decision, text="No.", actor=uma)
     decision_make(
         case=decision.case, action=Action.STRIKE, rules=["red-star"], facts="S.", actor=sam
     )
+    return decision
+
+
+def _undone(uma: Account, mo: Account, sam: Account, settings: Any) -> Decision:
+    case = factories.held(uma)
+    settings.UNDO_SECONDS = 10
+    decision_undo(decision=_decide(case, sam, Action.REMOVE), actor=sam)
+    settings.UNDO_SECONDS = 0
+    case.refresh_from_db()
+    case_release(case=case, actor=sam)
+    return _decide(case, mo, Action.REMOVE)
+
+
+def _earlier(uma: Account, mo: Account, sam: Account, settings: Any) -> Decision:
+    case = factories.held(uma)
+    _decide(case, sam, Action.LIMIT)
+    report_file(version=case.version, text="Worse than that.", actor=None)
+    return _decide(case.version.cases.get(state="queued"), mo, Action.REMOVE)
+
+
+def _stroke(uma: Account, mo: Account, sam: Account, settings: Any) -> Decision:
+    settings.SECOND_PERSON_FOR = ["limit"]
+    cases = [factories.held(uma, title=title) for title in ("One", "Two")]
+    shown = shown_sign(members=[(case.code, 0) for case in cases], account=mo)
+    cases_decide(
+        shown=shown,
+        chosen=[case.code for case in cases],
+        action=Action.LIMIT,
+        rules=["red-star"],
+        facts="Both.",
+        actor=mo,
+    )
+    one, two = Decision.objects.order_by("pk")
+    assert one.bulk == two.bulk != ""
+    decision_confirm(decision=one, actor=sam)
+    decision_confirm(decision=two, actor=factories.account("kim", role=Role.MODERATOR))
+    two.refresh_from_db()
+    return two
+
+
+@pytest.mark.parametrize("part", [_beside, _undone, _earlier, _stroke])
+def test_the_database_refuses_an_answer_by_who_took_any_part(
+    part: Callable[..., Decision], settings: Any, uma: Account, mo: Account, sam: Account
+) -> None:
+    Rule.objects.update(actions=["limit", "remove"])
+    decision = part(uma, mo, sam, settings)
+    appeal = appeal_file(decision=decision, text="No.", actor=uma)
+    case_claim(case=appeal.case, actor=factories.account("lea", role=Role.MODERATOR))
     answered = {"state": "upheld", "answer": "No.", "answered_at": timezone.now()}
     with pytest.raises(IntegrityError, match="took part"), transaction.atomic():
-        Appeal.objects.update(answered_by=sam, **answered)
+        Appeal.objects.filter(pk=appeal.pk).update(answered_by=sam, **answered)
 
 
 def test_what_was_cleared_is_not_held_against_anybody_again_under_the_same_policy(

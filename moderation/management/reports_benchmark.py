@@ -47,7 +47,6 @@ SERVERS = 2  # processes of the web server, one a core
 SENDERS = 64
 # Of every eleven requests one reads the page of the model, as a bystander would.
 READS_EACH = 10
-_BACKEND = settings.AUTHENTICATION_BACKENDS[0]
 
 
 def measure(*, reports: int, accounts: int, seconds: float) -> dict[str, Any]:
@@ -133,7 +132,7 @@ def _fill(accounts: int) -> tuple[ModelVersion, list[str]]:
 def _cookie(person: Account) -> str:
     session = SessionStore()
     session[SESSION_KEY] = str(person.pk)
-    session[BACKEND_SESSION_KEY] = _BACKEND
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
     session[HASH_SESSION_KEY] = person.get_session_auth_hash()
     session.create()
     return str(session.session_key)
