@@ -163,7 +163,8 @@ def test_a_thread_joins_both_sides_until_it_is_answered(
     assert "Which one?" in as_(uma).get(page).content.decode()
     reply = reverse("creator:appeal-message", args=[decision.code])
     assert as_(uma).post(reply, {"message": "The <third>."}).status_code == 302
-    shown = client.get(reverse("console:case", args=[decision.case.code])).content.decode()
+    letters = reverse("console:conversation", args=[decision.case.code])
+    shown = client.get(letters).content.decode()
     assert "The &lt;third&gt;." in shown
     assert as_(nobody).post(reply, {"message": "Me too."}).status_code == 404
     _answer(appeal, ada, AppealState.UPHELD)

@@ -1,16 +1,20 @@
 "use strict";
 // What a page gains with JavaScript. Without it everything still works.
 
-// Moments are written in UTC; show them in the reader's own time, with UTC at hand.
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+// Moments are written in UTC; show them in the reader's own time, with UTC at hand. In the words
+// of the page where it is not in English, which the browser then need not know.
+const language = document.documentElement.lang;
+const words = language === "en" ? undefined : language;
+const today = language === "de" ? "heute" : "today";
+const day = new Intl.DateTimeFormat(words, { dateStyle: "medium" });
+const clock = new Intl.DateTimeFormat(words, { timeStyle: "short" });
 function localise(root) {
   for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
     const moment = new Date(time.dateTime);
     if (Number.isNaN(moment.valueOf())) continue;
     time.title = time.textContent;
     const isToday = day.format(moment) === day.format(new Date());
-    time.textContent = `${isToday ? "today" : day.format(moment)}, ${clock.format(moment)}`;
+    time.textContent = `${isToday ? today : day.format(moment)}, ${clock.format(moment)}`;
   }
 }
 localise(document);
