@@ -5,6 +5,7 @@ Writes ``TriageJob`` alone. What a finished or dead job means for the version is
 """
 
 import logging
+import random
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,10 @@ SWEEP_LIMIT = 200
 # After so many times RESEND_SECONDS a message is sent again even if none seems to be missing: what
 # waits in the queue may be other jobs' second messages.
 SURELY_LOST = 20
+# A job that has waited for longer than this says that the house is behind; then this share of the
+# turns goes to the newest.
+BEHIND = timedelta(seconds=20)
+NEWEST_SHARE = 0.5
 # Work that goes on for longer has hung; its lease is left to run out, and another worker tries.
 LONGEST_LEASE = timedelta(hours=1)
 LEASE_LOST = "A worker took this job and did not finish it in time."
@@ -91,6 +96,28 @@ def job_lease(*, job_id: int) -> Lease | None:
         lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),
     )
     return Lease(job_id, token) if taken else None
+
+
+def job_lease_in_turn(*, job_id: int) -> Lease | None:
+    """Take the job that a message names, or one that came later; None if there is none to take.
+
+    While the named one has waited for long the house is behind, and every second turn goes to the
+    newest that nobody has tried: a heap of hopeless jobs at the head of the queue then holds half
+    of the workers and delays nothing fresh. Whoever is passed over is sent for again.
+    """
+    now = timezone.now()
+    named = TriageJob.objects.filter(pk=job_id).values("stage", "not_before").first()
+    if named is None:
+        return None
+    if now - named["not_before"] > BEHIND and random.random() < NEWEST_SHARE:  # noqa: S311
+        untried = TriageJob.objects.filter(
+            stage=named["stage"], state=JobState.QUEUED, attempts=0, not_before__lte=now
+        )
+        newest = untried.order_by("-not_before").values_list("pk", flat=True).first()
+        lease = job_lease(job_id=newest) if newest is not None else None
+        if lease is not None:
+            return lease
+    return job_lease(job_id=job_id)
 
 
 def lease_renew(lease: Lease) -> bool:

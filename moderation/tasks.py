@@ -1,7 +1,11 @@
 """What the domain does in the background: sends notices, and sweeps up what was left lying."""
 
+import logging
+from collections.abc import Callable
+
 from celery import shared_task
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 
 from moderation import (
     cases,
@@ -26,6 +30,8 @@ from moderation import (
     uploads,
     webhooks,
 )
+
+logger = logging.getLogger(__name__)
 
 # After this another worker sweeps, too: the first may have died at it.
 LONGEST_SWEEP_SECONDS = 10.0
@@ -97,24 +103,44 @@ def sweep() -> None:
         throttle.turn_end(name="sweep", pause=settings.SWEEP_SECONDS / 2)
 
 
+STEPS: tuple[Callable[[], object], ...] = (
+    jobs.jobs_expire,
+    findings.versions_settle,
+    enforcement.decisions_enforce_due,
+    enforcement.decisions_expire,
+    rescreening.rescreenings_settle,
+    jobs.jobs_resend,
+    holds.holds_place,
+    outcomes.reports_tell,
+    outbox.notices_resend,
+    queue.claims_expire,
+    inquiries.inquiries_expire,
+    cases.cases_weigh,
+    publishing.files_to_publish,
+    uploads.uploads_forget,
+    stored.copies_forget,
+    references.references_send,
+    webhooks.webhooks_fan_out,
+    webhooks.deliveries_send,
+    heartbeats.heartbeats_forget,
+    idempotency.answers_forget,
+)
+
+
 def _sweep() -> None:
-    jobs.jobs_expire()
-    findings.versions_settle()
-    enforcement.decisions_enforce_due()
-    enforcement.decisions_expire()
-    rescreening.rescreenings_settle()
-    jobs.jobs_resend()
-    holds.holds_place()
-    outcomes.reports_tell()
-    outbox.notices_resend()
-    queue.claims_expire()
-    inquiries.inquiries_expire()
-    cases.cases_weigh()
-    publishing.files_to_publish()
-    uploads.uploads_forget()
-    stored.copies_forget()
-    references.references_send()
-    webhooks.webhooks_fan_out()
-    webhooks.deliveries_send()
-    heartbeats.heartbeats_forget()
-    idempotency.answers_forget()
+    """Do every step, also after one that failed; raise the first failure at the end.
+
+    A row that one step stumbles over each time must not keep the others from their work.
+    """
+    failures: list[Exception] = []
+    for step in STEPS:
+        try:
+            step()
+        except (OperationalError, InterfaceError):
+            # Without the database none of them gets anywhere; the next sweep is seconds away.
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised below
+            logger.exception("A step of the sweep failed: %s", step.__qualname__)
+            failures.append(error)
+    if failures:
+        raise failures[0]

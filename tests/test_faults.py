@@ -12,6 +12,7 @@ from django.conf import settings as configured
 from django.core.mail import EmailMessage
 from django.core.mail.backends.filebased import EmailBackend
 
+from moderation import tasks
 from moderation.models import Account, Decision, ModelVersion, Notice, Policy, TriageJob
 from moderation.reports import report_file
 from moderation.tasks import sweep
@@ -178,6 +179,19 @@ def test_a_sweep_that_is_queued_behind_another_does_nothing(
     assert not ModelVersion.objects.filter(triaged_at__isnull=False).exists()
     turn_end(name="sweep", pause=0)
     sweep()
+    assert ModelVersion.objects.filter(triaged_at__isnull=False).exists()
+
+
+def test_a_step_of_the_sweep_that_fails_keeps_the_others_from_nothing(
+    uma: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble() -> None:
+        raise ZeroDivisionError
+
+    TriageJob.objects.filter(version=factories.submitted(uma)).update(state="dead")
+    monkeypatch.setattr("moderation.tasks.STEPS", (stumble, *tasks.STEPS))
+    with pytest.raises(ZeroDivisionError):
+        sweep()
     assert ModelVersion.objects.filter(triaged_at__isnull=False).exists()
 
 

@@ -10,7 +10,14 @@ from django.utils import timezone
 
 from moderation.dispatch import messages_waiting
 from moderation.findings import attempt_failed, findings_record
-from moderation.jobs import Lease, job_lease, lease_kept, lease_renew, leases_give_back
+from moderation.jobs import (
+    Lease,
+    job_lease,
+    job_lease_in_turn,
+    lease_kept,
+    lease_renew,
+    leases_give_back,
+)
 from moderation.models import Account, Case, Finding, ModelVersion, TriageJob
 from moderation.tasks import sweep
 from tests import factories
@@ -192,6 +199,32 @@ def test_what_has_failed_before_delays_nothing_fresh(
     woken = {pk for _, pk in _triage(sent)}
     assert woken == set(TriageJob.objects.filter(version__in=fresh).values_list("pk", flat=True))
     assert len(hopeless) == 5
+
+
+@pytest.mark.usefixtures("asleep")
+def test_while_the_house_is_behind_a_part_of_the_turns_goes_to_the_newest(
+    uma: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, middle, newest = (
+        factories.submitted(uma, title=f"Upload {number}").jobs.get(stage="files")
+        for number in range(3)
+    )
+
+    def taken(named: TriageJob) -> int | None:
+        lease = job_lease_in_turn(job_id=named.pk)
+        return lease.job_id if lease else None
+
+    monkeypatch.setattr("moderation.jobs.NEWEST_SHARE", 1.0)
+    assert taken(middle) == middle.pk, "nobody waits for long: the one that was named"
+    TriageJob.objects.filter(pk=old.pk).update(not_before=timezone.now() - timedelta(hours=1))
+    assert taken(old) == newest.pk
+    assert taken(old) == old.pk, "no other is left"
+    assert taken(old) is None
+    TriageJob.objects.filter(pk=newest.pk).update(
+        state="queued", token="", lease_until=None, attempts=1
+    )
+    TriageJob.objects.filter(pk=old.pk).update(state="queued", token="", lease_until=None)
+    assert taken(old) == old.pk, "what has failed before is not fresh"
 
 
 @pytest.mark.usefixtures("asleep")

@@ -12,7 +12,7 @@ from django.conf import settings
 from moderation.embeddings import EmbeddingIn
 from moderation.findings import FileFacts, FindingIn, attempt_failed, findings_record
 from moderation.heat_maps import heat_map_keep
-from moderation.jobs import job_lease, lease_kept
+from moderation.jobs import job_lease_in_turn, lease_kept
 from moderation.selectors.heat_maps import heat_map_sample
 from moderation.selectors.workers import triage_sample
 from moderation.waiting import written_down
@@ -83,7 +83,7 @@ def _probes() -> tuple[Probe, ...]:
 
 
 def _work(job_id: int, stage: Stage) -> None:
-    lease = job_lease(job_id=job_id)
+    lease = job_lease_in_turn(job_id=job_id)
     if lease is None:
         return
     seconds: dict[str, float] = {}

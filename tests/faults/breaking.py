@@ -14,7 +14,7 @@ import psutil
 import redis
 from django.db import DatabaseError, connection
 
-from moderation.models import Counter
+from moderation.models import Counter, TriageJob
 from tests.faults.house import LEASE_SECONDS, House
 from tests.faults.servers import PATIENCE_SECONDS, wait_until
 
@@ -38,15 +38,21 @@ class Toll:
     late_answers: int = 0
     copies: int = 0
     drains: list[float] = field(default_factory=list)
+    drained_jobs: int = 0
 
 
 class Breaking:
     """Breaks a house for ``seconds``; ``run`` returns when the last thing has been done."""
 
     def __init__(
-        self, house: House, *, seconds: float, submit_large: Callable[[], Path], say: Say
+        self,
+        house: House,
+        *,
+        seconds: float,
+        submit_large: Callable[[], tuple[Path, int]],
+        say: Say,
     ) -> None:
-        """``submit_large`` submits a version whose file takes seconds to read; returns its path."""
+        """``submit_large`` submits a file that takes seconds to read; returns its path and job."""
         self.house = house
         self.seconds = seconds
         self.submit_large = submit_large
@@ -101,7 +107,7 @@ class Breaking:
     def freeze_worker(self) -> None:
         """Stop a worker beyond its lease, then let it go on: what it hands in is refused."""
         refused, lost = _counter("late_answers"), _counter("lease_expiries")
-        path = self.submit_large()
+        path, _ = self.submit_large()
         place = self._reader_of(path)
         self.say(f"SIGSTOP of {place}, for longer than its lease, while it reads a large file")
         self.house.signal(place, signal.SIGSTOP)
@@ -131,19 +137,23 @@ class Breaking:
         raise TimeoutError(f"No worker began to read {path.name}.")
 
     def drain_worker(self) -> None:
-        """Tell a worker to end, as an orchestrator does, and measure how long it takes."""
-        place = self.house.places[0]
-        with self.house.hands[place]:
-            self.say(f"SIGTERM of {place}")
-            process = self.house.processes[place]
-            began = time.monotonic()
-            process.terminate()
-            try:
-                process.wait(timeout=2 * GRACE_SECONDS)
-            finally:
-                self.toll.drains.append(time.monotonic() - began)
-            self.say(f"{place} ended after {self.toll.drains[-1]:.1f} s")
-            self.house.start_worker(place)
+        """Tell a worker in the middle of a job to end, as an orchestrator does, and time it."""
+        path, job_id = self.submit_large()
+        place = self._reader_of(path)
+        process = self.house.processes[place]
+        self.say(f"SIGTERM of {place} while it reads a large file")
+        began = time.monotonic()
+        process.terminate()
+        try:
+            process.wait(timeout=2 * GRACE_SECONDS)
+        finally:
+            self.toll.drains.append(time.monotonic() - began)
+        job = TriageJob.objects.get(pk=job_id)
+        self.say(f"{place} ended after {self.toll.drains[-1]:.1f} s; its job is {job.state}")
+        # Finished, or given back and perhaps taken by the other worker; not left to run out.
+        self.toll.drained_jobs += job.state == "done" or job.attempts == (job.state == "running")
+        self.house.start_worker(place)
+        self.house.hands[place].release()
 
     # --- Servers ----------------------------------------------------------------------------
 
