@@ -10,6 +10,9 @@ from moderation.states import Visibility
 TITLE_LENGTH = 120
 DESCRIPTION_LENGTH = 20_000
 
+# What is shown, and can be pressed, where a title is missing.
+UNTITLED = "Without a title"
+
 
 class UploadedModel(models.Model):
     """A creator's page for one model."""
@@ -92,7 +95,7 @@ class ModelVersion(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.uploaded_model.title} v{self.number}"
+        return f"{self.uploaded_model.title or UNTITLED} v{self.number}"
 
 
 class ModelFile(models.Model):

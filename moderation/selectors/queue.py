@@ -20,6 +20,7 @@ from moderation.models import (
     SavedFilter,
     TriageJob,
 )
+from moderation.models.catalog import UNTITLED
 from moderation.ordering import head_start, share_used
 from moderation.selectors import queue_filters
 from moderation.selectors.queue_filters import Active, Choice, QueueFilter
@@ -39,7 +40,6 @@ PAGE_LENGTH = 25
 # the page costs the same with a thousand cases and with a million.
 COUNTED = 1000
 SHOWN_CONCERNS = 3
-UNTITLED = "Without a title"
 TABS = ("queued", "in_review", "asked", "escalated", "second", "appealed")
 
 
