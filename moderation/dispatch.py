@@ -5,6 +5,7 @@ A message is a hint: it may be lost or come twice, and the row it names stays th
 
 import logging
 from functools import partial
+from typing import Any
 
 from celery import current_app
 from django.db import transaction
@@ -35,7 +36,8 @@ def messages_waiting(task: str) -> int:
     if current_app.conf.task_always_eager:
         return 0
     queue = current_app.amqp.router.route({}, task)["queue"].name
-    with current_app.pool.acquire(block=True) as connection:
+    with current_app.pool.acquire(block=True) as pooled:
+        connection: Any = pooled  # kombu's types take it for a producer
         # Without a limit it would try for ever.
         connection.ensure_connection(max_retries=1)
         with connection.channel() as channel:
