@@ -15,9 +15,12 @@ def span(value: timedelta) -> str:
     return f"{minutes} min"
 
 
-def left(moment: datetime) -> str:
-    """Say how long there is until a moment, or by how much it has passed."""
+def left(moment: datetime, language: str = "en") -> str:
+    """Say how long there is until a moment, or by how much it has passed; in English or German."""
     rest = moment - timezone.now()
+    if language == "de":
+        said = span(rest).replace("days", "Tage").replace(" h", " Std.")
+        return f"noch {said}" if rest > timedelta(0) else f"{said} zu spät"
     return f"{span(rest)} left" if rest > timedelta(0) else f"{span(rest)} too late"
 
 

@@ -28,7 +28,9 @@ from moderation.models import (
     LikenessRequest,
     ModelVersion,
     Notice,
+    PreviewHash,
     Report,
+    WeightSketch,
 )
 from moderation.queue import case_claim
 from moderation.states import Action
@@ -225,6 +227,36 @@ def test_a_copy_that_comes_up_another_way_is_found_by_its_look(
     _ask(as_(None), named)
     request = _confirm(as_(None))
     assert request.reports.get(version=other).found_by == "pdq"
+
+
+def test_a_request_sweeps_copies_by_their_tensors_and_by_the_lineage_of_their_weights(
+    uma: Account, rui: Account, as_: Browser
+) -> None:
+    chance = np.random.default_rng(11)
+    weights = chance.standard_normal(2048)
+    sketches = {
+        "Named": (weights, "a" * 64),
+        "Another header": (chance.standard_normal(2048), "a" * 64),
+        "Trained on": (weights + 0.1 * chance.standard_normal(2048), "b" * 64),
+        "Unrelated": (chance.standard_normal(2048), "c" * 64),
+    }
+    versions = {}
+    for title, (sketch, data) in sketches.items():
+        version = versions[title] = factories.published(
+            uma if title == "Named" else rui, title=title
+        )
+        # Neither bytes nor pictures are the same.
+        version.files.update(sha256=f"{version.pk:064d}")
+        version.previews.update(sha256=f"{version.pk:064x}f"[1:])
+        PreviewHash.objects.filter(preview__version=version).delete()
+        PreviewHash.objects.create(preview=version.previews.get(), pdq="", quality=0)
+        WeightSketch.objects.create(
+            file=version.files.get(), sketch=sketch.astype("<f2").tobytes(), data_sha256=data
+        )
+    _ask(as_(None), versions["Named"])
+    request = _confirm(as_(None))
+    found = set(request.reports.values_list("version__uploaded_model__title", "found_by"))
+    assert found == {("Named", "named"), ("Another header", "data"), ("Trained on", "weights")}
 
 
 def test_an_upload_that_is_nobodys_likeness_is_published_while_a_request_is_open(

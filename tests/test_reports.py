@@ -5,10 +5,13 @@ import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.mail import EmailMultiAlternatives
+from django.core.management import call_command
 from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -21,6 +24,7 @@ from moderation.decisions import decision_make
 from moderation.models import (
     Account,
     Case,
+    Decision,
     ModelVersion,
     Notice,
     Report,
@@ -33,6 +37,7 @@ from moderation.states import Action
 from moderation.throttle import LIMITS, Limit
 from moderation.translations import REFUSALS
 from tests import factories
+from tests.test_api import Marketplace
 
 Browser = Callable[[Account | None], Client]
 pytestmark = pytest.mark.usefixtures("policy")
@@ -459,6 +464,40 @@ def test_nothing_that_a_creator_can_reach_names_who_reported(
         assert not [word for word in poison if word in whole]
     lines = "\n".join(record.getMessage() for record in caplog.records)
     assert not [word for word in poison[:5] if word in lines]
+
+
+def test_nothing_that_machines_read_names_who_reported(
+    version: ModelVersion, uma: Account, mo: Account, as_: Browser, tmp_path: Path
+) -> None:
+    rosa = factories.account("rosa-reporter")
+    _send(as_(rosa), version, text="Report-words-61")
+    _send(as_(None), version, **NOTICE | {"text": "Report-words-61"})
+    _decide(Case.objects.get(version=version), Action.REMOVE, mo)
+    decision = Decision.objects.get()
+    poison = ["rosa-reporter", "rosa@", "Nia Notifier", "nia@example.org", "Report-words-61"]
+    poison += [*Report.objects.values_list("token", flat=True)]
+    poison += [*Report.objects.values_list("code", flat=True)]
+    code = version.code
+    shop, read = Marketplace(uma), []
+    for path in (
+        *("/versions", f"/versions/{code}", f"/versions/{code}/findings", "/events"),
+        *("/decisions", f"/decisions/{decision.code}"),
+    ):
+        answer = shop.get(path)
+        assert answer.status_code == 200, path
+        read.append(answer.content.decode())
+    for command in (
+        ["export", "--since", "2020-01-01", "--out", str(tmp_path)],
+        ["report", "--year", str(timezone.now().year)],
+    ):
+        out = StringIO()
+        call_command("transparency", *command, stdout=out)
+        read.append(out.getvalue())
+    read += [path.read_text() for path in tmp_path.glob("*.json")]
+    read.append(as_(None).get(reverse("transparency")).content.decode())
+    assert len(read) == 10
+    for text in read:
+        assert not [word for word in poison if word in text], text[:200]
 
 
 def test_a_dead_letter_waits_for_the_team_and_is_sent_again(
