@@ -54,9 +54,7 @@ def _hash(previews: Iterable[PreviewImage]) -> int:
     hasher = cast(PictureHasher, import_module(settings.UPLOAD_INSPECTOR))
     hashed = []
     for preview in previews:
-        value, quality = hasher.perceptual_hash(
-            Path(default_storage.path(preview.shown.name or ""))
-        )
+        value, quality = hasher.perceptual_hash(Path(default_storage.path(preview.weighed)))
         hashed.append(PreviewHash(preview=preview, pdq=value, quality=quality))
     PreviewHash.objects.bulk_create(hashed, ignore_conflicts=True)
     return len(hashed)

@@ -22,7 +22,7 @@ from moderation.embeddings import EmbeddingIn, embeddings_record
 from moderation.jobs import Lease, job_fail, job_finish
 from moderation.likeness import upload_claimed
 from moderation.lineages import lineage_record
-from moderation.models import Case, Finding, ModelVersion, TriageJob, WeightSketch
+from moderation.models import Case, Finding, ModelVersion, Rule, TriageJob, WeightSketch
 from moderation.notices import notice_issue
 from moderation.rescreening import version_reconsider
 from moderation.states import Concern, JobState, Outcome, Visibility
@@ -74,18 +74,18 @@ def findings_record(
     if not job_finish(lease, seconds=seconds):
         counter_add(name="late_answers")
         return False
-    job = TriageJob.objects.select_related("version", "policy").get(pk=lease.job_id)
-    rules = {rule.slug: rule for rule in job.policy.rules.all()}
-    files = {row.code: row for row in job.version.files.all()}
-    previews = {row.code: row for row in job.version.previews.all()}
+    job = TriageJob.objects.select_related("version").get(pk=lease.job_id)
+    rules = dict(Rule.objects.filter(policy=job.policy_id).values_list("slug", "pk"))
+    files = dict(job.version.files.values_list("code", "pk"))
+    previews = dict(job.version.previews.values_list("code", "pk"))
     stored = Finding.objects.bulk_create(
         Finding(
             version=job.version,
             job=job,
             key=f"{given.probe}:{given.rule}:{given.subject_kind}:{given.subject_key}",
-            rule=rules.get(given.rule),
-            file=files.get(given.subject_key) if given.subject_kind == "file" else None,
-            preview=previews.get(given.subject_key) if given.subject_kind == "preview" else None,
+            rule_id=rules.get(given.rule),
+            file_id=files.get(given.subject_key) if given.subject_kind == "file" else None,
+            preview_id=previews.get(given.subject_key) if given.subject_kind == "preview" else None,
             probe=given.probe,
             outcome=given.outcome,
             concern=concern_of(given),
@@ -102,7 +102,7 @@ def findings_record(
     lineage_record(version=job.version, findings=stored)
     for known in facts:
         WeightSketch.objects.update_or_create(
-            file=files[known.file],
+            file_id=files[known.file],
             defaults={"sketch": known.sketch, "data_sha256": known.data_sha256},
         )
     embeddings_record(embeddings=embeddings)
@@ -159,7 +159,10 @@ def concern_of(finding: FindingIn) -> Concern:
 
 def _storable(evidence: Mapping[str, Any]) -> Any:
     """Return evidence without the one character that PostgreSQL cannot store in JSON."""
-    return json.loads(json.dumps(dict(evidence)).replace("\\u0000", "\\ufffd"))
+    written = json.dumps(dict(evidence))
+    if "\\u0000" in written:
+        return json.loads(written.replace("\\u0000", "\\ufffd"))
+    return dict(evidence)
 
 
 @transaction.atomic

@@ -51,7 +51,7 @@ class UploadInspector(Protocol):
     def inspect_weights(self, path: Path) -> Any:
         """Say what kind of model file this is."""
 
-    def reencode_preview(self, source: Path, target: Path) -> Any:
+    def reencode_preview(self, source: Path, target: Path, *, small: Path) -> Any:
         """Write a copy of the pixels that carries no metadata, and say how large it is."""
 
 
@@ -233,7 +233,7 @@ def version_add_file(*, version: ModelVersion, upload: Upload, actor: Account) -
 def version_add_preview(
     *, version: ModelVersion, upload: Upload, prompt: str = "", actor: Account
 ) -> PreviewImage:
-    """Store a picture with a draft, and a copy of its pixels that carries no metadata.
+    """Store a picture with a draft, and two copies of its pixels that carry no metadata.
 
     Raises Invalid, and keeps nothing, if the picture cannot be read.
     """
@@ -241,10 +241,10 @@ def version_add_preview(
     require_may_publish(actor)
     _check_size(upload, settings.MAX_PREVIEW_BYTES, "preview")
     stored, sha256 = file_keep(upload)
-    shown = f"{stored}.jpg"
-    with _kept_on_success(stored, shown):
-        with file_written(shown) as target:
-            summary = _inspector().reencode_preview(local_path(stored), target)
+    shown, small = f"{stored}.jpg", f"{stored}.small.jpg"
+    with _kept_on_success(stored, shown, small):
+        with file_written(shown) as target, file_written(small) as small_target:
+            summary = _inspector().reencode_preview(local_path(stored), target, small=small_target)
         _refuse(summary, upload, "preview")
         with transaction.atomic():
             draft = _locked_draft(version)
@@ -261,6 +261,7 @@ def version_add_preview(
                 name=_shown(upload),
                 original=stored,
                 shown=shown,
+                small=small,
                 sha256=sha256,
                 width=summary.width,
                 height=summary.height,
@@ -279,7 +280,7 @@ def version_remove_file(*, version: ModelVersion, code: str, actor: Account) -> 
         names.append(file.content.name or "")
         file.delete()
     for preview in draft.previews.filter(code=code):
-        names += [preview.original.name or "", preview.shown.name or ""]
+        names += preview.names
         preview.delete()
     transaction.on_commit(partial(_delete, names))
 

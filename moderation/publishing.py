@@ -40,6 +40,7 @@ def files_publish(*, version_id: int) -> int:
     for preview in PreviewImage.objects.filter(version=version):
         moved += _move(PreviewImage, preview.pk, "original", preview.original.name or "")
         moved += _move(PreviewImage, preview.pk, "shown", preview.shown.name or "")
+        moved += _move(PreviewImage, preview.pk, "small", preview.small.name or "")
     ModelVersion.objects.filter(pk=version.pk).update(files_published_at=timezone.now())
     return moved
 

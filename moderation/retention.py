@@ -128,7 +128,7 @@ def _purge_version(pk: int, tally: Purged, dry_run: bool) -> Purged:
         now = timezone.now()
         names = [file.content.name for file in files] + [file.content.name for file in sent]
         for preview in previews:
-            names += [preview.original.name, preview.shown.name]
+            names += preview.names
         for rows in (version.files, version.previews):
             rows.filter(purged_at__isnull=True).update(purged_at=now)
         AppealFile.objects.filter(pk__in=[file.pk for file in sent]).update(purged_at=now)

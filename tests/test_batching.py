@@ -152,6 +152,7 @@ def test_closing_fails_what_waits_and_refuses_what_comes() -> None:
     encoder = BatchingEncoder(inner, max_batch=1)
     with ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(encoder.embed_images, [picture(20)]) for _ in range(3)]
+        assert inner.begun.wait(10)
         while encoder.waiting < 2:
             time.sleep(0.001)
         closing = pool.submit(encoder.close)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 from safetensors.numpy import save_file
 
 from triage.inspection import (
@@ -394,6 +394,27 @@ def test_the_published_copy_has_the_pixels_and_nothing_else(
     with Image.open(target) as copy:
         assert not copy.getexif()
         assert copy.size == size
+
+
+def test_machines_get_a_smaller_copy_of_what_people_see(tmp_path: Path) -> None:
+    image = Image.radial_gradient("L").resize((1800, 1200)).convert("RGB")
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    target, small = tmp_path / "copy.jpg", tmp_path / "small.jpg"
+    source = written(tmp_path / "source", stream.getvalue())
+    assert reencode_preview(source, target, small=small) == PreviewSummary("jpeg", 1600, 1067)
+    with Image.open(target) as seen, Image.open(small) as weighed:
+        assert weighed.size == (768, 512)
+        apart = ImageChops.difference(seen.resize(weighed.size), weighed)
+        assert max(high for _, high in apart.getextrema()) < 12
+
+
+def test_a_refused_picture_leaves_no_copy_of_either_size(tmp_path: Path) -> None:
+    source = written(tmp_path / "source", b"not a picture")
+    target, small = tmp_path / "copy.jpg", tmp_path / "small.jpg"
+    assert isinstance(reencode_preview(source, target, small=small), Refusal)
+    assert not target.exists()
+    assert not small.exists()
 
 
 def test_the_published_copy_is_upright(tmp_path: Path) -> None:

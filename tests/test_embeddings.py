@@ -1,5 +1,6 @@
 """What an encoder made of a picture is remembered, and the picture never asked about again."""
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from PIL import Image
 from moderation.embeddings import EmbeddingIn
 from moderation.findings import findings_record
 from moderation.jobs import job_lease
-from moderation.models import Account, Embedding, Finding, ModelVersion
+from moderation.models import Account, Bank, BankEntry, Embedding, Finding, ModelVersion
 from moderation.states import Visibility
 from tests import factories
 from tests.test_flow import drawing
 from triage import encoders, known_texts
 from triage.embeddings import pack, unpack
 from triage.encoders.base import Array
+from triage.perceptual import pdq
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("policy")]
 Browser = Callable[[Account | None], Client]
@@ -44,8 +46,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     yield calls
 
 
-def upload(client: Client, title: str, *previews: SimpleUploadedFile) -> ModelVersion:
-    """Upload and submit through the pages; the jobs run at once."""
+def draft_with(client: Client, title: str, *previews: SimpleUploadedFile) -> ModelVersion:
+    """Upload through the pages and do not submit."""
     client.post(reverse("creator:create"), {"title": title, "description": "Shapes."})
     version = ModelVersion.objects.get(uploaded_model__title=title)
     add = reverse("creator:add", args=[version.code])
@@ -53,6 +55,18 @@ def upload(client: Client, title: str, *previews: SimpleUploadedFile) -> ModelVe
     for preview in previews:
         preview.seek(0)
         client.post(add, {"preview": preview})
+    return version
+
+
+def spoil(version: ModelVersion) -> None:
+    """Leave the header of the one picture and nothing of its pixels: whoever decodes it fails."""
+    copy = Path(default_storage.path(version.previews.get().weighed))
+    copy.write_bytes(copy.read_bytes()[:200] + bytes(len(copy.read_bytes()) - 200))
+
+
+def upload(client: Client, title: str, *previews: SimpleUploadedFile) -> ModelVersion:
+    """Upload and submit through the pages; the jobs run at once."""
+    version = draft_with(client, title, *previews)
     assert client.post(reverse("creator:submit", args=[version.code])).status_code == 302
     version.refresh_from_db()
     assert version.triaged_at is not None
@@ -91,18 +105,33 @@ def test_a_picture_seen_before_is_not_even_decoded(as_: Browser, uma: Account) -
     star = drawing(("red", "star"))
     upload(as_(uma), "First", star)
     client = as_(uma)
-    client.post(reverse("creator:create"), {"title": "Second", "description": "Shapes."})
-    version = ModelVersion.objects.get(uploaded_model__title="Second")
-    add = reverse("creator:add", args=[version.code])
-    client.post(add, {"file": factories.weights_upload()})
-    star.seek(0)
-    client.post(add, {"preview": star})
-    # Its header stays and its pixels are gone: whoever decodes it fails.
-    shown = Path(default_storage.path(version.previews.get().shown.name or ""))
-    shown.write_bytes(shown.read_bytes()[:200] + bytes(len(shown.read_bytes()) - 200))
+    version = draft_with(client, "Second", star)
+    spoil(version)
     client.post(reverse("creator:submit", args=[version.code]))
     outcomes = version.findings.filter(probe="previews").values_list("outcome", flat=True)
     assert set(outcomes) == {"scored"}
+
+
+def test_a_picture_whose_hashes_are_remembered_is_not_decoded_for_a_bank(
+    as_: Browser, uma: Account
+) -> None:
+    bank = Bank.objects.create(name="Elsewhere", rule="red-star")
+    noise = Image.effect_noise((256, 256), 80).convert("RGB")
+    entry = BankEntry.objects.create(bank=bank, kind="pdq", value=pdq(noise).hash.hex())
+    stream = io.BytesIO()
+    noise.save(stream, "PNG")
+    picture = SimpleUploadedFile("noise.png", stream.getvalue(), "image/png")
+    first = upload(as_(uma), "First", picture)
+    # Now what is remembered decides: nothing of the pictures can be read any more.
+    version = draft_with(as_(uma), "Second", picture)
+    spoil(version)
+    as_(uma).post(reverse("creator:submit", args=[version.code]))
+    found = {
+        of.code: of.findings.get(probe="banks", preview__isnull=False) for of in (first, version)
+    }
+    assert {finding.code for finding in found.values()} == {"banks.pdq"}
+    assert found[first.code].evidence["matches"] == found[version.code].evidence["matches"]
+    entry.delete()
 
 
 def test_another_revision_of_the_encoder_looks_again(

@@ -94,7 +94,7 @@ def test_only_the_team_sees_it_and_nobody_their_own(
 def test_why_it_could_not_be_drawn_is_said(as_: Browser, uma: Account, mo: Account) -> None:
     case, finding = starry(as_(uma))
     assert finding.preview is not None
-    Path(default_storage.path(finding.preview.shown.name or "")).unlink()
+    Path(default_storage.path(finding.preview.weighed)).unlink()
     page, _ = addresses(case, finding)
     as_(mo).post(page)
     assert "The stored picture is gone." in as_(mo).get(page).content.decode()

@@ -128,7 +128,8 @@ def test_an_upload_travels_through_a_bucket_and_is_downloaded_from_it(
     files = {"file": weights, "preview": factories.preview_upload()}
     assert client.post(reverse("creator:add", args=[version.code]), files).status_code == 302
     assert all(key.startswith("house/quarantine/") for key in _keys(bucket))
-    assert len(_keys(bucket)) == 3
+    # The weights, the picture, and two copies of its pixels.
+    assert len(_keys(bucket)) == 4
     client.post(reverse("creator:submit", args=[version.code]))
     version.refresh_from_db()
     assert version.visibility == "published"

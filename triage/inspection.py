@@ -97,17 +97,28 @@ def _inspect_header(path: Path, length: int, size: int) -> Refusal | WeightsSumm
     return summary
 
 
-def reencode_preview(source: Path, target: Path, max_side: int = 1600) -> Refusal | PreviewSummary:
+def reencode_preview(
+    source: Path, target: Path, max_side: int = 1600, *, small: Path | None = None
+) -> Refusal | PreviewSummary:
     """Write the copy that is published: a JPEG of the pixels, without any metadata.
 
-    Nothing is left at ``target`` where the source is refused. Raises ``SandboxError``
-    (``sandbox.start``) where no child process can be started.
+    And to ``small``, where it is given, the copy that machines look at. Nothing is left of either
+    where the source is refused. Raises ``SandboxError`` (``sandbox.start``) where no child process
+    can be started.
     """
     answer = _picture(
-        _run(picture_checks.copy_pixels, str(source), str(target), max_side, limits=_COPY_LIMITS)
+        _run(
+            picture_checks.copy_pixels,
+            str(source),
+            str(target),
+            max_side,
+            str(small or ""),
+            limits=_COPY_LIMITS,
+        )
     )
     if isinstance(answer, Refusal):
-        target.unlink(missing_ok=True)
+        for copy in filter(None, (target, small)):
+            copy.unlink(missing_ok=True)
     return answer
 
 

@@ -66,7 +66,7 @@ class RememberingEncoder:
     def _some(self, texts: dict[str, str]) -> dict[str, bytes]:
         known = {
             row["sha256"]: row["vector"]
-            for row in embeddings_of(texts, kind=Embedding.Kind.TEXT)
+            for row in embeddings_of(texts, kinds=[Embedding.Kind.TEXT])
             if (row["encoder"], row["revision"]) == (self.name, self.revision)
         }
         missing = [digest for digest in texts if digest not in known]

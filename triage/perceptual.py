@@ -33,6 +33,8 @@ ORIENTATIONS = (
     "mirrored and turned by 270 degrees",
 )
 
+# Raise it when a hash of the same picture changes: older ones are then not remembered any more.
+REVISION = "1"
 _HASH_BYTES = 32
 # Larger pictures are first brought down to this side, as the published implementations do.
 _LARGEST_SIDE = 512
@@ -65,6 +67,20 @@ def pdq_dihedral(image: Image.Image) -> tuple[Pdq, ...]:
     luma = _luma(image)
     return tuple(
         _hash(np.rot90(picture, turns)) for picture in (luma, luma[:, ::-1]) for turns in range(4)
+    )
+
+
+def dihedral_bytes(hashes: Sequence[Pdq]) -> bytes:
+    """Write what ``pdq_dihedral`` returned in 264 bytes: the hashes, then their qualities."""
+    return b"".join(each.hash for each in hashes) + bytes(each.quality for each in hashes)
+
+
+def dihedral_from(written: bytes) -> tuple[Pdq, ...]:
+    """Read what ``dihedral_bytes`` wrote."""
+    number = len(written) // (_HASH_BYTES + 1)
+    return tuple(
+        Pdq(written[_HASH_BYTES * at : _HASH_BYTES * (at + 1)], written[_HASH_BYTES * number + at])
+        for at in range(number)
     )
 
 

@@ -24,18 +24,19 @@ def probes(
     *,
     encoder: str,
     known: Callable[[], Known],
+    banked: Callable[[], Known] | None = None,
     load: Callable[[str], Encoder] = encoders.load,
 ) -> tuple[Probe, ...]:
     """Return every probe.
 
     ``encoder`` is the setting that chooses one, and ``load`` gives it; ``known`` returns what
-    uploads are compared with.
+    uploads are compared with, and ``banked`` the banks of it where they can be had alone.
     """
     return (
         *probes_of_files(encoder=encoder, load=load),
         FileBanksProbe(known),
         LineageProbe(known),
-        PreviewBanksProbe(known),
+        PreviewBanksProbe(banked or known),
     )
 
 

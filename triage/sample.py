@@ -195,13 +195,15 @@ class Preview:
 class Embedding:
     """What an encoder of this revision made of a picture, by the SHA-256 of the picture's bytes.
 
-    ``vector`` is written as ``triage.embeddings.pack`` does.
+    ``vector`` is written as ``triage.embeddings.pack`` does. Perceptual hashes are remembered in
+    the same way, see ``triage.probes.banks``.
     """
 
     sha256: str
     encoder: str
     revision: str
     vector: bytes
+    kind: Literal["picture", "pdq"] = "picture"
 
 
 @dataclass(frozen=True, slots=True)

@@ -361,6 +361,14 @@ def _learned(
     )
 
 
+def review_of(rule: Rule, learned: LearnedHead | None) -> float:
+    """Return the review threshold of a rule whose deciding concept has this head, or none."""
+    if learned is None or learned.review is None:
+        return rule.review
+    # Never above the hold threshold: what is held is looked at, too.
+    return min(learned.review, rule.hold)
+
+
 def _rule_score(
     rule: Rule, concepts: list[ConceptScore], calibration: Calibration | None
 ) -> RuleScore:
@@ -369,10 +377,7 @@ def _rule_score(
     learned = deciding.head
     # A head is calibrated already.
     scaling = (None if learned else calibration) or Calibration()
-    review = rule.review
-    if learned is not None and learned.review is not None:
-        # Never above the hold threshold: what is held is looked at, too.
-        review = min(learned.review, rule.hold)
+    review = review_of(rule, learned)
     probability = _sigmoid(scaling.slope * deciding.score + scaling.offset)
     return RuleScore(
         rule=rule.slug,

@@ -79,7 +79,12 @@ def heat_map(heat_map_id: int) -> None:
 @cache
 def _probes() -> tuple[Probe, ...]:
     index = KnownIndex()
-    return pipeline.probes(encoder=settings.ENCODER, known=index.current, load=known_texts.load)
+    return pipeline.probes(
+        encoder=settings.ENCODER,
+        known=index.current,
+        banked=index.banked,
+        load=known_texts.load,
+    )
 
 
 def _work(job_id: int, stage: Stage) -> None:
@@ -214,4 +219,10 @@ def finding_in(finding: Finding) -> FindingIn:
 
 def embedding_in(embedding: Embedding) -> EmbeddingIn:
     """Turn what was embedded into what the domain keeps."""
-    return EmbeddingIn(embedding.sha256, embedding.encoder, embedding.revision, embedding.vector)
+    return EmbeddingIn(
+        embedding.sha256,
+        embedding.encoder,
+        embedding.revision,
+        embedding.vector,
+        embedding.kind,
+    )

@@ -124,7 +124,8 @@ class ModelFile(models.Model):
 class PreviewImage(models.Model):
     """A picture the creator shows.
 
-    ``original`` is what came in; ``shown`` is a copy of its pixels, which is weighed and published.
+    ``original`` is what came in; ``shown`` is a copy of its pixels, which is published, and
+    ``small`` a smaller one of them, which machines look at (none for what came before there was).
     """
 
     code = models.CharField(max_length=10, unique=True, default=new_code, editable=False)
@@ -132,6 +133,7 @@ class PreviewImage(models.Model):
     name = models.CharField(max_length=255)
     original = models.FileField(max_length=200)
     shown = models.FileField(max_length=200)
+    small = models.FileField(max_length=200, blank=True)
     sha256 = models.CharField(max_length=64)
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
@@ -151,3 +153,13 @@ class PreviewImage(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of its stored files."""
+        return [file.name for file in (self.original, self.shown, self.small) if file.name]
+
+    @property
+    def weighed(self) -> str:
+        """Return the name of the stored file that machines look at."""
+        return self.small.name or self.shown.name or ""

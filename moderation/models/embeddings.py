@@ -12,7 +12,8 @@ class Embedding(models.Model):
     ``vector`` holds ``dim`` numbers in little-endian half precision: ``numpy.frombuffer(vector,
     "<f2")``. It belongs to the content and not to a preview, so the same picture uploaded twice
     shares it. ``revision`` changes whenever the encoder's weights or preprocessing do, so a row is
-    never wrong, at worst unused.
+    never wrong, at worst unused. Rows of the kind ``PDQ`` hold perceptual hashes instead, as
+    ``triage.perceptual.dihedral_bytes`` writes them.
     """
 
     class Kind(models.TextChoices):
@@ -20,6 +21,7 @@ class Embedding(models.Model):
 
         PICTURE = "picture", "the bytes of a picture"
         TEXT = "text", "a text in UTF-8"
+        PDQ = "pdq", "the bytes of a picture, of which perceptual hashes were made"
 
     kind = models.CharField(max_length=10, choices=Kind.choices)
     sha256 = models.CharField(max_length=64)

@@ -50,7 +50,7 @@ def heat_map_sample(*, heat_map_id: int) -> dict[str, Any] | None:
         return None
     deciding = row.finding.evidence.get("deciding") or {}
     return {
-        "path": str(local_path(row.finding.preview.shown.name)),
+        "path": str(local_path(row.finding.preview.weighed)),
         "rule": row.finding.rule.slug,
         "concept": deciding.get("concept", ""),
         "policy": policy_data(row.finding.job.policy),

@@ -1,12 +1,12 @@
 """What the workers read: plain data, no rows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from django.core.files.storage import default_storage
-from django.db.models import Prefetch
+from django.db.models import Count, Max, Prefetch
 
 from moderation.models import (
     Account,
@@ -65,14 +65,19 @@ def triage_sample(*, job_id: int) -> dict[str, Any]:
             {
                 "key": row.code,
                 "name": row.name,
-                # The copy that people see, and that was read in the sandbox at the door.
-                "path": str(local_path(row.shown.name)),
+                # A copy of the one that people see, made of it in the sandbox at the door.
+                "path": str(local_path(row.weighed)),
                 "sha256": row.sha256,
                 "prompt": row.prompt,
             }
             for row in previews
         ],
-        "embeddings": list(embeddings_of([row.sha256 for row in previews])),
+        "embeddings": list(
+            embeddings_of(
+                [row.sha256 for row in previews],
+                kinds=(Embedding.Kind.PICTURE, Embedding.Kind.PDQ),
+            )
+        ),
         "creator": page.creator.username,
         "people": _people(page.creator),
         "policy": policy_data(job.policy),
@@ -80,11 +85,11 @@ def triage_sample(*, job_id: int) -> dict[str, Any]:
 
 
 def embeddings_of(
-    digests: Iterable[str], *, kind: Embedding.Kind = Embedding.Kind.PICTURE
+    digests: Iterable[str], *, kinds: Sequence[Embedding.Kind]
 ) -> Iterator[dict[str, Any]]:
     """Yield what any encoder ever made of these contents, by the SHA-256 of their bytes."""
-    rows = Embedding.objects.filter(kind=kind, sha256__in=list(digests))
-    for row in rows.values("sha256", "encoder", "revision", "vector"):
+    rows = Embedding.objects.filter(kind__in=kinds, sha256__in=list(digests))
+    for row in rows.values("kind", "sha256", "encoder", "revision", "vector"):
         yield {**row, "vector": bytes(row["vector"])}
 
 
@@ -112,10 +117,9 @@ def _people(creator: Account) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class KnownStamp:
-    """Changes whenever what uploads are compared with has changed."""
+    """Changes whenever the models that uploads are compared with have changed."""
 
     sketches: int
-    entries: int
     removed: int
     visible: int
     decisions: int
@@ -124,7 +128,7 @@ class KnownStamp:
 
 
 def known_stamp() -> KnownStamp:
-    """Return the stamp, from seven counts.
+    """Return the stamp, from six counts.
 
     The last ones tell apart what leaves the others as they were: one version that is removed while
     another one is restored.
@@ -133,13 +137,17 @@ def known_stamp() -> KnownStamp:
     removed = WeightSketch.objects.filter(file__version__visibility=Visibility.REMOVED)
     return KnownStamp(
         sketches=WeightSketch.objects.count(),
-        entries=BankEntry.objects.count(),
         removed=removed.count(),
         visible=visible.count(),
         decisions=Decision.objects.count(),
         overturned=Appeal.objects.filter(state=AppealState.OVERTURNED).count(),
         moved=ModelVersion.objects.filter(files_published_at__isnull=False).count(),
     )
+
+
+def entries_stamp() -> dict[str, int | None]:
+    """Return what changes whenever an entry is added to a bank or taken out of one."""
+    return BankEntry.objects.aggregate(number=Count("pk"), last=Max("pk"))
 
 
 def known_models() -> Iterator[dict[str, Any]]:

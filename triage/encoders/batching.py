@@ -45,6 +45,7 @@ class _Waiting:
 
     prepared: Any
     row: "Future[Array]" = field(default_factory=Future)
+    since: float = field(default_factory=time.monotonic)
 
 
 class BatchingEncoder:
@@ -167,10 +168,12 @@ class BatchingEncoder:
         first = self._waiting.get()
         if first is None:
             return None
-        batch, deadline = [first], time.monotonic() + self._max_wait
+        # From its arrival: what came while the encoder was busy has waited long enough.
+        batch, deadline = [first], first.since + self._max_wait
         while len(batch) < self._max_batch:
+            left = deadline - time.monotonic()
             try:
-                following = self._waiting.get(timeout=max(deadline - time.monotonic(), 0))
+                following = self._waiting.get(block=left > 0, timeout=max(left, 0))
             except queue.Empty:
                 break
             if following is None:

@@ -7,16 +7,26 @@ eight flips and rotations.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
+from triage import perceptual
 from triage.containers.digests import digests
 from triage.known import BankMatch, EntryKind, Known
-from triage.perceptual import MINIMUM_QUALITY, ORIENTATIONS, pdq_dihedral
+from triage.perceptual import (
+    MINIMUM_QUALITY,
+    ORIENTATIONS,
+    Pdq,
+    dihedral_bytes,
+    dihedral_from,
+    pdq_dihedral,
+)
 from triage.pictures import PictureError
-from triage.sample import Finding, Outcome, Preview, Sample, Stage, Subject, WeightFile
+from triage.sample import Embedding, Finding, Outcome, Preview, Sample, Stage, Subject, WeightFile
 
 NAME: Final = "banks"
 VERSION: Final = "1"
+# Hashes are remembered beside embeddings, under this name of what made them.
+PDQ: Final[Literal["pdq"]] = "pdq"
 MATCH_SCORE: Final = 1.0
 
 _SHOWN: Final = 10
@@ -85,8 +95,11 @@ class PreviewBanksProbe:
     def __init__(self, known: Callable[[], Known]) -> None:
         self._known = known
 
-    def examine(self, sample: Sample) -> Iterator[Finding]:
-        """Yield the findings on all previews of one version."""
+    def examine(self, sample: Sample) -> Iterator[Finding | Embedding]:
+        """Yield the findings on all previews of one version.
+
+        A picture whose hashes the sample remembers is not decoded again.
+        """
         known = self._known()
         kinds: tuple[EntryKind, ...] = ("sha256", "pdq")
         if nothing := _nothing_to_do(sample, known, kinds, sample.previews, "previews"):
@@ -95,19 +108,25 @@ class PreviewBanksProbe:
         for preview in sample.previews:
             yield from self._examine_preview(sample, preview, known)
 
-    def _examine_preview(self, sample: Sample, preview: Preview, known: Known) -> Iterator[Finding]:
+    def _examine_preview(
+        self, sample: Sample, preview: Preview, known: Known
+    ) -> Iterator[Finding | Embedding]:
         subject = Subject("preview", preview.key)
         matches = [(match, "") for match in known.match("sha256", preview.sha256)]
         evidence: dict[str, object] = {"sha256": preview.sha256}
-        try:
-            picture = sample.pictures.open(preview.path)
-            variants = pdq_dihedral(picture.image)
-        except PictureError as error:
-            if matches:
-                yield from _matched(sample, subject, matches, evidence)
-            else:
-                yield _failed(subject, error.code, str(error), evidence)
-            return
+        variants = _remembered(sample, preview)
+        if not variants:
+            try:
+                variants = pdq_dihedral(sample.pictures.open(preview.path).image)
+            except PictureError as error:
+                if matches:
+                    yield from _matched(sample, subject, matches, evidence)
+                else:
+                    yield _failed(subject, error.code, str(error), evidence)
+                return
+            if preview.sha256:
+                hashes = dihedral_bytes(variants)
+                yield Embedding(preview.sha256, PDQ, perceptual.REVISION, hashes, kind=PDQ)
         quality = variants[0].quality
         evidence |= {
             "pdq": variants[0].hash.hex(),
@@ -125,6 +144,15 @@ class PreviewBanksProbe:
             yield from _matched(sample, subject, matches, evidence)
         else:
             yield _clean(subject, known, evidence)
+
+
+def _remembered(sample: Sample, preview: Preview) -> tuple[Pdq, ...]:
+    """Return the hashes of a picture that was seen before, or nothing."""
+    for one in sample.embeddings:
+        made_of, made_by = (one.kind, one.sha256), (one.encoder, one.revision)
+        if (made_of, made_by) == ((PDQ, preview.sha256), (PDQ, perceptual.REVISION)):
+            return dihedral_from(one.vector)
+    return ()
 
 
 _Match = tuple[BankMatch, str]  # with the orientation in which a picture matched

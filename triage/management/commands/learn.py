@@ -191,7 +191,9 @@ def _labels(
     given = labels_of(rule.slug, concept.slug)
     vectors = {
         row["sha256"]: row["vector"]
-        for row in embeddings_of({label.sha256 for label in given})
+        for row in embeddings_of(
+            {label.sha256 for label in given}, kinds=[StoredEmbedding.Kind.PICTURE]
+        )
         if (row["encoder"], row["revision"]) == (encoder.name, encoder.revision)
     }
     usable = [label for label in given if label.sha256 in vectors]

@@ -206,14 +206,13 @@ def _concerns(
     ]
     if not rows:
         return found
-    slugs, scores = rescreen(policy, encoder, unpack([vector for _, _, vector in rows]))
-    rules = {rule.slug: rule for rule in policy.rules}
-    review = np.array([rules[slug].review for slug in slugs])
-    hold = np.array([rules[slug].hold for slug in slugs])
-    for row, column in np.argwhere(scores >= review):
+    again = rescreen(policy, encoder, unpack([vector for _, _, vector in rows]))
+    holds = {rule.slug: rule.hold for rule in policy.rules}
+    for row, column in np.argwhere(again.probabilities >= again.reviews):
         version, preview, _ = rows[row]
-        held = scores[row, column] >= hold[column]
-        found[version][slugs[column], preview] = Concern.HOLD if held else Concern.REVIEW
+        slug = again.rules[column]
+        held = again.probabilities[row, column] >= holds[slug]
+        found[version][slug, preview] = Concern.HOLD if held else Concern.REVIEW
     return found
 
 
