@@ -1,5 +1,6 @@
 """Encoders that torch runs: any open_clip model, from weights that are on this disk already."""
 
+import json
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -77,6 +78,82 @@ def test_who_types_the_mark_of_the_end_does_not_end_the_text() -> None:
 def test_a_vocabulary_that_would_have_to_be_fetched_is_refused(name: str, weights: Path) -> None:
     with pytest.raises(EncoderError, match=r"vocabulary|text side"):
         load(weights, name)
+
+
+WORDS = ["a", "red", "star", "café", "blue", "circle"]
+
+
+def sigmoid_model(folder: Path) -> Path:
+    """Save a tiny model that is built as SigLIP 2 is on its text side, with its vocabulary."""
+    import open_clip
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    text = {"context_length": 8, "vocab_size": 10, "width": 32, "heads": 2, "layers": 2}
+    text |= {"no_causal_mask": True, "pool_type": "last", "proj_bias": True}
+    text |= {"hf_tokenizer_name": "nobody/tiny", "tokenizer_kwargs": {"clean": "canonicalize"}}
+    vision = {"image_size": 64, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16}
+    config = {"embed_dim": 24, "init_logit_bias": -10, "custom_text": True}
+    file = folder / "tiny-sigmoid.json"
+    file.write_text(json.dumps({**config, "vision_cfg": vision, "text_cfg": text}))
+    open_clip.add_model_config(file)
+    vocabulary = {word: at for at, word in enumerate(["<pad>", "<eos>", "<unk>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(["<pad>", "<eos>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                "add_bos_token": False,
+                "add_eos_token": True,
+                "eos_token": {"content": "<eos>"},
+                "pad_token": "<pad>",
+            }
+        )
+    )
+    torch.manual_seed(0)
+    model = open_clip.create_model("tiny-sigmoid", load_weights=False)
+    torch.save(model.state_dict(), folder / "weights.pt")
+    return folder / "weights.pt"
+
+
+def test_a_sigmoid_model_is_served_with_the_vocabulary_that_lies_beside_its_weights(
+    tmp_path: Path,
+) -> None:
+    import open_clip
+    import torch
+
+    from triage.encoders.export import export
+    from triage.encoders.onnx import OnnxEncoder
+    from triage.encoders.open_clip import load_model
+
+    weights = sigmoid_model(tmp_path)
+    source = load_model("tiny-sigmoid", str(weights))
+    # Cleaned as open_clip's “canonicalize” does, ended, and filled up to the length.
+    assert source.tokenizer.encode(" A_red, STAR! ").ids == [3, 4, 5, 1, 0, 0, 0, 0]
+    assert source.tokenizer.encode("red " * 500).ids == [4] * 7 + [1]
+    assert source.tokenizer.encode("a <eos> red star").ids == [3, 2, 4, 5, 1, 0, 0, 0]
+    model = open_clip.create_model("tiny-sigmoid", pretrained=str(weights)).eval()
+    with torch.inference_mode():
+        ids = torch.tensor([[3, 4, 5, 1, 0, 0, 0, 0], [7, 8, 1, 0, 0, 0, 0, 0]])
+        expected = model.encode_text(ids, normalize=True).numpy()
+    texts = ["a red star", "Blue circle."]
+    encoder = load(weights, "tiny-sigmoid")
+    assert (encoder.embed_texts(texts) * expected).sum(axis=1).min() > 0.99999
+    export(source, tmp_path / "folder")
+    exported = OnnxEncoder.load(tmp_path / "folder")
+    assert (exported.embed_texts(texts) * expected).sum(axis=1).min() > 0.9999
+
+
+def test_a_published_tokenizer_without_its_filling_is_refused(tmp_path: Path) -> None:
+    weights = sigmoid_model(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"pad_token": "<nothing>"}')
+    with pytest.raises(EncoderError, match="no token “<nothing>”"):
+        load(weights, "tiny-sigmoid")
+    (tmp_path / "tokenizer_config.json").unlink()
+    with pytest.raises(EncoderError, match=r"tokenizer_config\.json of nobody/tiny.*export"):
+        load(weights, "tiny-sigmoid")
 
 
 def test_pictures_and_texts_become_what_open_clip_makes_of_them(weights: Path) -> None:

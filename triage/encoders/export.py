@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import open_clip
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ from torch import nn
 from triage.encoders.base import EncoderError
 from triage.encoders.onnx import PATCHES
 from triage.encoders.open_clip import OpenClipModel, find_weights
+from triage.encoders.open_clip_tokenizer import TOKENIZER_FILES
 from triage.encoders.quantise import quantise
 from triage.encoders.vision_transformer import PatchedVision, has_patches
 
@@ -73,8 +75,12 @@ def fetch_weights(architecture: str, pretrained: str) -> Path:
     tagged = open_clip.get_pretrained_cfg(architecture, pretrained)
     if not tagged or Path(pretrained).is_file():
         return find_weights(architecture, pretrained)
+    text = (open_clip.get_model_config(architecture) or {}).get("text_cfg", {})
     try:
         open_clip.download_pretrained(tagged)
+        if repository := text.get("hf_tokenizer_name", ""):
+            for name in TOKENIZER_FILES:
+                huggingface_hub.hf_hub_download(repository, name)
     # The hub's client and urllib raise OSError, open_clip RuntimeError on a wrong checksum.
     except (OSError, RuntimeError, ValueError) as error:
         raise EncoderError(

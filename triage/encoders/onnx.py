@@ -275,6 +275,8 @@ def _tokenizer(folder: Path, context_length: int, config: Mapping[str, Any]) -> 
     # The tokenizers package raises nothing narrower.
     except Exception as error:  # noqa: BLE001
         raise EncoderError(f"{path} cannot be read: {error}. Export the folder again.") from error
+    # Who types the mark of an end into a text must not end it.
+    tokenizer.encode_special_tokens = True
     padding = tokenizer.padding or {}
     tokenizer.enable_truncation(max_length=context_length)
     tokenizer.enable_padding(

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
 from triage.encoders.base import Array, EncoderError
-from triage.encoders.open_clip_tokenizer import clip_tokenizer
+from triage.encoders.open_clip_tokenizer import tokenizer_for
 from triage.encoders.preprocessing import PREPROCESSING_VERSION, Preprocessing
 from triage.encoders.vision_transformer import PatchedVision, has_patches
 
@@ -183,7 +183,7 @@ def load_model(architecture: str, pretrained: str) -> OpenClipModel:
             "fetched. Choose an architecture whose text side is open_clip's."
         )
     context_length = int(settings.get("text_cfg", {}).get("context_length", 77))
-    tokenizer = clip_tokenizer(architecture, settings.get("text_cfg", {}), context_length)
+    tokenizer = tokenizer_for(architecture, settings.get("text_cfg", {}), context_length, path)
     try:
         model = open_clip.create_model(
             architecture,
