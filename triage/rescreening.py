@@ -5,7 +5,6 @@ hundred thousand pictures take seconds. Pure numpy.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,6 @@ from triage.scoring import (
     embed_prompts,
     head_of,
     log_odds,
-    review_of,
     unfit_rules,
     unit_columns,
     vector_bounds,
@@ -27,30 +25,18 @@ from triage.scoring import (
 _ROWS = 8192  # in one product: about 20 MB for 300 prompts, small enough for the cache to help
 
 
-@dataclass(frozen=True, slots=True)
-class Rescreened:
-    """Each picture under each rule that looks at previews, by the slugs of the rules.
-
-    ``probabilities`` and ``reviews``, the review threshold that holds, have the shape (pictures,
-    rules).
-    """
-
-    rules: list[str]
-    probabilities: NDArray[np.float64]
-    reviews: NDArray[np.float64]
-
-
 def rescreen(
     policy: Policy,
     encoder: Encoder,
     images: Array,
     calibrations: Mapping[str, Calibration] | None = None,
-) -> Rescreened:
-    """Return what ``ConceptBank.score`` would say of each picture under each rule.
+) -> tuple[list[str], NDArray[np.float64]]:
+    """Return the slugs of the rules that look at previews, and each picture's probabilities.
 
-    ``images`` are unit rows of shape (pictures, dim). A bank refuses a policy that cannot be
-    scored: build one first. A rule whose vectors belong to another encoder (``unfit`` of the bank)
-    is left out.
+    ``images`` are unit rows of shape (pictures, dim), the probabilities have the shape
+    (pictures, rules) and are those of ``ConceptBank.score``, which refuses a policy that cannot
+    be scored: build one first. A rule whose vectors belong to another encoder (``unfit`` of the
+    bank) is left out.
     """
     unfit = unfit_rules(policy, encoder)
     rules = [rule for rule in policy.rules_for(SIGNAL) if rule.slug not in unfit]
@@ -75,24 +61,19 @@ def rescreen(
         or [np.zeros((0, len(concepts) + len(by_vectors)))]
     )
     concepts += by_vectors
-    heads = [head_of(concept, (encoder.name, encoder.revision)) for _, concept in concepts]
-    for number, known in enumerate(heads):
+    for number, (_, concept) in enumerate(concepts):
+        known = head_of(concept, (encoder.name, encoder.revision))
         if known is not None and len(images):
             scores[:, number] = log_odds(known[1].probabilities(images, scores[:, number]))
-    probabilities, reviews = np.empty((2, len(images), len(rules)))
+    probabilities = np.empty((len(images), len(rules)))
     for number, rule in enumerate(rules):
-        places = [place for place, (of, _) in enumerate(concepts) if of is rule]
-        own = scores[:, places]
-        which = own.argmax(axis=1) if rule.combine == "any" else own.argmin(axis=1)
-        deciding = np.take_along_axis(own, which[:, None], axis=1)[:, 0]
-        learned = [known[0] if (known := heads[place]) else None for place in places]
+        own = scores[:, [place for place, (of, _) in enumerate(concepts) if of is rule]]
+        deciding = own.max(axis=1) if rule.combine == "any" else own.min(axis=1)
         scaling = (calibrations or {}).get(rule.slug, Calibration())
-        # A head is calibrated already.
-        slopes = np.array([1.0 if head else scaling.slope for head in learned])[which]
-        offsets = np.array([0.0 if head else scaling.offset for head in learned])[which]
-        probabilities[:, number] = 0.5 * (1 + np.tanh(0.5 * (slopes * deciding + offsets)))
-        reviews[:, number] = np.array([review_of(rule, head) for head in learned])[which]
-    return Rescreened([rule.slug for rule in rules], probabilities, reviews)
+        probabilities[:, number] = 0.5 * (
+            1 + np.tanh(0.5 * (scaling.slope * deciding + scaling.offset))
+        )
+    return [rule.slug for rule in rules], probabilities
 
 
 def _groups(

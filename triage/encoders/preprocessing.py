@@ -48,12 +48,8 @@ class Preprocessing:
 
     def __call__(self, image: Image.Image) -> Array:
         """Return pixels of shape (3, size, size), normalised."""
-        pixels = self.square(image)
-        scaled = np.empty((3, self.size, self.size), np.float32)
-        # A channel at a time and in place: a fifth of the time that whole pictures take.
-        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
-            np.multiply(pixels[:, :, channel], 1 / (255 * std), out=scaled[channel])
-            scaled[channel] -= mean / std
+        pixels = self.square(image).astype(np.float32) / np.float32(255)
+        scaled: Array = ((pixels - self.mean) / self.std).transpose(2, 0, 1)
         return scaled
 
     def square(self, image: Image.Image) -> NDArray[np.uint8]:

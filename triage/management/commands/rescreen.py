@@ -206,13 +206,14 @@ def _concerns(
     ]
     if not rows:
         return found
-    again = rescreen(policy, encoder, unpack([vector for _, _, vector in rows]))
-    holds = {rule.slug: rule.hold for rule in policy.rules}
-    for row, column in np.argwhere(again.probabilities >= again.reviews):
+    slugs, scores = rescreen(policy, encoder, unpack([vector for _, _, vector in rows]))
+    rules = {rule.slug: rule for rule in policy.rules}
+    review = np.array([rules[slug].review for slug in slugs])
+    hold = np.array([rules[slug].hold for slug in slugs])
+    for row, column in np.argwhere(scores >= review):
         version, preview, _ = rows[row]
-        slug = again.rules[column]
-        held = again.probabilities[row, column] >= holds[slug]
-        found[version][slug, preview] = Concern.HOLD if held else Concern.REVIEW
+        held = scores[row, column] >= hold[column]
+        found[version][slugs[column], preview] = Concern.HOLD if held else Concern.REVIEW
     return found
 
 
