@@ -107,20 +107,21 @@ class Breaking:
     def freeze_worker(self) -> None:
         """Stop a worker beyond its lease, then let it go on: what it hands in is refused."""
         refused, lost = _counter("late_answers"), _counter("lease_expiries")
-        path, _ = self.submit_large()
+        path, job_id = self.submit_large()
         place = self._reader_of(path)
+        held = _held_as(job_id)
         self.say(f"SIGSTOP of {place}, for longer than its lease, while it reads a large file")
         self.house.signal(place, signal.SIGSTOP)
         self.toll.frozen += 1
         try:
             time.sleep(LEASE_SECONDS)
             # The job is taken from it by the sweeper, in the other worker.
-            _waited(lambda: _counter("lease_expiries") > lost, 60.0)
+            _waited(lambda: _held_as(job_id) not in {held, None}, 120.0)
         finally:
             self.house.signal(place, signal.SIGCONT)
         self.toll.leases_lost += _counter("lease_expiries") - lost
         self.say(f"SIGCONT of {place}")
-        _waited(lambda: _counter("late_answers") > refused, 120.0)
+        _waited(lambda: _counter("late_answers") > refused, 60.0)
         self.house.hands[place].release()
 
     def _reader_of(self, path: Path) -> str:
@@ -235,15 +236,20 @@ def _has_open(pid: int, path: Path) -> bool:
     return False
 
 
+def _held_as(job_id: int) -> Any:
+    """Return the token that a job is held with; None while the database does not say."""
+    return _asked(TriageJob.objects.values_list("token", flat=True).get, None, pk=job_id)
+
+
 def _counter(name: str) -> int:
     found = Counter.objects.filter(name=name)
     return int(_asked(lambda: found.values_list("value", flat=True).first(), 0) or 0)
 
 
-def _asked(question: Callable[[], Any], otherwise: Any) -> Any:
+def _asked(question: Callable[..., Any], otherwise: Any, **given: Any) -> Any:
     """Ask the database; it may be away just now."""
     try:
-        return question()
+        return question(**given)
     except DatabaseError:
         connection.close()
         return otherwise
