@@ -59,6 +59,8 @@ class Breaking:
         self.say = say
         self.toll = Toll()
         self._over = threading.Event()
+        # Held while a worker is looked for that is in the middle of something: none is killed.
+        self._calm = threading.Lock()
 
     def run(self) -> None:
         """Do everything on the timetable, with a worker killed now and then beside it."""
@@ -89,13 +91,14 @@ class Breaking:
         """Kill a worker every 20 seconds, one after the other."""
         places = self.house.places
         while not self._over.wait(KILL_EVERY_SECONDS):
-            for place in (places[self.toll.kills % len(places)], *places):
-                if self.house.hands[place].acquire(blocking=False):
-                    try:
-                        self.kill_worker(place)
-                    finally:
-                        self.house.hands[place].release()
-                    break
+            with self._calm:
+                for place in (places[self.toll.kills % len(places)], *places):
+                    if self.house.hands[place].acquire(blocking=False):
+                        try:
+                            self.kill_worker(place)
+                        finally:
+                            self.house.hands[place].release()
+                        break
 
     def kill_worker(self, place: str) -> None:
         """End a worker in the middle of its work, and start another."""
@@ -126,15 +129,16 @@ class Breaking:
 
     def _reader_of(self, path: Path) -> str:
         """Return the worker that reads a file, with a hand on it."""
-        until = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < until:
-            for place in self.house.places:
-                if not self.house.hands[place].acquire(blocking=False):
-                    continue
-                if _has_open(self.house.processes[place].pid, path):
-                    return place
-                self.house.hands[place].release()
-            time.sleep(0.05)
+        until = time.monotonic() + 3 * PATIENCE_SECONDS
+        with self._calm:
+            while time.monotonic() < until:
+                for place in self.house.places:
+                    if not self.house.hands[place].acquire(blocking=False):
+                        continue
+                    if _has_open(self.house.processes[place].pid, path):
+                        return place
+                    self.house.hands[place].release()
+                time.sleep(0.05)
         raise TimeoutError(f"No worker began to read {path.name}.")
 
     def drain_worker(self) -> None:
