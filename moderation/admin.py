@@ -11,6 +11,7 @@ from allauth.mfa.models import Authenticator
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import Group
 from django.contrib.auth.views import redirect_to_login
 from django.core.paginator import Paginator
 from django.db import models, transaction
@@ -256,7 +257,8 @@ def _is_secret(name: str) -> bool:
 # see is theirs alone to read.
 _ELSEWHERE = frozenset({ChildSafetyRecord, ConsolePreference, Exposure})
 # Second factors and addresses are their owner's business; `manage.py second_factor` ends one.
-for model in (Authenticator, EmailAddress, EmailConfirmation):
+# Groups carry permissions that nothing asks for: what an account may do follows from its role.
+for model in (Authenticator, EmailAddress, EmailConfirmation, Group):
     if admin.site.is_registered(model):
         admin.site.unregister(model)
 for model in apps.get_app_config("moderation").get_models():

@@ -90,6 +90,15 @@ def require_sight(account: Account | None, version: ModelVersion) -> None:
     raise Hidden
 
 
+def require_not_apart(account: Account, version: ModelVersion) -> None:
+    """Keep what is held apart for child safety from everybody but its specialists."""
+    if version.isolated_at is not None and not account.is_child_safety:
+        raise NotAllowed(
+            "This is held apart for child safety. Its specialists see it in their own place.",
+            code="held_apart",
+        )
+
+
 def conflict_of_interest(account: Account, version: ModelVersion) -> str:
     """Return why this person may not judge this version, or an empty string."""
     if version.uploaded_model.creator_id == account.pk:

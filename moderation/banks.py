@@ -13,6 +13,7 @@ from pathlib import Path
 from django.db import transaction
 
 from moderation.audit import event_record
+from moderation.authz import require_impartial
 from moderation.effects import restrictions_standing
 from moderation.errors import Conflict, Invalid
 from moderation.models import Account, Bank, BankEntry, Decision
@@ -128,8 +129,9 @@ def bank_add_decided(*, name: str, decision: Decision, actor: Account) -> BankTa
     """Add the files of a removed version to a bank, on the word of the person who adds them.
 
     Raises Invalid unless the decision removed the version under the rule of the bank, Conflict if
-    it was overturned since.
+    it was overturned since, NotAllowed to whoever made or reported the model.
     """
+    require_impartial(actor, decision.version)
     if decision.action != Action.REMOVE:
         raise Invalid("Only what a person has removed goes into a bank.")
     if decision not in restrictions_standing(decision.version):

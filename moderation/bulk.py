@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from django.core import signing
 
+from moderation.authz import require_moderator
 from moderation.decisions import Terms, decision_make
 from moderation.errors import Conflict, Invalid, Refusal
 from moderation.models import Account, Case
@@ -46,9 +47,10 @@ def cases_decide(
 ) -> list[Outcome]:
     """Decide the chosen cases alike; return what became of each.
 
-    Raises Invalid if nothing was chosen or something that was not shown, Conflict if the page is
-    older than an hour.
+    Raises NotAllowed to all but moderators, Invalid if nothing was chosen or something that was not
+    shown, Conflict if the page is older than an hour.
     """
+    require_moderator(actor)
     try:
         page = signing.loads(shown, salt=_SALT, max_age=SHOWN_SECONDS)
     except signing.BadSignature as error:

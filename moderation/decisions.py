@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef, Sum
 from django.utils import timezone
 
 from moderation.audit import event_record
-from moderation.authz import require_impartial, require_no_part_in
+from moderation.authz import require_impartial, require_no_part_in, require_not_apart
 from moderation.cases import case_transition
 from moderation.effects import restrictions_standing, visibility_after
 from moderation.enforcement import effect_begin, effect_confirm, effect_end
@@ -152,6 +152,7 @@ def decision_reverse(
     with transaction.atomic():
         version, case = _lock(decision.case, Action(decision.action))
         require_impartial(actor, version)
+        require_not_apart(actor, version)
         if decision not in restrictions_standing(version) or (
             decision.effect.state != EffectState.IN_FORCE
         ):

@@ -53,4 +53,6 @@ def downloaded(signed: str) -> ModelFile:
     file = ModelFile.objects.filter(code=given["file"]).select_related("version").first()
     if file is None or file.version.visibility != given["seen"] or is_hidden_by_clock(file.version):
         raise Hidden
+    if file.version.isolated_at is not None:
+        raise Hidden
     return file

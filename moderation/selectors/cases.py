@@ -7,7 +7,7 @@ from django.db.models import Count, Exists, F, Max, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 from django.http import Http404
 
-from moderation.authz import REPORTED_IT, require_moderator
+from moderation.authz import REPORTED_IT, require_moderator, require_not_apart
 from moderation.errors import Invalid, NotAllowed
 from moderation.models import (
     Account,
@@ -298,6 +298,7 @@ def finding_for(account: Account, pk: int) -> Finding:
     )
     if finding is None:
         raise Http404
+    require_not_apart(account, finding.version)
     return finding
 
 

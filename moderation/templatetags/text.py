@@ -155,6 +155,7 @@ _STANDS: Mapping[str, str] = {
     Visibility.AGE_RESTRICTED: "Age-restricted. Shown only to people who say they are adults.",
     Visibility.LIMITED: "Limited. It opens by its address and is not listed.",
     Visibility.REMOVED: "Removed. Only you and the moderation team can see it.",
+    Visibility.WITHDRAWN: "Taken down by you. Only you and the moderation team can see it.",
 }
 
 

@@ -9,6 +9,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from moderation import selectors
+from moderation.authz import require_policy_lead
 from moderation.console.views.common import account_of, private
 from moderation.errors import Invalid, Refusal
 from moderation.heads import Place, head_place
@@ -45,6 +46,7 @@ def _show(
 @require_POST
 def place(request: HttpRequest, rule: str, concept: str) -> HttpResponse:
     """Put an earlier head in place, or none."""
+    require_policy_lead(account_of(request))
     code = request.POST.get("head", "")
     head = get_object_or_404(ConceptHead, code=code, rule=rule, concept=concept) if code else None
     now = head or ConceptHead.objects.filter(rule=rule, concept=concept).order_by("-pk").first()
