@@ -405,6 +405,7 @@ PARAMETERS: Mapping[str, Mapping[str, str]] = dict(_read(_PARAMETERS))
 DECIDE = {"action": "remove", "rules": "red-star", "facts": FACTS}
 FORMS: Mapping[str, dict[str, Any]] = {
     "console:decide": DECIDE,
+    "console:group": {**DECIDE, "shown": "made-up"},
     "console:ask": {"text": "Whose face is it?"},
     "console:escalate": {"note": "Hard to say."},
     "console:take-over": {"holder": "mo"},
