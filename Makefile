@@ -5,7 +5,7 @@ SECONDS ?= 60
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: run test test-servers images faults lint fuzz help clean
+.PHONY: audit run test test-servers images faults lint fuzz help clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -35,6 +35,11 @@ lint: $(VENV)/.test ## formatting, types, imports, templates, migrations
 	$(BIN)/lint-imports
 	$(BIN)/djhtml --tabwidth 2 --check templates
 	$(BIN)/python manage.py makemigrations --check --dry-run
+
+audit: $(VENV)/.test ## look up known weaknesses of what is pinned; without a network it says so and passes
+	@$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off \
+		--timeout 10 >$(VENV)/audit.txt 2>&1; tail -20 $(VENV)/audit.txt; \
+	if grep -qE '^Found [0-9]+ known vulnerabilit' $(VENV)/audit.txt; then exit 1; fi
 
 fuzz: $(VENV)/.test ## fuzz the readers of strangers' files, SECONDS each (needs the fuzz extra)
 	@for reader in safetensors pickle zip; do \
