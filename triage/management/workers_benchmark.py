@@ -57,7 +57,7 @@ CALIBRATION = 12
 MOST_VERSIONS = MOST_WAITING - 2 * WARM_UP
 QUEUES = "triage.cpu,triage.gpu"
 # A worker that has done nothing for so long has died or was never started.
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 @dataclass(frozen=True)
