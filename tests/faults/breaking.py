@@ -146,6 +146,7 @@ class Breaking:
         path, job_id = self.submit_large()
         place = self._reader_of(path)
         process = self.house.processes[place]
+        tries = TriageJob.objects.get(pk=job_id).attempts
         self.say(f"SIGTERM of {place} while it reads a large file")
         began = time.monotonic()
         process.terminate()
@@ -154,9 +155,13 @@ class Breaking:
         finally:
             self.toll.drains.append(time.monotonic() - began)
         job = TriageJob.objects.get(pk=job_id)
-        self.say(f"{place} ended after {self.toll.drains[-1]:.1f} s; its job is {job.state}")
+        self.say(
+            f"{place} ended after {self.toll.drains[-1]:.1f} s; its job is {job.state}, "
+            f"attempts {job.attempts} (before: {tries})"
+        )
         # Finished, or given back and perhaps taken by the other worker; not left to run out.
-        self.toll.drained_jobs += job.state == "done" or job.attempts == (job.state == "running")
+        given_back = job.attempts == tries - (job.state != "running")
+        self.toll.drained_jobs += job.state == "done" or given_back
         self.house.start_worker(place)
         self.house.hands[place].release()
 
