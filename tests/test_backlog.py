@@ -22,6 +22,7 @@ from moderation.models import (
 )
 from tests import factories
 from tests.processes import House, wait_until
+from triage import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HOPELESS = 10_000
@@ -87,3 +88,16 @@ def test_ten_thousand_hopeless_jobs_delay_no_fresh_one(
     assert not ModelVersion.objects.filter(
         uploaded_model__creator=rui, visibility="published"
     ).exists()
+
+
+def test_a_worker_that_takes_a_newer_job_than_its_message_names_weighs_that_one(
+    uma: Account, policy: Policy, asleep: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newer = (factories.submitted(uma, title=title) for title in ("Older", "Newer"))
+    TriageJob.objects.filter(version=older).update(not_before=timezone.now() - timedelta(minutes=5))
+    monkeypatch.setattr("moderation.jobs.NEWEST_SHARE", 1.0)
+    tasks.files(older.jobs.get(stage="files").pk)
+    assert not older.findings.exists()
+    assert newer.jobs.get(stage="files").state == "done"
+    found = newer.findings.get(probe="container")
+    assert found.file == newer.files.get()

@@ -95,7 +95,7 @@ def _work(job_id: int, stage: Stage) -> None:
     embedded: list[Embedding] = []
     with lease_kept(lease):
         try:
-            sample = sample_from(triage_sample(job_id=job_id))
+            sample = sample_from(triage_sample(job_id=lease.job_id))
         except FileNotFoundError as error:
             attempt_failed(lease=lease, error=f"A stored file is missing: {error}")
             return
