@@ -70,7 +70,7 @@ def test_remembered_embeddings_get_the_same_scores() -> None:
     images = np.concatenate(
         [encoder.picture(gun=0.6, knife=0.8), encoder.picture(tree=1), encoder.picture(toy=1)]
     )
-    rules, probabilities = rescreen(policy, encoder, images)
+    rules, probabilities, _ = rescreen(policy, encoder, images)
     alone = ConceptBank(policy, encoder).score(images)
     assert rules == ["weapons", "trees"]
     expected = [[score.probability for score in row] for row in alone]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triage.encoders.base import Array, Encoder
-from triage.sample import Concept, Policy
+from triage.sample import Concept, LearnedHead, Policy
 from triage.scoring import (
     SIGNAL,
     Calibration,
@@ -30,13 +30,13 @@ def rescreen(
     encoder: Encoder,
     images: Array,
     calibrations: Mapping[str, Calibration] | None = None,
-) -> tuple[list[str], NDArray[np.float64]]:
-    """Return the slugs of the rules that look at previews, and each picture's probabilities.
+) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the slugs of the rules that look at previews, the probabilities, the thresholds.
 
-    ``images`` are unit rows of shape (pictures, dim), the probabilities have the shape
-    (pictures, rules) and are those of ``ConceptBank.score``, which refuses a policy that cannot
-    be scored: build one first. A rule whose vectors belong to another encoder (``unfit`` of the
-    bank) is left out.
+    ``images`` are unit rows of shape (pictures, dim). The probabilities have the shape
+    (pictures, rules), and so have the review thresholds, since a head that decides brings its own;
+    both are those of ``ConceptBank.score``, which refuses a policy that cannot be scored: build
+    one first. A rule whose vectors belong to another encoder (``unfit`` of the bank) is left out.
     """
     unfit = unfit_rules(policy, encoder)
     rules = [rule for rule in policy.rules_for(SIGNAL) if rule.slug not in unfit]
@@ -61,19 +61,30 @@ def rescreen(
         or [np.zeros((0, len(concepts) + len(by_vectors)))]
     )
     concepts += by_vectors
+    learned: dict[int, LearnedHead] = {}
     for number, (_, concept) in enumerate(concepts):
         known = head_of(concept, (encoder.name, encoder.revision))
         if known is not None and len(images):
+            learned[number] = known[0]
             scores[:, number] = log_odds(known[1].probabilities(images, scores[:, number]))
     probabilities = np.empty((len(images), len(rules)))
+    reviews = np.empty((len(images), len(rules)))
     for number, rule in enumerate(rules):
-        own = scores[:, [place for place, (of, _) in enumerate(concepts) if of is rule]]
-        deciding = own.max(axis=1) if rule.combine == "any" else own.min(axis=1)
+        places = np.array([place for place, (of, _) in enumerate(concepts) if of is rule])
+        own = scores[:, places]
+        deciding = places[own.argmax(axis=1) if rule.combine == "any" else own.argmin(axis=1)]
         scaling = (calibrations or {}).get(rule.slug, Calibration())
-        probabilities[:, number] = 0.5 * (
-            1 + np.tanh(0.5 * (scaling.slope * deciding + scaling.offset))
-        )
-    return [rule.slug for rule in rules], probabilities
+        # A head is calibrated already.
+        is_learned = np.isin(deciding, list(learned))
+        slope = np.where(is_learned, 1.0, scaling.slope)
+        offset = np.where(is_learned, 0.0, scaling.offset)
+        odds = np.take_along_axis(scores, deciding[:, None], axis=1)[:, 0]
+        probabilities[:, number] = 0.5 * (1 + np.tanh(0.5 * (slope * odds + offset)))
+        reviews[:, number] = rule.review
+        for place, head in learned.items():
+            if head.review is not None:
+                reviews[deciding == place, number] = min(head.review, rule.hold)
+    return [rule.slug for rule in rules], probabilities, reviews
 
 
 def _groups(

@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 
@@ -13,10 +14,14 @@ def quantise(model: Path) -> None:
     (dynamic quantisation), so that no example pictures are needed. Convolutions stay as they are:
     of a vision transformer there is one, and ONNX Runtime has no quick integer form of it.
     """
+    graph = onnx.load(model)
+    # Shapes noted at export contradict the products that the quantiser turns around, and it
+    # infers its own.
+    del graph.graph.value_info[:]
     with tempfile.TemporaryDirectory(dir=model.parent) as scratch:
         smaller = Path(scratch) / model.name
         quantize_dynamic(
-            model,
+            graph,
             smaller,
             op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,

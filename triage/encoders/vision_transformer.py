@@ -1,7 +1,9 @@
-"""A vision transformer of open_clip, opened up at its last block.
+"""A vision transformer of open_clip, opened up for export.
 
 Its embedding needs of the last block only what the class token sees, and its patches only their
-values. Both are exact rearrangements of what the model computes anyway.
+values. The blocks before it keep pictures in the first dimension and give each product its bias:
+`nn.MultiheadAttention` turns its input and its output around, which the exported graph would do
+with a copy each. All of it is an exact rearrangement of what the model computes anyway.
 """
 
 from typing import Any
@@ -19,7 +21,16 @@ def has_patches(visual: nn.Module) -> bool:
         and visual.attn_pool is None
         and visual.proj is not None
         and visual.pool_type in ("tok", "avg")
-        and isinstance(visual.transformer.resblocks[-1], ResidualAttentionBlock)
+        and all(_is_plain(block) for block in visual.transformer.resblocks)
+    )
+
+
+def _is_plain(block: nn.Module) -> bool:
+    return (
+        isinstance(block, ResidualAttentionBlock)
+        and isinstance(block.attn, nn.MultiheadAttention)
+        and block.attn.in_proj_weight is not None
+        and block.attn.in_proj_bias is not None
     )
 
 
@@ -50,7 +61,7 @@ class PatchedVision(nn.Module):
         tokens = self.visual._embeds(pixels)
         *blocks, last = self.visual.transformer.resblocks
         for block in blocks:
-            tokens = block(tokens)
+            tokens = self._block(block, tokens)
         known = last.ln_1(tokens)
         query, key, value, query_bias, key_bias, value_bias = self.projections
         values = linear(known, value, value_bias)
@@ -66,6 +77,20 @@ class PatchedVision(nn.Module):
         placed = self.visual.ln_post(last.attn.out_proj(values[:, 1:])) @ self.visual.proj
         grid = placed.unflatten(1, (self.rows, self.columns))
         return normalize(pooled @ self.visual.proj, dim=-1), normalize(grid, dim=-1)
+
+    def _block(self, block: Any, tokens: torch.Tensor) -> torch.Tensor:
+        """Return what a block makes of tokens (B, tokens, width).
+
+        Products run over (B x tokens, width): so each becomes one operator with its bias.
+        """
+        shape = tokens.shape[:2]
+        known = block.ln_1(tokens).flatten(0, 1)
+        asked = linear(known, block.attn.in_proj_weight, block.attn.in_proj_bias)
+        seen = self._attention(*asked.unflatten(0, shape).chunk(3, dim=-1)).flatten(0, 1)
+        tokens = tokens + block.ls_1(block.attn.out_proj(seen)).unflatten(0, shape)
+        thought = block.mlp(block.ln_2(tokens).flatten(0, 1))
+        added: torch.Tensor = tokens + block.ls_2(thought).unflatten(0, shape)
+        return added
 
     def _attention(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor

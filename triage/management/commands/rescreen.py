@@ -206,9 +206,8 @@ def _concerns(
     ]
     if not rows:
         return found
-    slugs, scores = rescreen(policy, encoder, unpack([vector for _, _, vector in rows]))
+    slugs, scores, review = rescreen(policy, encoder, unpack([vector for _, _, vector in rows]))
     rules = {rule.slug: rule for rule in policy.rules}
-    review = np.array([rules[slug].review for slug in slugs])
     hold = np.array([rules[slug].hold for slug in slugs])
     for row, column in np.argwhere(scores >= review):
         version, preview, _ = rows[row]
