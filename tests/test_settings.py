@@ -12,6 +12,12 @@ from django.conf import settings as configured
 from django.core import checks
 
 
+@pytest.fixture(autouse=True)
+def _the_clock_of_a_fresh_machine(settings: Any) -> None:
+    # Other tests sweep as often as they like.
+    settings.SWEEP_SECONDS = 2.0
+
+
 def _start(**environment: str) -> subprocess.CompletedProcess[str]:
     """Start a fresh process on these variables and let it check its settings."""
     return subprocess.run(
