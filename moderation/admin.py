@@ -38,6 +38,7 @@ from moderation.models import (
     UploadedModel,
 )
 from moderation.reporters import Accuracy, accuracies
+from moderation.states import Role
 
 # Whoever has one of these can act for somebody else.
 _SECRET = ("token", "secret", "password", "digest_of_key", "key_hash")
@@ -98,6 +99,13 @@ class AccountAdmin(RecordedAdmin, UserAdmin):  # type: ignore[type-arg]
         ("Dates", {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = ((None, {"fields": ("username", "email", "role", "password1", "password2")}),)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Leave the accounts of creators on: whoever suspends one decides, with a reason."""
+        fields = super().get_readonly_fields(request, obj)
+        if obj is None or obj.role != Role.CREATOR:
+            return fields
+        return (*fields, "is_active")
 
 
 @admin.register(Person)

@@ -2,7 +2,9 @@
 
 Writes ``Hold`` and ``ModelVersion.hidden_from``. The moment stands in the version's own row from
 the start (``hold_schedule``), and every public page honours it, so the deadline is kept while no
-worker runs; ``holds_place`` records it and tells the creator.
+worker runs; ``holds_place`` records it and gives the creator the reasons. The way back is a person
+who decides, and reads what the creator says against it (``hold_object``); against that decision
+there is an appeal.
 """
 
 from datetime import datetime
@@ -12,8 +14,12 @@ from django.db.models import Exists, Min, OuterRef
 from django.utils import timezone
 
 from moderation.audit import event_record
+from moderation.authz import Hidden
+from moderation.errors import Conflict, Invalid
 from moderation.models import Account, Case, Hold, ModelVersion
+from moderation.models.reports import OBJECTION_LENGTH
 from moderation.notices import notice_issue
+from moderation.statements import hold_statement_issue, statement_of_hold
 from moderation.states import HOLD_BEFORE, REACHABLE, ReportState
 
 HOLD_LIMIT = 100
@@ -67,7 +73,7 @@ def _place(version_id: int) -> bool:
         return False
     report = (
         version.reports.filter(state=ReportState.OPEN, due_at__isnull=False)
-        .select_related("case")
+        .select_related("case", "rule__policy")
         .order_by("due_at")
         .first()
     )
@@ -77,9 +83,14 @@ def _place(version_id: int) -> bool:
         return False
     if Hold.objects.filter(version=version, ended_at__isnull=True).exists():
         return False
-    Hold.objects.create(
-        version=version, case=report.case, due_at=report.due_at, held_at=timezone.now()
+    hold = Hold.objects.create(
+        version=version,
+        case=report.case,
+        report=report,
+        due_at=report.due_at,
+        held_at=timezone.now(),
     )
+    hold_statement_issue(hold=hold)
     event_record(
         action="version.held_by_clock",
         actor=None,
@@ -92,9 +103,40 @@ def _place(version_id: int) -> bool:
         kind="held_by_clock",
         version=version,
         account=version.uploaded_model.creator,
-        extra={"due_at": report.due_at},
+        extra={"due_at": report.due_at, "statement": statement_of_hold(hold)},
     )
     return True
+
+
+@transaction.atomic
+def hold_object(*, hold: Hold, text: str, actor: Account) -> None:
+    """Take what the creator says against a hold; whoever decides the case reads it.
+
+    It can be said once, for as long as the hold lasts. Raises Hidden to anybody else, Invalid for
+    a text that is empty or too long, Conflict where it is over or something was said already.
+    """
+    if hold.version.uploaded_model.creator_id != actor.pk:
+        raise Hidden
+    text = text.strip()
+    if not text:
+        raise Invalid(
+            "Say in a few words what speaks against it.", code="no_objection", field="text"
+        )
+    if len(text) > OBJECTION_LENGTH:
+        raise Invalid(
+            f"Your text is {len(text):,} characters long; {OBJECTION_LENGTH:,} are the most.",
+            code="text_too_long",
+            field="text",
+        )
+    objected = Hold.objects.filter(pk=hold.pk, ended_at__isnull=True, objection="").update(
+        objection=text, objected_at=timezone.now()
+    )
+    if not objected:
+        raise Conflict(
+            "It is not hidden by the clock any more, or you have said what speaks against it.",
+            code="hold_over",
+        )
+    event_record(action="hold.objected", actor=actor, version=hold.version, case=hold.case)
 
 
 def hold_end(*, version: ModelVersion, actor: Account | None) -> None:

@@ -22,6 +22,7 @@ from moderation.errors import Invalid
 from moderation.holds import hold_schedule
 from moderation.models import Case, LikenessRequest, ModelVersion, Report, Rule
 from moderation.models.cases import NAME_LENGTH, REPORT_LENGTH
+from moderation.models.reports import NAMED
 from moderation.notices import notice_issue
 from moderation.states import (
     LIKENESS_HOURS,
@@ -166,7 +167,7 @@ def likeness_confirm(*, request: LikenessRequest) -> None:
         data={"request": request.code, "due_at": due_at.isoformat(), "models": len(named)},
     )
     for version in named:
-        _claim(request, version, "named")
+        _claim(request, version, NAMED)
     notice_issue(
         kind="likeness_received",
         email=request.email,

@@ -22,6 +22,13 @@ class StatementWords:
     proposed_and_confirmed: str
     decided: str
     elsewhere: str
+    held: str
+    asked_for: str
+    named_in_request: str
+    copy_of_named: str
+    by_clock: str
+    clock: str
+    objection: str
 
 
 WORDS: Mapping[str, StatementWords] = {
@@ -61,6 +68,18 @@ WORDS: Mapping[str, StatementWords] = {
         decided="a person looked at it and decided.",
         elsewhere="You may also turn to a certified out-of-court dispute settlement body (Article "
         "21 of Regulation (EU) 2022/2065) or to a court.",
+        held="Nobody but you and the moderation team can see or download it until a person has "
+        "decided.",
+        asked_for="A person says that it shows them without their consent, and asks for it to be "
+        "taken down. Two hours before the 48 hours for such a request were over, no person had "
+        "decided.",
+        named_in_request="The request named it. You are not told who asked.",
+        copy_of_named="An automated comparison found it to be a copy of what the request named. "
+        "You are not told who asked.",
+        by_clock="A program hid it by the clock alone; a person has yet to look at it.",
+        clock="a program, by the clock",
+        objection="A person finds that the request is not borne out. Say what speaks against it: "
+        "whoever decides reads it.",
     ),
     Language.GERMAN: StatementWords(
         effects={
@@ -102,5 +121,18 @@ WORDS: Mapping[str, StatementWords] = {
         elsewhere="Sie können sich auch an eine zertifizierte außergerichtliche "
         "Streitbeilegungsstelle (Artikel 21 der Verordnung (EU) 2022/2065) oder an ein Gericht "
         "wenden.",
+        held="Nur Sie und die Moderation können es sehen oder herunterladen, bis ein Mensch "
+        "entschieden hat.",
+        asked_for="Ein Mensch sagt, dass es ihn ohne seine Einwilligung zeigt, und bittet, es zu "
+        "entfernen. Zwei Stunden vor dem Ende der 48 Stunden für eine solche Anfrage hatte noch "
+        "kein Mensch entschieden.",
+        named_in_request="Die Anfrage nannte es. Wer gefragt hat, erfahren Sie nicht.",
+        copy_of_named="Ein automatischer Vergleich fand, dass es eine Kopie dessen ist, was die "
+        "Anfrage nannte. Wer gefragt hat, erfahren Sie nicht.",
+        by_clock="Ein Programm hat es allein nach der Uhr verborgen; ein Mensch hat es noch nicht "
+        "angesehen.",
+        clock="einem Programm, nach der Uhr",
+        objection="Ein Mensch findet, dass die Anfrage nicht zutrifft. Sagen Sie, was dagegen "
+        "spricht: Wer entscheidet, liest es.",
     ),
 }

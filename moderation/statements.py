@@ -1,6 +1,7 @@
 """The statement of reasons, derived from recorded facts and never from a form field.
 
-Reads a ``Decision`` with its findings and reports. ``statement_issue`` stores it as it was sent.
+Reads a ``Decision`` with its findings and reports, or a ``Hold`` with the request whose clock it
+is. ``statement_issue`` and ``hold_statement_issue`` store it as it was sent.
 """
 
 import json
@@ -12,9 +13,12 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 
-from moderation.models import Decision, Rule, StatementOfReasons
+from moderation.models import Decision, Hold, Rule, StatementOfReasons
 from moderation.statement_words import WORDS, StatementWords
-from moderation.states import ABOUT_ACCOUNTS, Action, Language, Source
+from moderation.states import ABOUT_ACCOUNTS, Action, Ground, Language, Source
+
+# The law that gives 48 hours; the ground of a hold where the policy has no rule of its own.
+CLOCK_LAW = "TAKE IT DOWN Act, section 3"
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,38 @@ def statement_of(decision: Decision) -> Statement:
     )
 
 
+def statement_of_hold(hold: Hold) -> Statement:
+    """Build the statement of reasons of a hold from the request whose clock it is.
+
+    In the language of the creator. Who asked, and in what words, is not read.
+    """
+    creator = hold.version.uploaded_model.creator
+    words = words_in(creator.language)
+    rule = hold.rule
+    found = words.copy_of_named if hold.is_found_by_machine else words.named_in_request
+    return Statement(
+        language=creator.language,
+        what=str(hold.version),
+        effect=words.held,
+        territory=words.everywhere,
+        until=None,
+        facts=words.asked_for,
+        message="",
+        clauses=({"slug": rule.slug, "title": rule.title, "text": rule.text},) if rule else (),
+        policy=str(rule.policy) if rule else "",
+        ground=Ground.POLICY if rule else Ground.LAW,
+        legal_ground="" if rule else CLOCK_LAW,
+        detection=f"{found} {words.by_clock}",
+        automated_detection=hold.is_found_by_machine,
+        automated_decision="fully",
+        notice="",
+        decided=words.clock,
+        appeal_until=None,
+        elsewhere=words.elsewhere,
+        change=(words.objection,),
+    )
+
+
 def words_in(language: str) -> StatementWords:
     """Return what a statement is said with in a language; English where there is no other."""
     return WORDS.get(language, WORDS[Language.ENGLISH])
@@ -121,10 +157,23 @@ def _detection(decision: Decision, words: StatementWords) -> str:
 
 def statement_issue(*, decision: Decision) -> StatementOfReasons:
     """Store the statement of a restriction that comes into force. There is one for each."""
-    content = json.loads(json.dumps(asdict(statement_of(decision)), cls=DjangoJSONEncoder))
     return StatementOfReasons.objects.create(
         decision=decision,
         recipient=decision.creator,
-        content=content,
+        content=_plain(statement_of(decision)),
         issued_at=timezone.now(),
     )
+
+
+def hold_statement_issue(*, hold: Hold) -> StatementOfReasons:
+    """Store the statement of a hold that a clock has placed. There is one for each."""
+    return StatementOfReasons.objects.create(
+        hold=hold,
+        recipient=hold.version.uploaded_model.creator,
+        content=_plain(statement_of_hold(hold)),
+        issued_at=timezone.now(),
+    )
+
+
+def _plain(statement: Statement) -> Any:
+    return json.loads(json.dumps(asdict(statement), cls=DjangoJSONEncoder))

@@ -351,6 +351,11 @@ class Source(TextChoices):
     ORDER = "order", "A legal order"
 
 
+# What a clock does by itself, beside the actions and sources of decisions: it hides until people
+# decide.
+CLOCK = "clock"
+
+
 class Ground(TextChoices):
     """What a restriction rests on (DSA Art. 17(3)(d) and (e))."""
 

@@ -90,6 +90,9 @@ REFUSALS: Mapping[str, Mapping[str, str]] = {
         "jener.",
         "already_appealed": "Sie haben dieser Entscheidung schon widersprochen; es wird geprüft.",
         "already_answered": "Dieser Widerspruch wurde beantwortet.",
+        "no_objection": "Sagen Sie in ein paar Worten, was dagegen spricht.",
+        "hold_over": "Die Uhr verbirgt es nicht mehr, oder Sie haben schon gesagt, was dagegen "
+        "spricht.",
         "illegal_transition": "Das ist schon erledigt.",
         "no_statement": "Bestätigen Sie, dass Sie gezeigt werden (oder für die gezeigte Person "
         "handeln) und nicht zugestimmt haben.",

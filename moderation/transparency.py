@@ -1,8 +1,8 @@
 """Statements of reasons for the EU's transparency database (DSA Art. 24(5)).
 
-Reads decisions in force and what is recorded about them. Nothing that a person typed about a
-case goes out: facts and explanations are put together from the policy's own words, and the
-automated means and the source from recorded provenance. Sends nothing.
+Reads decisions in force, holds by a clock, and what is recorded about them. Nothing that a person
+typed about a case goes out: facts and explanations are put together from the policy's own words,
+and the automated means and the source from recorded provenance. Sends nothing.
 """
 
 import re
@@ -16,8 +16,17 @@ from django.db.models import Prefetch
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation.models import Decision, Report
-from moderation.states import CAME_INTO_FORCE, RESTRICTIONS, Action, Ground, Source, Track
+from moderation.models import Decision, Hold, Report
+from moderation.statements import CLOCK_LAW
+from moderation.states import (
+    CAME_INTO_FORCE,
+    CLOCK,
+    RESTRICTIONS,
+    Action,
+    Ground,
+    Source,
+    Track,
+)
 from moderation.taxonomy import current_name, taxonomy
 from moderation.transparency_schema import BATCH, Payload
 
@@ -35,8 +44,15 @@ _VISIBILITY: Mapping[str, str] = {
     Action.CHILD_SAFETY: "DECISION_VISIBILITY_CONTENT_REMOVED",
     # It restricts nothing by itself; the vocabulary has no word for it.
     Action.STRIKE: "DECISION_VISIBILITY_OTHER",
+    # Hidden until a person decides, and not taken down.
+    CLOCK: "DECISION_VISIBILITY_CONTENT_DISABLED",
 }
 _STRIKE = "A strike on the account's record, which leaves everything visible"
+_HELD = (
+    "A person stated that the model shows them without their consent and asked for its removal. "
+    "Shortly before the 48 hours for such a request were over no person had decided, and it was "
+    "hidden until one does."
+)
 _TARGETS: Mapping[str, str] = {
     Action.DISABLE_PREVIEW: "A preview of the model",
     Action.REMOVE_MODEL: "The model with all its versions",
@@ -54,21 +70,26 @@ _AUTOMATED: Mapping[str, str] = {
     Source.PERSON: "AUTOMATED_DECISION_NOT_AUTOMATED",
     Source.CONFIRMED: "AUTOMATED_DECISION_PARTIALLY",
     Source.ORDER: "AUTOMATED_DECISION_NOT_AUTOMATED",
+    CLOCK: "AUTOMATED_DECISION_FULLY",
 }
 # Citations of law that can be told from names: everything else a person typed stays here.
 _CITATIONS = re.compile(
     r"(?:Art(?:icle|\.)?|§§?|[Ss]ec(?:tion|\.))\s?\d+[a-z]?(?:\s?\(\d+\))*"
     r"(?:\s(?:DSA|GDPR|DSGVO|StGB|UrhG|KunstUrhG|TMG|DDG|BGB)\b)?"
     r"|(?:Regulation|Directive)\s\(?(?:EU|EC)?\)?\s?\d{2,4}/\d{2,4}(?:/E[UC])?"
+    rf"|{re.escape(CLOCK_LAW)}"
     r"|\d{1,2}\sU\.?S\.?C\.?\s§?\s?\d+[A-Z]?"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is recorded about one decision, as far as a statement needs it. No person in it."""
+    """What is recorded about one restriction, as far as a statement needs it. No person in it.
 
-    code: str
+    ``action`` and ``source`` are those of a decision, or ``CLOCK``.
+    """
+
+    puid: str
     action: str
     source: str
     ground: str
@@ -113,7 +134,7 @@ def record_of(decision: Decision) -> Record:
     shown = version.published_at or version.submitted_at or version.created_at
     applied = decision.decided_at
     return Record(
-        code=decision.code,
+        puid=f"decision-{decision.code}",
         action=decision.action,
         source=decision.source,
         ground=decision.ground,
@@ -136,12 +157,49 @@ def record_of(decision: Decision) -> Record:
     )
 
 
+def holds_to_report(*, since: datetime, until: datetime | None = None) -> Iterator[Hold]:
+    """Yield what a clock hid, without a person, from a moment on, the earliest first."""
+    found = Hold.objects.filter(statement__isnull=False, held_at__gte=since)
+    if until is not None:
+        found = found.filter(held_at__lt=until)
+    return (
+        found.select_related("version", "report__rule__policy")
+        .defer("report__text", "report__email", "report__name")
+        .order_by("held_at", "pk")
+        .iterator(chunk_size=500)
+    )
+
+
+def record_of_hold(hold: Hold) -> Record:
+    """Return what is recorded about a hold. What its sender and its creator wrote is not read."""
+    rule, version = hold.rule, hold.version
+    shown = version.published_at or version.submitted_at or version.created_at
+    return Record(
+        puid=f"hold-{hold.pk}",
+        action=CLOCK,
+        source=CLOCK,
+        ground=Ground.POLICY if rule else Ground.LAW,
+        legal_ground="" if rule else CLOCK_LAW,
+        automated_detection=hold.is_found_by_machine,
+        tracks=frozenset({Track.LIKENESS}),
+        policy=str(rule.policy) if rule else "",
+        titles=(rule.title,) if rule else (),
+        texts=(rule.text,) if rule else (),
+        categories=(rule.category,) if rule else (),
+        keywords=(rule.keyword,) if rule else (),
+        territories=(),
+        content_date=_day(min(shown, hold.held_at)),
+        application_date=_day(hold.held_at),
+        until=None,
+    )
+
+
 def payload_of(record: Record) -> dict[str, Any]:
     """Return the statement that is sent about a recorded decision."""
     categories = list(dict.fromkeys(current_name(name) for name in record.categories if name))
     keywords = list(dict.fromkeys(current_name(name) for name in record.keywords if name))
     payload: dict[str, Any] = {
-        "puid": f"decision-{record.code}",
+        "puid": record.puid,
         **_restriction(record),
         **_ground(record),
         "content_type": ["CONTENT_TYPE_OTHER"],
@@ -208,12 +266,13 @@ def _ground(record: Record) -> dict[str, Any]:
     titles = "; ".join(record.titles) or "Rules of the house"
     texts = "\n\n".join(record.texts) or titles
     if record.ground == Ground.LAW:
+        falls_under = f"The content falls under what the rules of the house say about: {titles}."
         return {
             "decision_ground": "DECISION_GROUND_ILLEGAL_CONTENT",
             "illegal_content_legal_ground": _cut(_law(record), 500),
-            "illegal_content_explanation": _cut(
-                f"The content falls under what the rules of the house say about: {titles}.", 2000
-            ),
+            "illegal_content_explanation": _HELD
+            if record.action == CLOCK
+            else _cut(falls_under, 2000),
         }
     return {
         "decision_ground": "DECISION_GROUND_INCOMPATIBLE_CONTENT",
@@ -233,6 +292,8 @@ def _law(record: Record) -> str:
 
 def _facts(record: Record) -> str:
     """Return the facts in the policy's words. They say nothing about how it was found."""
+    if record.action == CLOCK:
+        return _HELD
     target = _TARGETS.get(record.action, "The model")
     titles = "; ".join(f"“{title}”" for title in record.titles) or "the rules of the house"
     label = str(Action(record.action).label).lower()

@@ -80,6 +80,19 @@ def test_every_moderation_table_is_shown_and_refuses_to_be_changed(
     assert f'href="/console/cases/{decision.case.code}/"' in page
 
 
+def test_the_account_of_a_creator_is_suspended_by_a_decision_and_not_switched_off(
+    as_: Browser, root: Account, uma: Account, mo: Account
+) -> None:
+    for account in (uma, mo):
+        fields = {"username": account.username, "email": account.email, "role": account.role}
+        dates = {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
+        answer = as_(root).post(address(Account, "change", account.pk), fields | dates)
+        assert answer.status_code == 302, answer.content.decode()
+        account.refresh_from_db()
+    assert uma.is_active, "without a reason and a way back nothing is taken from a creator"
+    assert not mo.is_active, "who works for the house may lose the key"
+
+
 def test_what_lets_somebody_act_for_another_is_not_shown(
     as_: Browser, root: Account, uma: Account, rui: Account
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from moderation.models import (
@@ -32,6 +33,22 @@ from tests.receiver import receiver
 
 pytestmark = pytest.mark.django_db
 ALL = list(Scope.values)
+
+
+# Everything that a key may change, whatever the role of its account. Nothing of it decides.
+CHANGES = {
+    ("post", "/models"),
+    ("post", "/versions/{code}/next"),
+    ("post", "/versions/{code}/files"),
+    ("post", "/versions/{code}/previews"),
+    ("post", "/versions/{code}/references"),
+    ("post", "/versions/{code}/submit"),
+    ("post", "/decisions/{code}/appeals"),
+    ("post", "/reports"),
+    ("post", "/webhooks"),
+    ("post", "/webhooks/{code}/switch-on"),
+    ("delete", "/webhooks/{code}"),
+}
 
 
 class Marketplace:
@@ -438,3 +455,26 @@ def test_nothing_sent_along_changes_what_is_not_in_the_description(shop: Marketp
     version = ModelVersion.objects.get(code=code)
     assert version.visibility == Visibility.DRAFT
     assert version.uploaded_model.creator == shop.account
+
+
+def test_no_key_restricts_anything_not_even_that_of_a_moderator(
+    policy: Policy, uma: Account, mo: Account
+) -> None:
+    key = Marketplace(mo)
+    document = key.get("/openapi.json").json()
+    changes = {
+        (method, path.removeprefix("/api/v1"))
+        for path, operations in document["paths"].items()
+        for method in operations
+        if method != "get"
+    }
+    assert changes == CHANGES
+    case = factories.held(uma)
+    for path in ("/decisions", f"/cases/{case.code}/decide", f"/versions/{case.version.code}"):
+        answer = key.post(path, {"case": case.code, "action": "remove", "rules": ["red-star"]})
+        assert answer.status_code in {404, 405}, path
+    # Its key opens no page of the console, either.
+    address = reverse("console:decide", args=[case.code])
+    refused = key.client.post(address, {"action": "remove", "facts": "So."}, **key.headers())
+    assert refused.status_code in {302, 403}
+    assert not case.decisions.exists()

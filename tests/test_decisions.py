@@ -182,7 +182,7 @@ def test_a_report_that_was_not_borne_out_leaves_everything_as_it_was(
 
 
 def test_the_database_refuses_a_decision_on_ones_own_model(case: Case, uma: Account) -> None:
-    with pytest.raises(IntegrityError), transaction.atomic():
+    with pytest.raises(IntegrityError, match="decision_not_on_own_model"), transaction.atomic():
         Decision.objects.create(**_row(case, decided_by=uma))
 
 
@@ -195,12 +195,23 @@ def test_the_database_refuses_a_decision_by_somebody_who_reported_the_model(
         Decision.objects.create(**_row(version.cases.get(), decided_by=mo))
 
 
-@pytest.mark.parametrize("gap", [{"facts": ""}, {"clauses": []}, {"appeal_until": None}])
-def test_the_database_refuses_a_restriction_without_facts_rule_or_way_back(
-    gap: dict[str, Any], case: Case, mo: Account
+@pytest.mark.parametrize(
+    ("gap", "constraint"),
+    [
+        ({"facts": ""}, "decision_has_facts"),
+        ({"message": ""}, "decision_has_message"),
+        ({"message": "", "action": "approve"}, "decision_has_message"),
+        ({"clauses": []}, "decision_restriction_has_rule_and_way_back"),
+        ({"appeal_until": None}, "decision_restriction_has_rule_and_way_back"),
+    ],
+)
+def test_the_database_refuses_a_decision_without_facts_message_rule_or_way_back(
+    gap: dict[str, Any], constraint: str, case: Case, mo: Account
 ) -> None:
-    with pytest.raises(IntegrityError), transaction.atomic():
+    with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
         Decision.objects.create(**_row(case, decided_by=mo, **gap))
+    # Nothing else was wrong with it.
+    Decision.objects.create(**_row(case, decided_by=mo))
 
 
 def _row(case: Case, **fields: Any) -> dict[str, Any]:
@@ -211,6 +222,7 @@ def _row(case: Case, **fields: Any) -> dict[str, Any]:
         "policy": case.version.jobs.all()[0].policy,
         "clauses": [{"slug": "red-star"}],
         "facts": "A red star.",
+        "message": "A red star.",
         "creator": case.version.uploaded_model.creator,
         "automated_detection": True,
         "previous_visibility": "quarantined",

@@ -10,13 +10,16 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation import appeal_files, appeals
+from moderation import appeal_files, appeals, holds
 from moderation.appeals import appeal_answer, appeal_file, appeal_write
 from moderation.decisions import Terms, decision_make
+from moderation.holds import hold_end, holds_place
+from moderation.likeness import likeness_confirm, likeness_request
 from moderation.models import (
     Account,
     Decision,
     LikenessRequest,
+    ModelVersion,
     Notice,
     Report,
     ReportingMeasure,
@@ -235,3 +238,37 @@ def test_a_reporter_who_reads_german_reads_everything_in_german(
         appeal_until=timezone.now() + timedelta(days=184),
     )
     read(reverse("creator:measure", args=[measure.code]))
+
+
+def test_a_creator_whose_model_the_clock_hides_reads_why_in_german(
+    german: None, as_: Browser, uma: Account
+) -> None:
+    version = factories.published(uma, title="Tusche")
+    likeness_request(
+        models=version.code,
+        email="dana@example.org",
+        signature="Dana",
+        text="Das bin ich.",
+        agrees=True,
+    )
+    likeness_confirm(request=LikenessRequest.objects.get())
+    ModelVersion.objects.update(hidden_from=timezone.now())
+    holds_place()
+    client, address = as_(uma), reverse("creator:hold", args=[version.code])
+    assert '<html lang="de">' in client.get(address).content.decode()
+    answers = [
+        client.get(address),
+        client.post(address, {"text": " "}),
+        client.post(address, {"text": "Das ist niemand."}, follow=True),
+        client.post(address, {"text": "Noch einmal."}),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 422, 200, 409]
+    hold_end(version=version, actor=None)
+    for answer in (*answers, client.get(address)):
+        assert english_in(answer.content.decode()) == []
+    assert raised_in(holds) - set(REFUSALS["de"]) == set()
+    content = StatementOfReasons.objects.get().content
+    for part in ("effect", "territory", "facts", "detection", "decided", "elsewhere"):
+        assert content[part]
+        assert not ENGLISH.search(content[part]), content[part]
+    assert not ENGLISH.search(" ".join(content["change"]))

@@ -1,15 +1,19 @@
 """“This is me”: no account, a link that confirms, and 48 hours that are kept whatever happens."""
 
 import io
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from django.core.files.storage import default_storage
 from django.core.mail import EmailMultiAlternatives
+from django.core.management import call_command
+from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -30,11 +34,14 @@ from moderation.models import (
     Notice,
     PreviewHash,
     Report,
+    Rule,
+    StatementOfReasons,
     WeightSketch,
 )
 from moderation.queue import case_claim
 from moderation.states import Action
 from moderation.tasks import look_for_copies, sweep
+from moderation.transparency_schema import batch_faults
 from tests import factories
 
 Browser = Callable[[Account | None], Client]
@@ -181,6 +188,12 @@ def test_over_a_weekend_without_workers_everything_is_down_in_time_copies_and_re
     assert not [n for n in told if "Dana" in n.text or "dana@" in n.text]
     sweep()
     assert Hold.objects.count() == told.count() == 2, "a second sweep does nothing twice"
+    detected = {
+        str(statement.hold.version.uploaded_model.title): statement.content["automated_detection"]
+        for statement in StatementOfReasons.objects.all()
+        if statement.hold
+    }
+    assert detected == {"Named": False, "Copy of it": True}, "one for each hold, by provenance"
 
 
 def test_a_person_who_decides_ends_the_hold_and_an_unfounded_one_leaves_no_trace(
@@ -204,6 +217,129 @@ def test_a_person_who_decides_ends_the_hold_and_an_unfounded_one_leaves_no_trace
     assert told.count() == 1
     page = client.get(reverse("likeness-page", args=[request.token])).content.decode()
     assert "keeps the rules" in page
+
+
+def _held_by_the_clock(client: Client, calendar: Calendar, version: ModelVersion) -> Hold:
+    _ask(client, version)
+    _confirm(client)
+    calendar.move(hours=47)
+    sweep()
+    return Hold.objects.get()
+
+
+def test_the_creator_gets_the_reasons_of_a_hold_as_sent_and_says_once_what_speaks_against_it(
+    uma: Account, mo: Account, rui: Account, as_: Browser, calendar: Calendar
+) -> None:
+    version = factories.published(uma)
+    hold = _held_by_the_clock(as_(None), calendar, version)
+    statement = StatementOfReasons.objects.get()
+    assert (statement.hold, statement.decision, statement.recipient) == (hold, None, uma)
+    said = statement.content
+    assert (said["automated_decision"], said["automated_detection"]) == ("fully", False)
+    assert [clause["slug"] for clause in said["clauses"]] == ["real-person"]
+    notice = Notice.objects.get(kind="held_by_clock")
+    address = reverse("creator:hold", args=[version.code])
+    page = as_(uma).get(address).content.decode()
+    for part in ("facts", "effect", "detection", "elsewhere"):
+        assert said[part] in page
+        assert part == "elsewhere" or said[part] in notice.text
+    assert address in notice.text
+    assert address in as_(uma).get(reverse("creator:version", args=[version.code])).content.decode()
+    for secret in ("Dana", "dana@", "My face"):
+        assert secret not in page + notice.text + str(said)
+    assert as_(rui).get(address).status_code == as_(rui).post(address).status_code == 404
+
+    assert as_(uma).post(address, {"text": " "}).status_code == 422
+    long = as_(uma).post(address, {"text": "x" * 4001})
+    assert long.status_code == 422
+    assert "x" * 4001 in long.content.decode(), "nothing that was typed is lost"
+    assert as_(uma).post(address, {"text": "A drawing of my cat."}).status_code == 302
+    assert as_(uma).post(address, {"text": "Once more."}).status_code == 409
+    assert "A drawing of my cat." in as_(uma).get(address).content.decode()
+    case = case_claim(case=hold.case, actor=mo)
+    beside = reverse("console:conversation", args=[case.code])
+    assert "A drawing of my cat." in as_(mo).get(beside).content.decode()
+
+
+def test_a_persons_decision_takes_the_place_of_a_hold_with_a_statement_and_an_appeal_of_its_own(
+    uma: Account, mo: Account, as_: Browser, calendar: Calendar
+) -> None:
+    hold = _held_by_the_clock(as_(None), calendar, factories.published(uma))
+    case = case_claim(case=hold.case, actor=mo)
+    decision = decision_make(
+        case=case, action=Action.REMOVE, rules=["real-person"], facts="It is she.", actor=mo
+    )
+    calendar.move(seconds=11)
+    sweep()
+    hold.refresh_from_db()
+    assert hold.ended_at is not None
+    assert StatementOfReasons.objects.filter(hold=hold).count() == 1
+    assert StatementOfReasons.objects.filter(decision=decision).count() == 1
+    page = as_(uma).get(reverse("creator:decision", args=[decision.code])).content.decode()
+    assert "You can appeal until" in page
+    late = as_(uma).post(
+        reverse("creator:hold", args=[hold.version.code]), {"text": "It is nobody."}
+    )
+    assert late.status_code == 409
+    assert "It is nobody." in late.content.decode()
+
+
+@pytest.mark.parametrize("has_rule", [True, False])
+def test_what_the_clock_hid_goes_out_as_decided_by_a_machine_alone(
+    has_rule: bool, uma: Account, rui: Account, as_: Browser, calendar: Calendar, tmp_path: Path
+) -> None:
+    if not has_rule:
+        Rule.objects.filter(slug="real-person").update(slug="other-rule")
+    named = factories.published(uma, title="Named by Dana")
+    factories.published(rui, title="Copy of it")
+    _ask(as_(None), named)
+    request = _confirm(as_(None))
+    calendar.move(hours=47)
+    sweep()
+    as_(None).post(reverse("likeness-change", args=[request.token]), {"withdraw": "yes"})
+    assert not Hold.objects.filter(ended_at=None).exists(), "what is over is still reported"
+    call_command("transparency", "export", "--since", "2026-07-01", "--out", str(tmp_path))
+    (file,) = tmp_path.glob("*.json")
+    assert "Dana" not in file.read_text()
+    batch = json.loads(file.read_text())
+    assert batch_faults(batch) == []
+    sent = {row["puid"]: row for row in batch["statements"]}
+    assert set(sent) == {f"hold-{hold.pk}" for hold in Hold.objects.all()}
+    assert len(sent) == 2
+    for row in sent.values():
+        assert row["automated_decision"] == "AUTOMATED_DECISION_FULLY"
+        assert row["source_type"] == "SOURCE_TYPE_OTHER_NOTIFICATION"
+        assert row["decision_visibility"] == ["DECISION_VISIBILITY_CONTENT_DISABLED"]
+        ground = "INCOMPATIBLE_CONTENT" if has_rule else "ILLEGAL_CONTENT"
+        assert row["decision_ground"] == f"DECISION_GROUND_{ground}"
+        if not has_rule:
+            assert row["illegal_content_legal_ground"] == "TAKE IT DOWN Act, section 3"
+    assert sorted(row["automated_detection"] for row in sent.values()) == ["No", "Yes"]
+    out = io.StringIO()
+    call_command("transparency", "report", "--year", "2026", stdout=out)
+    lines = [line for line in out.getvalue().splitlines() if "holds_by_detection" in line]
+    assert [line.split(",")[-2] for line in lines] == ["1", "1", "2"]
+
+
+def test_the_database_refuses_a_statement_of_nothing_or_of_two_things_and_keeps_what_was_sent(
+    uma: Account, mo: Account, as_: Browser, calendar: Calendar
+) -> None:
+    decision = factories.decided(uma, mo)
+    hold = _held_by_the_clock(as_(None), calendar, factories.published(uma, title="Other"))
+    Hold.objects.filter(pk=hold.pk).update(ended_at=calendar.now)
+    other = Hold.objects.create(
+        version=hold.version, case=hold.case, due_at=calendar.now, held_at=calendar.now
+    )
+    row = {"recipient": uma, "content": {}, "issued_at": calendar.now}
+    about_both = {"decision": decision, "hold": other}
+    for about in ({}, about_both):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            StatementOfReasons.objects.create(**row, **about)
+    StatementOfReasons.objects.create(**row, hold=other)
+    for change in ("update", "delete"):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            found = StatementOfReasons.objects.filter(hold=hold)
+            found.update(content={}) if change == "update" else found.delete()
 
 
 def test_a_copy_that_comes_up_another_way_is_found_by_its_look(

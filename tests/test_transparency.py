@@ -264,7 +264,7 @@ def _source_type(version: ModelVersion, source: Source) -> str:
 
 
 RECORD = Record(
-    code="abc123defg",
+    puid="decision-abc123defg",
     action=Action.REMOVE,
     source=Source.PERSON,
     ground=Ground.POLICY,

@@ -23,6 +23,7 @@ from moderation.models import (
     Account,
     AppealMessage,
     Case,
+    Hold,
     Inquiry,
     LegalHold,
     LikenessRequest,
@@ -36,6 +37,7 @@ from moderation.models import (
 )
 from moderation.queue import case_claim
 from moderation.reports import report_file
+from moderation.statements import hold_statement_issue
 from moderation.states import Action, Role
 from tests import factories
 from tests.conftest import require
@@ -64,6 +66,7 @@ WRITTEN = {
     "Finding": {"reason"},
     "HeadPlacement": {"reason"},
     "HeatMap": {"error"},
+    "Hold": {"objection"},
     "Inquiry": {"text", "answer"},
     "LegalHold": {"reason"},
     "LikenessRequest": {"email", "signature", "text"},
@@ -214,6 +217,10 @@ def test_no_payload_runs_on_any_page(
     likeness = LikenessRequest.objects.create(
         email="dana@example.org", signature="Dana", text="It is me.", filed_at=now, valid_at=now
     )
+    hold = Hold.objects.create(
+        version=case.version, case=case, due_at=now, held_at=now, objection="No.", objected_at=now
+    )
+    hold_statement_issue(hold=hold)
     TrustedFlagger.objects.create(account=rui, organisation="Helpers", expertise="Faces")
     measure = ReportingMeasure.objects.create(
         account=rui, measure="suspension", state="decided", proposed_at=now, reason="Too many.",
@@ -240,6 +247,7 @@ def test_no_payload_runs_on_any_page(
             reverse("creator:version", args=[draft.code]),
             reverse("creator:version", args=[case.version.code]),
             reverse("creator:decision", args=[decision.code]),
+            reverse("creator:hold", args=[case.version.code]),
             reverse("creator:standing"),
             reverse("creator:notices"),
             *(

@@ -21,6 +21,10 @@ _SAID: Mapping[str, Mapping[str, str]] = {
         Language.ENGLISH: "From now on you are told things in this language.",
         Language.GERMAN: "Von jetzt an wird Ihnen in dieser Sprache geschrieben.",
     },
+    "objected": {
+        Language.ENGLISH: "It is with us. Whoever decides reads it.",
+        Language.GERMAN: "Es liegt uns vor. Wer entscheidet, liest es.",
+    },
     "message_sent": {Language.ENGLISH: "Sent.", Language.GERMAN: "Gesendet."},
 }
 

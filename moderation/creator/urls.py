@@ -24,6 +24,7 @@ urlpatterns = [
     path("uploads/<str:code>/complete/", uploads.complete, name="upload-complete"),
     path("<str:code>/uploads/", uploads.begin, name="upload-begin"),
     path("<str:code>/", views.version, name="version"),
+    path("<str:code>/hold/", views.hold, name="hold"),
     path("<str:code>/next/", views.next_version, name="next-version"),
     path("<str:code>/edit/", views.edit, name="edit"),
     path("<str:code>/add/", views.add, name="add"),

@@ -15,6 +15,7 @@ from moderation.accounts import account_set_language
 from moderation.appeals import appeal_file, way_to_appeal
 from moderation.creator.language import in_own_language, said_in
 from moderation.errors import Refusal
+from moderation.holds import hold_object
 from moderation.inquiries import inquiry_answer
 from moderation.misuse import measure_appeal
 from moderation.models import Account, ModelVersion
@@ -90,6 +91,7 @@ def _show(
         context["place"] = selectors.creators.place_in_queue(found)
         context["inquiry"] = selectors.creators.open_inquiry(found)
         context["resembles"] = selectors.cases.resembles_another(found)
+        context["holds"] = found.clock_holds.filter(statement__isnull=False)
         context["decisions"] = found.decisions.order_by("-decided_at")
     if request.htmx and refusal is None:  # type: ignore[attr-defined]
         template = "creator/_state.html"
@@ -238,6 +240,28 @@ def measure(request: HttpRequest, code: str) -> HttpResponse:
             return redirect("creator:measure", code=code)
     context = {"measure": found, "given": request.POST}
     return in_own_language(request, "creator/measure.html", context, refusal)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def hold(request: HttpRequest, code: str) -> HttpResponse:
+    """Show why a clock hid a version, as it was said, and take what its creator says against it."""
+    found = selectors.creators.own_hold(_account(request), code)
+    refusal: Refusal | None = None
+    if request.method == "POST":
+        try:
+            hold_object(hold=found, text=request.POST.get("text", ""), actor=_account(request))
+        except Refusal as error:
+            refusal = error
+        else:
+            messages.success(request, said_in(request, "objected"))
+            return redirect("creator:hold", code=code)
+    context = {
+        "hold": found,
+        "statement": found.statement.content,
+        "given": request.POST,
+    }
+    return in_own_language(request, "creator/hold.html", context, refusal)
 
 
 @login_required

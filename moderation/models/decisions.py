@@ -186,9 +186,17 @@ class Effect(models.Model):
 
 
 class StatementOfReasons(models.Model):
-    """What the person concerned was told about a restriction, as sent. Immutable by triggers."""
+    """What the person concerned was told about a restriction, as sent. Immutable by triggers.
 
-    decision = models.OneToOneField(Decision, on_delete=models.PROTECT, related_name="statement")
+    About a decision of people, or about a hold that a clock placed until they decide.
+    """
+
+    decision = models.OneToOneField(
+        Decision, null=True, blank=True, on_delete=models.PROTECT, related_name="statement"
+    )
+    hold = models.OneToOneField(
+        "moderation.Hold", null=True, blank=True, on_delete=models.PROTECT, related_name="statement"
+    )
     recipient = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="statements"
     )
@@ -198,6 +206,13 @@ class StatementOfReasons(models.Model):
 
     class Meta:
         verbose_name_plural = "statements of reasons"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(decision__isnull=False, hold__isnull=True)
+                | Q(decision__isnull=True, hold__isnull=False),
+                name="statement_of_a_decision_or_a_hold",
+            ),
+        ]
 
     def __str__(self) -> str:
-        return f"statement of {self.decision_id}"
+        return f"statement of {self.decision or self.hold}"

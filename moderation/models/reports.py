@@ -7,7 +7,13 @@ from django.db.models import F, Q
 from moderation.models.cases import NAME_LENGTH, REPORT_LENGTH, Case, Report
 from moderation.models.catalog import ModelVersion, PreviewImage
 from moderation.models.codes import new_code, new_token
+from moderation.models.policy import Rule
 from moderation.states import Language, Measure, MeasureState
+
+# How a request came to concern a version (``Report.found_by``) where its sender named it.
+NAMED = "named"
+# What a creator may say against a hold.
+OBJECTION_LENGTH = 4000
 
 
 class ReportEvidence(models.Model):
@@ -68,19 +74,41 @@ class Hold(models.Model):
 
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="clock_holds")
     case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="clock_holds")
+    # Whose clock it is: its rule and how the version was found are the reasons.
+    report = models.ForeignKey(
+        Report, null=True, blank=True, on_delete=models.PROTECT, related_name="clock_holds"
+    )
     due_at = models.DateTimeField()
     held_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
+    # What the creator says against it; whoever decides the case reads it.
+    objection = models.TextField(blank=True, max_length=OBJECTION_LENGTH)
+    objected_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
                 fields=["version"], condition=Q(ended_at__isnull=True), name="hold_one_at_a_time"
             ),
+            models.CheckConstraint(
+                condition=Q(objection="", objected_at__isnull=True)
+                | (~Q(objection="") & Q(objected_at__isnull=False)),
+                name="hold_objection_has_moment",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"hold of {self.version_id}"
+
+    @property
+    def rule(self) -> Rule | None:
+        """The rule under which the version is held, as it read when the request was made."""
+        return self.report.rule if self.report else None
+
+    @property
+    def is_found_by_machine(self) -> bool:
+        """Whether a comparison, and not the request itself, pointed to the version."""
+        return self.report is not None and self.report.found_by != NAMED
 
 
 class PreviewHash(models.Model):

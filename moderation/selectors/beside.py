@@ -15,6 +15,7 @@ from moderation.models import (
     Case,
     Decision,
     Event,
+    Hold,
     Inquiry,
     LineageEdge,
     ModelFile,
@@ -311,6 +312,7 @@ class Conversation:
     """What the team and the people concerned wrote to each other about a case."""
 
     inquiries: list[Inquiry]
+    objections: list[Hold]
     appeals: list[Appeal]
 
 
@@ -318,6 +320,7 @@ def conversation(case: Case) -> Conversation:
     """Return the questions to the creator, and the threads and files of appeals."""
     return Conversation(
         inquiries=list(case.inquiries.select_related("asked_by").order_by("asked_at")),
+        objections=list(case.clock_holds.exclude(objection="").order_by("objected_at")),
         appeals=list(
             case.appeals.select_related("appellant")
             .prefetch_related("files", "messages__author")

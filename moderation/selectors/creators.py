@@ -11,6 +11,7 @@ from moderation.models import (
     Account,
     Case,
     Decision,
+    Hold,
     Inquiry,
     ModelVersion,
     Notice,
@@ -90,6 +91,22 @@ def own_decision(account: Account, code: str) -> Decision:
     if decision is None:
         raise Hidden
     return decision
+
+
+def own_hold(account: Account, code: str) -> Hold:
+    """Return the latest hold of a creator's version, by its code. Raises Hidden without one."""
+    found = Hold.objects.filter(
+        version__code=code, version__isolated_at__isnull=True, statement__isnull=False
+    )
+    hold = (
+        found.select_related("version__uploaded_model__creator", "statement")
+        .order_by("-held_at", "-pk")
+        .first()
+    )
+    if hold is None:
+        raise Hidden
+    require_own(account, hold.version.uploaded_model)
+    return hold
 
 
 def decisions_about_account(account: Account) -> QuerySet[Decision]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from moderation.models import Appeal, Case, Decision, Finding, Report
+from moderation.models import Appeal, Case, Decision, Finding, Hold, Report
 from moderation.states import (
     ABOUT_ACCOUNTS,
     CAME_INTO_FORCE,
@@ -113,6 +113,7 @@ def report_of_year(year: int) -> YearlyReport:
     )
     restrictions = decisions.filter(action__in=RESTRICTIONS)
     appeals = Appeal.objects.filter(filed_at__gte=start, filed_at__lt=end)
+    holds = Hold.objects.filter(held_at__gte=start, held_at__lt=end)
     actions = dict(Action.choices)
     tables = (
         _table("notices_by_category", "Notices by category", _categories(reports), reports.count()),
@@ -166,6 +167,13 @@ def report_of_year(year: int) -> YearlyReport:
             "Restrictions by who decided",
             _named(_tally(restrictions, "source"), dict(Source.choices)),
             restrictions.count(),
+        ),
+        # Decided by nobody: they stand beside the restrictions that people decided.
+        _table(
+            "holds_by_detection",
+            "Hidden by a clock until a person decided, by how the content was found",
+            _holds(holds),
+            holds.count(),
         ),
         _table(
             "appeals_by_side",
@@ -301,6 +309,14 @@ def _kinds(decisions: QuerySet[Decision]) -> list[tuple[str, str, int]]:
     return [
         ("content", "Of a model, a version or a preview", on_content),
         ("account", "Of an account", on_accounts),
+    ]
+
+
+def _holds(holds: QuerySet[Hold]) -> list[tuple[str, str, int]]:
+    found = Counter(hold.is_found_by_machine for hold in holds.select_related("report"))
+    return [
+        ("True", "An automated comparison found a copy", found[True]),
+        ("False", "A depicted person named it", found[False]),
     ]
 
 

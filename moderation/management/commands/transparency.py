@@ -4,6 +4,7 @@ import csv
 import json
 from argparse import ArgumentParser
 from datetime import UTC, date, datetime, time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from moderation.transparency import (
     batches_of,
     concerns_the_union,
     decisions_to_report,
+    holds_to_report,
     payload_of,
     record_of,
+    record_of_hold,
 )
 from moderation.transparency_schema import Payload, statement_faults
 
@@ -61,16 +64,19 @@ class Command(BaseCommand):
         payloads: list[Payload] = []
         refused: list[str] = []
         elsewhere = 0
-        decisions = decisions_to_report(since=options["since"], until=options["until"])
-        for decision in tqdm(decisions, unit="decision", disable=None, leave=False):
-            record = record_of(decision)
+        span = {"since": options["since"], "until": options["until"]}
+        records = chain(
+            map(record_of, decisions_to_report(**span)),
+            map(record_of_hold, holds_to_report(**span)),
+        )
+        for record in tqdm(records, unit="restriction", disable=None, leave=False):
             if not concerns_the_union(record):
                 elsewhere += 1
                 continue
             payload = payload_of(record)
             faults = statement_faults(payload)
             if faults:
-                refused.append(f"Decision {decision.code}: {'; '.join(faults)}")
+                refused.append(f"{record.puid}: {'; '.join(faults)}")
             else:
                 payloads.append(payload)
         batches = list(batches_of(payloads))
@@ -90,7 +96,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(tally, ensure_ascii=False))
         else:
             self.stdout.write(
-                f"{len(payloads)} statements in {len(batches)} batches; {elsewhere} decisions "
+                f"{len(payloads)} statements in {len(batches)} batches; {elsewhere} "
                 f"restrict nothing in the Union; {len(refused)} refused. "
                 f"{'Written to ' + str(out) if tally['written'] else 'Nothing was written'}."
             )
