@@ -14,18 +14,23 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from moderation.decisions import decision_make
+from moderation.holds import hold_end, holds_place
+from moderation.likeness import likeness_confirm, likeness_request
 from moderation.models import (
     Account,
     ApiToken,
     Appeal,
     FileReference,
+    Hold,
     IdempotentAnswer,
+    LikenessRequest,
     ModelVersion,
     Policy,
     Report,
     UploadedModel,
 )
-from moderation.states import Role, Scope, Visibility
+from moderation.states import Action, Role, Scope, Visibility
 from moderation.tasks import reference_fetch
 from moderation.tokens import token_create, token_revoke
 from tests import factories
@@ -44,6 +49,7 @@ CHANGES = {
     ("post", "/versions/{code}/references"),
     ("post", "/versions/{code}/submit"),
     ("post", "/decisions/{code}/appeals"),
+    ("post", "/versions/{code}/objections"),
     ("post", "/reports"),
     ("post", "/webhooks"),
     ("post", "/webhooks/{code}/switch-on"),
@@ -147,6 +153,47 @@ def test_findings_and_decisions_are_read_without_naming_who_decided(
     for text in (answer.content.decode(), listed):
         assert maximiliana.username not in text
         assert "seen before" not in text
+
+
+def test_nobody_hears_that_the_authorities_were_told_or_what_nobody_is_told_of_yet(
+    shop: Marketplace, policy: Policy, settings: Any, mo: Account
+) -> None:
+    case = factories.held(shop.account)
+    decision_make(case=case, action=Action.LAW, rules=[], facts="It is planned.", actor=mo)
+    settings.UNDO_SECONDS = 10
+    decision = factories.decided(shop.account, mo, title="Can still be undone")
+    assert shop.get("/decisions").json()["items"] == []
+    assert shop.get(f"/decisions/{decision.code}").status_code == 404
+    told = shop.get("/events").json()["items"]
+    about = {event["data"].get("action") for event in told if event["type"] == "decision.made"}
+    assert about == {"remove"}
+
+
+def test_what_the_clock_hides_is_told_with_its_reasons_and_objected_to_for_the_creator(
+    shop: Marketplace, policy: Policy
+) -> None:
+    version = factories.published(shop.account)
+    likeness_request(
+        models=version.code, email="dana@example.org", signature="Dana", text="Me.", agrees=True
+    )
+    likeness_confirm(request=LikenessRequest.objects.get())
+    ModelVersion.objects.update(hidden_from=timezone.now())
+    holds_place()
+    shown = shop.get(f"/versions/{version.code}").json()
+    assert shown["held"]["clauses"][0]["slug"] == "real-person"
+    assert "without their consent" in shown["held"]["facts"]
+    assert shop.get("/versions").json()["items"][0]["held"] == shown["held"]
+    assert "version.held_by_clock" in shop.get("/events").content.decode()
+    path = f"/versions/{version.code}/objections"
+    answer = shop.post(path, {"text": "It is a fox."})
+    assert (answer.status_code, answer.json()["held"]["objected_at"] is None) == (201, False)
+    assert Hold.objects.get().objection == "It is a fox."
+    assert shop.post(path, {"text": "Again."}).status_code == 409
+    other = Marketplace(factories.account("other"))
+    assert other.post(path, {"text": "It is mine."}).status_code == 404
+    hold_end(version=version, actor=None)
+    assert shop.get(f"/versions/{version.code}").json()["held"] is None
+    assert shop.post(path, {"text": "Once more."}).status_code == 409
 
 
 def test_an_appeal_is_filed_for_the_creator_and_its_answer_is_read(

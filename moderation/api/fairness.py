@@ -18,10 +18,13 @@ from moderation.api.schemas import (
     ReportIn,
     ReportOut,
     RuleOut,
+    VersionOut,
 )
 from moderation.appeals import appeal_file
 from moderation.authz import Hidden
+from moderation.errors import Conflict
 from moderation.external import external_account
+from moderation.holds import hold_object
 from moderation.reports import report_file
 from moderation.states import Scope
 
@@ -56,6 +59,23 @@ def appeal(request: HttpRequest, code: str, given: AppealIn) -> Status[AppealOut
     return Status(
         201, AppealOut.of(appeal_file(decision=found, text=given.text, actor=found.creator))
     )
+
+
+@router.post(
+    "/versions/{code}/objections",
+    auth=TokenAuth(Scope.APPEAL),
+    response={201: VersionOut, **PROBLEMS},
+)
+@decorate_view(once(Scope.APPEAL))
+def objection(request: HttpRequest, code: str, given: AppealIn) -> Status[VersionOut]:
+    """Say for the creator what speaks against what the clock hides; a person reads it."""
+    account = token_of(request).account
+    version = selectors.marketplace.version_of(account, code)
+    hold = next(iter(version.clock_holds.all()), None)
+    if hold is None:
+        raise Conflict("The clock does not hide this version.", code="hold_over")
+    hold_object(hold=hold, text=given.text, actor=version.uploaded_model.creator)
+    return Status(201, VersionOut.of(selectors.marketplace.version_of(account, code)))
 
 
 @router.get("/appeals/{code}", auth=READ, response={200: AppealOut, **PROBLEMS})

@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal
 from ninja import Schema
 from pydantic import Field, StringConstraints
 
-from moderation.models import Appeal, Decision, FileReference, Finding, ModelVersion, Report
+from moderation.models import (
+    Appeal,
+    Decision,
+    FileReference,
+    Finding,
+    Hold,
+    ModelVersion,
+    Report,
+)
 from moderation.models.catalog import DESCRIPTION_LENGTH, TITLE_LENGTH
 
 # PostgreSQL stores no null character, and nobody types one.
@@ -94,8 +102,42 @@ class ReferenceOut(Schema):
         return ReferenceOut.from_orm(reference)
 
 
+class ClauseOut(Schema):
+    """A rule in the words that were valid on the day."""
+
+    slug: str
+    title: str
+    text: str
+
+
+class HeldOut(Schema):
+    """Why the clock of a request hides a version until a person decides."""
+
+    since: datetime
+    effect: str
+    facts: str
+    clauses: list[ClauseOut]
+    policy: str
+    legal_ground: str
+    detection: str
+    automated_detection: bool
+    objected_at: datetime | None
+
+    @staticmethod
+    def of(hold: Hold) -> "HeldOut":
+        """Describe a hold by its statement of reasons, as sent."""
+        said = hold.statement.content
+        given = ("effect", "facts", "policy", "legal_ground", "detection", "automated_detection")
+        return HeldOut(
+            since=hold.held_at,
+            clauses=[ClauseOut(**_clause(clause)) for clause in said["clauses"]],
+            objected_at=hold.objected_at,
+            **{name: said[name] for name in given},
+        )
+
+
 class VersionOut(Schema):
-    """A version and where it stands."""
+    """A version and where it stands. While it is ``held`` nobody may see it."""
 
     code: str
     model: str
@@ -106,6 +148,7 @@ class VersionOut(Schema):
     submitted_at: datetime | None
     triaged_at: datetime | None
     published_at: datetime | None
+    held: HeldOut | None
     files: list[FileOut]
     previews: list[FileOut]
     references: list[ReferenceOut]
@@ -125,6 +168,7 @@ class VersionOut(Schema):
             submitted_at=version.submitted_at,
             triaged_at=version.triaged_at,
             published_at=version.published_at,
+            held=next((HeldOut.of(hold) for hold in version.clock_holds.all()), None),
             files=[FileOut.from_orm(file) for file in version.files.all()],
             previews=[FileOut.from_orm(preview) for preview in version.previews.all()],
             references=[ReferenceOut.of(row) for row in version.references.all()],
@@ -163,14 +207,6 @@ class FindingOut(Schema):
             hold=finding.hold,
             versions=finding.versions,
         )
-
-
-class ClauseOut(Schema):
-    """A rule as it read on the day of the decision."""
-
-    slug: str
-    title: str
-    text: str
 
 
 class DecisionOut(Schema):

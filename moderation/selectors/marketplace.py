@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from django.db.models import F, Prefetch, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet
+from django.db.models.fields.json import KT
 
 from moderation.authz import Hidden
 from moderation.models import (
@@ -13,10 +14,12 @@ from moderation.models import (
     Event,
     FileReference,
     Finding,
+    Hold,
     ModelVersion,
     Report,
     Webhook,
 )
+from moderation.states import CAME_INTO_FORCE, TOLD_TO_CREATOR
 
 # The kinds of events that concern the creator, and the facts of them that are theirs to know.
 # Reports, claims and notes are the house's own.
@@ -34,7 +37,13 @@ def versions_of(account: Account) -> QuerySet[ModelVersion]:
     versions = ModelVersion.objects.filter(
         _mine(account, "uploaded_model__creator"), isolated_at__isnull=True
     )
-    return versions.select_related("uploaded_model__creator__external").order_by("-pk")
+    holds = Hold.objects.filter(ended_at__isnull=True, statement__isnull=False)
+    held = Prefetch("clock_holds", holds.select_related("statement"))
+    return (
+        versions.select_related("uploaded_model__creator__external")
+        .prefetch_related(held)
+        .order_by("-pk")
+    )
 
 
 def version_of(account: Account, code: str) -> ModelVersion:
@@ -55,8 +64,12 @@ def findings_of(version: ModelVersion) -> QuerySet[Finding]:
 
 
 def decisions_of(account: Account) -> QuerySet[Decision]:
-    """Return the decisions on models of a marketplace, the newest first."""
-    decisions = Decision.objects.filter(_mine(account, "creator"))
+    """Return what creators are told of the decisions on their models, the newest first."""
+    decisions = Decision.objects.filter(
+        _mine(account, "creator"),
+        effect__state__in=CAME_INTO_FORCE,
+        action__in=TOLD_TO_CREATOR,
+    )
     return decisions.select_related("version__uploaded_model", "policy").order_by("-pk")
 
 
@@ -87,14 +100,19 @@ def appeal_of(account: Account, code: str) -> Appeal:
 
 
 def events_of(account: Account, *, after: int = 0) -> QuerySet[Event]:
-    """Return what happened to the models of a marketplace after an event, in order."""
+    """Return what happened to the models of a marketplace after an event, in order.
+
+    Without decisions of which creators are told nothing, as of a report to the authorities.
+    """
+    untold = Decision.objects.filter(code=OuterRef("about")).exclude(action__in=TOLD_TO_CREATOR)
     kinds = Q()
     for kind in PUBLIC_KINDS:
         kinds |= Q(action__startswith=kind)
     events = Event.objects.filter(
         kinds, _mine(account, "version__uploaded_model__creator"), sequence__gt=after
     )
-    return events.select_related("version").order_by("sequence")
+    told = events.annotate(about=KT("data__decision")).exclude(Exists(untold))
+    return told.select_related("version").order_by("sequence")
 
 
 def public_event(event: Event) -> Mapping[str, Any]:
