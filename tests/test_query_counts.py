@@ -155,7 +155,7 @@ PAGES = {
     # The case; the record, versions, decisions, number of reports.
     "cases/{case}/history/": 8,
     # The case; questions, appeals, their files, messages and authors.
-    "cases/{case}/conversation/": 9,
+    "cases/{case}/conversation/": 10,
     # The case, rules, edges, bytes, open versions, hashes, previews, embeddings, members.
     "cases/{case}/together/": 12,
     "held/": 4,
