@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from django.core import signing
 
 from moderation.authz import require_moderator
-from moderation.decisions import Terms, decision_make
+from moderation.decisions import decision_make
 from moderation.errors import Conflict, Invalid, Refusal
 from moderation.models import Account, Case
 from moderation.models.codes import new_code
 from moderation.queue import case_claim, case_release
+from moderation.reasons import Terms
 from moderation.states import Action
 
 _SALT = "moderation.bulk"

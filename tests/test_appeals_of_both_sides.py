@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from moderation import appeals, overturns
-from moderation.appeals import appeal_answer, appeal_file, appeal_file_by_reporter
+from moderation.appeals import appeal_file, appeal_file_by_reporter
 from moderation.bulk import cases_decide, shown_sign
 from moderation.decisions import (
     decision_confirm,
@@ -21,6 +21,7 @@ from moderation.decisions import (
     decision_undo,
 )
 from moderation.errors import Conflict, NotAllowed
+from moderation.hearings import appeal_answer
 from moderation.models import (
     Account,
     Appeal,

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from moderation.appeals import appeal_answer, appeal_file, appeal_file_by_reporter
+from moderation.appeals import appeal_file, appeal_file_by_reporter
 from moderation.decisions import (
     decision_cancel,
     decision_confirm,
@@ -36,6 +36,7 @@ from moderation.decisions import (
 from moderation.effects import restrictions_standing
 from moderation.enforcement import decisions_enforce_due
 from moderation.errors import Refusal
+from moderation.hearings import appeal_answer
 from moderation.intake import version_withdraw
 from moderation.models import (
     Account,

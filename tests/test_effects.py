@@ -13,11 +13,12 @@ from django.utils import timezone
 
 from moderation import enforcement, intake
 from moderation.banks import bank_add_decided
-from moderation.decisions import Terms, decision_make, decision_reverse
+from moderation.decisions import decision_make, decision_reverse
 from moderation.enforcement import decisions_expire
 from moderation.errors import Conflict, Invalid
 from moderation.models import Account, BankEntry, Case, Decision, ModelVersion, Strike
 from moderation.queue import case_claim
+from moderation.reasons import Terms
 from moderation.reports import report_file
 from moderation.states import Action
 from moderation.strikes import standing_of_account, weight_of

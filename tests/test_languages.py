@@ -11,8 +11,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from moderation import appeal_files, appeals, holds
-from moderation.appeals import appeal_answer, appeal_file, appeal_write
-from moderation.decisions import Terms, decision_make
+from moderation.appeals import appeal_file, appeal_write
+from moderation.decisions import decision_make
+from moderation.hearings import appeal_answer
 from moderation.holds import hold_end, holds_place
 from moderation.likeness import likeness_confirm, likeness_request
 from moderation.models import (
@@ -27,6 +28,7 @@ from moderation.models import (
     StatementOfReasons,
 )
 from moderation.queue import case_claim
+from moderation.reasons import Terms
 from moderation.reports import report_file
 from moderation.statement_words import WORDS
 from moderation.states import LADDER, RESTRICTIONS, Action, AppealState, Language, Visibility

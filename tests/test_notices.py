@@ -14,13 +14,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from moderation import overturns
-from moderation.appeals import (
-    appeal_answer,
-    appeal_file,
-    appeal_file_by_reporter,
-    appeal_write,
-)
-from moderation.decisions import Terms, decision_make, decision_reverse
+from moderation.appeals import appeal_file, appeal_file_by_reporter, appeal_write
+from moderation.decisions import decision_make, decision_reverse
+from moderation.hearings import appeal_answer
 from moderation.holds import holds_place
 from moderation.inquiries import inquiry_send
 from moderation.intake import model_create
@@ -37,6 +33,7 @@ from moderation.models import (
 from moderation.notices import notice_issue
 from moderation.outbox import notice_send
 from moderation.queue import case_claim
+from moderation.reasons import Terms
 from moderation.reports import report_file
 from moderation.states import (
     APPEAL_OUTCOMES,

@@ -16,9 +16,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from moderation.appeals import appeal_answer, appeal_file
+from moderation.appeals import appeal_file
 from moderation.decisions import decision_make
 from moderation.findings import FindingIn, findings_record
+from moderation.hearings import appeal_answer
 from moderation.jobs import job_lease, jobs_create
 from moderation.models import (
     Account,

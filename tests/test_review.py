@@ -13,11 +13,12 @@ from django.utils import timezone
 
 from moderation import intake
 from moderation.accounts import account_sign_up
-from moderation.appeals import appeal_answer, appeal_file
+from moderation.appeals import appeal_file
 from moderation.banks import bank_add_decided
 from moderation.decisions import decision_make
 from moderation.errors import Conflict, Invalid
 from moderation.findings import findings_record
+from moderation.hearings import appeal_answer
 from moderation.jobs import job_lease
 from moderation.management.commands import up
 from moderation.models import Account, Appeal, Bank, BankEntry, Decision, ModelVersion, WeightSketch

@@ -10,12 +10,13 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation import decisions, enforcement
+from moderation import enforcement
 from moderation.decisions import decision_confirm, decision_make, decision_reverse, decision_undo
 from moderation.enforcement import decisions_enforce_due
 from moderation.errors import Conflict, NotAllowed
 from moderation.models import Account, Case, Decision, Effect, Notice, StatementOfReasons
 from moderation.queue import case_claim
+from moderation.reasons import Terms
 from moderation.reports import report_file
 from moderation.states import Action, Role
 from tests import factories
@@ -250,7 +251,7 @@ def test_a_suspension_is_held_and_then_keeps_the_account_from_uploading_and_repo
         action=Action.SUSPEND,
         rules=["red-star"],
         facts="The fourth one.",
-        terms=decisions.Terms(until=timezone.now() + timedelta(days=30)),
+        terms=Terms(until=timezone.now() + timedelta(days=30)),
         actor=mo,
     )
     uma.refresh_from_db()

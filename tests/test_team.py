@@ -15,7 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from moderation.agreement import agreement
-from moderation.appeals import appeal_answer, appeal_file
+from moderation.appeals import appeal_file
+from moderation.hearings import appeal_answer
 from moderation.models import Account, Case, ReviewItem
 from moderation.queue import case_claim
 from moderation.states import AppealState, Role

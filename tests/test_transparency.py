@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
-from moderation.decisions import Terms, decision_make
+from moderation.decisions import decision_make
 from moderation.models import (
     Account,
     Appeal,
@@ -32,6 +32,7 @@ from moderation.models import (
 from moderation.models.codes import new_code
 from moderation.policy import POLICY_DIR, policy_import, policy_read
 from moderation.queue import case_claim
+from moderation.reasons import Terms
 from moderation.reports import Words, report_file
 from moderation.selectors.transparency import report_of_year
 from moderation.states import (

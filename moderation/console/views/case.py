@@ -14,7 +14,6 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from moderation import selectors
-from moderation.appeals import appeal_answer
 from moderation.banks import bank_add_decided
 from moderation.console.views.common import (
     account_of,
@@ -24,10 +23,12 @@ from moderation.console.views.common import (
     undo_remember,
 )
 from moderation.console.views.queue import claim_next
-from moderation.decisions import Terms, decision_make, suspension_end
+from moderation.decisions import decision_make
 from moderation.errors import Conflict, Invalid, Refusal
+from moderation.hearings import appeal_answer
 from moderation.models import Case, Decision
 from moderation.queue import case_claim, case_release, claim_renew, queue_for
+from moderation.reasons import Terms, suspension_end
 from moderation.states import (
     HELD_CASES,
     RESTRICTIONS,
