@@ -15,6 +15,7 @@ from moderation.appeals import appeal_file, appeal_write
 from moderation.decisions import decision_make
 from moderation.hearings import appeal_answer
 from moderation.holds import hold_end, holds_place
+from moderation.inquiries import inquiry_send
 from moderation.likeness import likeness_confirm, likeness_request
 from moderation.models import (
     Account,
@@ -274,3 +275,33 @@ def test_a_creator_whose_model_the_clock_hides_reads_why_in_german(
         assert content[part]
         assert not ENGLISH.search(content[part]), content[part]
     assert not ENGLISH.search(" ".join(content["change"]))
+
+
+def test_a_creator_reads_their_models_and_where_each_stands_in_german(
+    german: None, as_: Browser, uma: Account, mo: Account
+) -> None:
+    client = as_(uma)
+
+    def read(*addresses: str) -> None:
+        for address in addresses:
+            page = client.get(address).content.decode()
+            assert '<html lang="de">' in page, address
+            assert english_in(page) == [], address
+
+    read(reverse("creator:models"))
+    waiting = factories.submitted(uma, title="Tusche", licence="CC BY", tags=["Tusche"])
+    case = factories.held(uma, title="Kohle")
+    versions = [waiting, factories.published(uma, title="Kreide"), case.version]
+    pages = [reverse("creator:version", args=[version.code]) for version in versions]
+    read(reverse("creator:models"), *pages)
+    part = client.get(pages[0], headers={"HX-Request": "true"}).content.decode()
+    assert "Wird gewogen" in part
+    inquiry = inquiry_send(case=case_claim(case=case, actor=mo), text="Wer ist gezeigt?", actor=mo)
+    read(pages[2])
+    sent = client.post(
+        reverse("creator:answer-inquiry", args=[inquiry.code]), {"answer": "Niemand."}, follow=True
+    )
+    assert english_in(sent.content.decode()) == []
+    decision = _decided(uma, mo, Action.REMOVE)
+    appeal_file(decision=decision, text="Nein.", actor=uma)
+    read(reverse("creator:models"), reverse("creator:version", args=[decision.version.code]))

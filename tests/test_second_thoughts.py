@@ -316,3 +316,19 @@ def test_taking_the_later_of_two_restrictions_back_leaves_the_earlier(
     notice = Notice.objects.get(kind="decision_reverse")
     assert "still stands" in notice.text
     assert "not listed or recommended" in notice.text
+
+
+def test_a_creator_reads_nothing_of_what_is_held_undone_or_told_to_the_authorities(
+    as_: Browser, uma: Account, mo: Account, settings: Any
+) -> None:
+    settings.UNDO_SECONDS = 10
+    decision = factories.decided(uma, mo)
+    decision_make(case=decision.case, action=Action.LAW, rules=[], facts="A plan.", actor=mo)
+    page = as_(uma).get(reverse("creator:version", args=[decision.version.code])).content.decode()
+    assert "law enforcement" not in page
+    assert decision.code not in page
+    Effect.objects.update(due_at=timezone.now())
+    decisions_enforce_due()
+    page = as_(uma).get(reverse("creator:version", args=[decision.version.code])).content.decode()
+    assert decision.code in page
+    assert "law enforcement" not in page

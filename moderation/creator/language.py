@@ -17,6 +17,10 @@ _SAID: Mapping[str, Mapping[str, str]] = {
         Language.ENGLISH: "Your appeal is with us. Another person looks at it.",
         Language.GERMAN: "Ihr Widerspruch liegt uns vor. Ein anderer Mensch sieht ihn sich an.",
     },
+    "answered": {
+        Language.ENGLISH: "Thank you. A moderator reads your answer.",
+        Language.GERMAN: "Danke. Die Moderation liest Ihre Antwort.",
+    },
     "language_chosen": {
         Language.ENGLISH: "From now on you are told things in this language.",
         Language.GERMAN: "Von jetzt an wird Ihnen in dieser Sprache geschrieben.",

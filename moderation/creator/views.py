@@ -46,7 +46,7 @@ def models(request: HttpRequest) -> HttpResponse:
     """List a creator's versions."""
     versions = selectors.creators.own_versions(_account(request))
     page = Paginator(versions, 20).get_page(request.GET.get("page"))
-    return render(request, "creator/models.html", {"page": page})
+    return in_own_language(request, "creator/models.html", {"page": page})
 
 
 @login_required
@@ -92,10 +92,10 @@ def _show(
         context["inquiry"] = selectors.creators.open_inquiry(found)
         context["resembles"] = selectors.cases.resembles_another(found)
         context["holds"] = found.clock_holds.filter(statement__isnull=False)
-        context["decisions"] = found.decisions.order_by("-decided_at")
+        context["decisions"] = selectors.creators.decisions_told(found)
     if request.htmx and refusal is None:  # type: ignore[attr-defined]
         template = "creator/_state.html"
-    return render(request, template, context, status=refusal.status if refusal else 200)
+    return in_own_language(request, template, context, refusal)
 
 
 @login_required
@@ -181,7 +181,7 @@ def answer_inquiry(request: HttpRequest, code: str) -> HttpResponse:
     except Refusal as refusal:
         found = selectors.creators.own_version(_account(request), version.code)
         return _show(request, found, refusal)
-    messages.success(request, "Thank you. A moderator reads your answer.")
+    messages.success(request, said_in(request, "answered"))
     return redirect("creator:version", code=version.code)
 
 

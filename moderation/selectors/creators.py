@@ -44,6 +44,13 @@ def own_versions(account: Account) -> QuerySet[ModelVersion]:
     )
 
 
+def decisions_told(version: ModelVersion) -> QuerySet[Decision]:
+    """Return the decisions about a version that its creator has been told of, the newest first."""
+    return version.decisions.filter(
+        effect__state__in=CAME_INTO_FORCE, action__in=TOLD_TO_CREATOR
+    ).order_by("-decided_at")
+
+
 def own_version(account: Account, code: str) -> ModelVersion:
     """Return a creator's version by its code. Raises Hidden for anybody else's."""
     version = (

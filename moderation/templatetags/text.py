@@ -149,24 +149,36 @@ def checks(signals: list[str]) -> list[str]:
     return [_SIGNALS.get(signal, f"The check “{signal}” looks at it.") for signal in signals]
 
 
-_STANDS: Mapping[str, str] = {
-    Visibility.DRAFT: "Draft. Only you can see it.",
-    Visibility.PUBLISHED: "Published. Everybody can see and download it.",
-    Visibility.AGE_RESTRICTED: "Age-restricted. Shown only to people who say they are adults.",
-    Visibility.LIMITED: "Limited. It opens by its address and is not listed.",
-    Visibility.REMOVED: "Removed. Only you and the moderation team can see it.",
-    Visibility.WITHDRAWN: "Taken down by you. Only you and the moderation team can see it.",
+_WEIGHED = "weighed"
+_STANDS: Mapping[str, Mapping[str, str]] = {
+    Language.ENGLISH: {
+        Visibility.DRAFT: "Draft. Only you can see it.",
+        Visibility.QUARANTINED: "Waiting for a person to look at it. Nobody else can see it yet.",
+        Visibility.PUBLISHED: "Published. Everybody can see and download it.",
+        Visibility.AGE_RESTRICTED: "Age-restricted. Shown only to people who say they are adults.",
+        Visibility.LIMITED: "Limited. It opens by its address and is not listed.",
+        Visibility.REMOVED: "Removed. Only you and the moderation team can see it.",
+        Visibility.WITHDRAWN: "Taken down by you. Only you and the moderation team can see it.",
+        _WEIGHED: "Being weighed. Nobody else can see it yet.",
+    },
+    Language.GERMAN: {
+        Visibility.DRAFT: "Entwurf. Nur Sie können es sehen.",
+        Visibility.QUARANTINED: "Ein Mensch wird es sich ansehen. Noch sieht es niemand sonst.",
+        Visibility.PUBLISHED: "Veröffentlicht. Alle können es sehen und herunterladen.",
+        Visibility.AGE_RESTRICTED: "Nur für Menschen, die sagen, dass sie erwachsen sind.",
+        Visibility.LIMITED: "Beschränkt. Unter seiner Adresse zu öffnen und nirgends gelistet.",
+        Visibility.REMOVED: "Entfernt. Nur Sie und die Moderation können es sehen.",
+        Visibility.WITHDRAWN: "Von Ihnen zurückgezogen. Nur Sie und die Moderation sehen es.",
+        _WEIGHED: "Wird gewogen. Noch kann es niemand sonst sehen.",
+    },
 }
 
 
 @register.filter
-def stands(version: ModelVersion) -> str:
+def stands(version: ModelVersion, language: str = "en") -> str:
     """Say where a version stands, to its creator."""
-    if version.visibility == Visibility.QUARANTINED:
-        if version.triaged_at is None:
-            return "Being weighed. Nobody else can see it yet."
-        return "Waiting for a person to look at it. Nobody else can see it yet."
-    return _STANDS[version.visibility]
+    is_weighed = version.visibility == Visibility.QUARANTINED and version.triaged_at is None
+    return _STANDS[language][_WEIGHED if is_weighed else version.visibility]
 
 
 _EVENTS: Mapping[str, str] = {
