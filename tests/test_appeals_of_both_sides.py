@@ -342,6 +342,7 @@ def _undone(uma: Account, mo: Account, sam: Account, settings: Any) -> Decision:
 def _earlier(uma: Account, mo: Account, sam: Account, settings: Any) -> Decision:
     case = factories.held(uma)
     _decide(case, sam, Action.LIMIT)
+    case.version.refresh_from_db()
     report_file(version=case.version, text="Worse than that.", actor=None)
     return _decide(case.version.cases.get(state="queued"), mo, Action.REMOVE)
 

@@ -37,13 +37,17 @@ from moderation.effects import restrictions_standing
 from moderation.enforcement import decisions_enforce_due
 from moderation.errors import Refusal
 from moderation.hearings import appeal_answer
+from moderation.holds import holds_place
 from moderation.intake import version_withdraw
+from moderation.likeness import likeness_confirm, likeness_request
 from moderation.models import (
     Account,
     Appeal,
     Case,
     Decision,
     Effect,
+    Hold,
+    LikenessRequest,
     ModelVersion,
     Notice,
     Report,
@@ -51,8 +55,10 @@ from moderation.models import (
 )
 from moderation.policy import policy_import, policy_read
 from moderation.queue import case_claim
+from moderation.report_changes import likeness_withdraw
 from moderation.reports import report_file
 from moderation.states import (
+    ANSWERED_REPORTS,
     COUNTED,
     OPEN_CASES,
     REACHABLE,
@@ -212,6 +218,24 @@ class OneTarget(RuleBasedStateMachine):
         for decision in self._decisions(action__in=RESTRICTIONS)[-1:]:
             self._try(decision_reverse, decision=decision, facts="Wrong.", actor=self.people[who])
 
+    @rule()
+    def ask_for_removal(self) -> None:
+        """A depicted person asks that it be taken down, and confirms the letter."""
+        asked = {"email": "dana@example.org", "signature": "Dana", "text": "Me.", "agrees": True}
+        self._try(likeness_request, models=self.version.code, **asked)
+        for request in LikenessRequest.objects.filter(valid_at=None):
+            likeness_confirm(request=request)
+
+    @precondition(lambda self: ModelVersion.objects.filter(hidden_from__isnull=False).exists())
+    @rule(withdraws=st.sampled_from([False, False, True]))
+    def clock(self, withdraws: bool) -> None:
+        """The 48 hours come to their end, unless the person has taken the request back."""
+        if withdraws:
+            for request in LikenessRequest.objects.filter(withdrawn_at=None):
+                self._try(likeness_withdraw, request=request)
+        self.now += timedelta(hours=47)
+        holds_place()
+
     @rule(really=st.sampled_from([False] * 9 + [True]))
     def take_down(self, really: bool) -> None:
         """The creator takes it down."""
@@ -235,7 +259,7 @@ class OneTarget(RuleBasedStateMachine):
                 report=report, kind__in=["report_acted", "report_no_action"]
             ).count()
             reachable = report.reporter_id is not None or bool(report.email)
-            assert told == (report.state != "open" and reachable)
+            assert told == (report.state in ANSWERED_REPORTS and reachable)
 
     @invariant()
     def every_restriction_in_force_has_one_statement_and_one_notice(self) -> None:
@@ -247,6 +271,15 @@ class OneTarget(RuleBasedStateMachine):
                 kind="decision_reverse"
             )
             assert told.count() == in_force
+
+    @invariant()
+    def every_hold_has_one_statement_and_one_notice_and_ends_with_what_it_waits_for(self) -> None:
+        """Whatever people do before and after it."""
+        for hold in Hold.objects.select_related("version"):
+            assert StatementOfReasons.objects.filter(hold=hold).count() == 1
+            asked_for = hold.version.reports.filter(state="open", due_at__isnull=False)
+            assert hold.ended_at is not None or asked_for.exists()
+        assert Notice.objects.filter(kind="held_by_clock").count() == Hold.objects.count()
 
     @invariant()
     def nobody_judges_their_own(self) -> None:

@@ -289,7 +289,7 @@ def test_a_creator_reads_their_models_and_where_each_stands_in_german(
             assert english_in(page) == [], address
 
     read(reverse("creator:models"))
-    waiting = factories.submitted(uma, title="Tusche", licence="CC BY", tags=["Tusche"])
+    waiting = factories.submitted(uma, title="Tusche", licence="CC0", tags=["Tusche"])
     case = factories.held(uma, title="Kohle")
     versions = [waiting, factories.published(uma, title="Kreide"), case.version]
     pages = [reverse("creator:version", args=[version.code]) for version in versions]

@@ -16,6 +16,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from moderation import spans
 from moderation.appeals import appeal_file
 from moderation.decisions import decision_make
 from moderation.findings import FindingIn, findings_record
@@ -807,7 +808,7 @@ def test_markdown_keeps_its_headings_below_the_pages_own_and_loads_nothing() -> 
     ],
 )
 def test_spans_are_said_in_their_largest_unit(span: timedelta, words: str) -> None:
-    assert text.span(span) == words
+    assert spans.span(span) == words
 
 
 def test_a_moment_is_written_in_utc_with_a_machine_readable_twin() -> None:

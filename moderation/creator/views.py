@@ -85,14 +85,15 @@ def _show(
         "given": request.POST,
     }
     if found.visibility == Visibility.DRAFT:
-        template = "creator/draft.html"
-    else:
-        template = "creator/version.html"
-        context["place"] = selectors.creators.place_in_queue(found)
-        context["inquiry"] = selectors.creators.open_inquiry(found)
-        context["resembles"] = selectors.cases.resembles_another(found)
-        context["holds"] = found.clock_holds.filter(statement__isnull=False)
-        context["decisions"] = selectors.creators.decisions_told(found)
+        # Drafts are there in English alone.
+        status = refusal.status if refusal else 200
+        return render(request, "creator/draft.html", context, status=status)
+    template = "creator/version.html"
+    context["place"] = selectors.creators.place_in_queue(found)
+    context["inquiry"] = selectors.creators.open_inquiry(found)
+    context["resembles"] = selectors.cases.resembles_another(found)
+    context["holds"] = found.clock_holds.filter(statement__isnull=False)
+    context["decisions"] = selectors.creators.decisions_told(found)
     if request.htmx and refusal is None:  # type: ignore[attr-defined]
         template = "creator/_state.html"
     return in_own_language(request, template, context, refusal)

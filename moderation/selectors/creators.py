@@ -56,7 +56,7 @@ def own_version(account: Account, code: str) -> ModelVersion:
     version = (
         ModelVersion.objects.filter(code=code, isolated_at__isnull=True)
         .select_related("uploaded_model")
-        .prefetch_related("previews", "files", "jobs", "decisions__appeals")
+        .prefetch_related("previews", "files", "jobs")
         .first()
     )
     if version is None:
