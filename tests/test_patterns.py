@@ -9,8 +9,8 @@ from django.core.management import CommandError, call_command
 from moderation.policy import POLICY_DIR
 from tests.test_claims_probe import SEXUAL, examine, sample, shown
 from triage.folding import fold
-from triage.patterns import MOST_MATCHES
-from triage.sample import Rule, TermCondition, TermGroup
+from triage.probes.claims import LONE_TERM
+from triage.sample import Outcome, Rule, TermCondition, TermGroup
 from triage.terms import Match, Matcher, TermError
 
 VERSIONS = r"re:\bpony\s*v[0-9]+\b"
@@ -38,8 +38,48 @@ def test_a_pattern_that_would_never_end_elsewhere_ends_here() -> None:
     assert _quotes(text, "re:(a|a)*b") == []
 
 
-def test_a_pattern_that_is_everywhere_is_counted_up_to_a_bound() -> None:
-    assert len(_quotes("a " * 10_000, "re:a")) == MOST_MATCHES
+def test_a_pattern_that_is_everywhere_is_found_everywhere() -> None:
+    assert len(_quotes("a " * 10_000, "re:a")) == 10_000
+
+
+@pytest.mark.parametrize("term", ["pony", "re:pony"])
+def test_denials_in_front_do_not_hide_what_is_said_behind_them(term: str) -> None:
+    rule = Rule("pony", "Pony", 0.5, 0.9, signals=("claims",), terms=(term,))
+    (found,) = examine(sample(rule, description="no pony " * 500 + "a real pony"))
+    assert (found.code, found.score) == ("claims.term", LONE_TERM)
+
+
+@pytest.mark.parametrize("term", ["school", "re:school"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "school " * 500 + "x " * 20 + "school nude",
+        "no school " * 500 + "x " * 20 + "school nude",
+        "school no school no nude",
+    ],
+)
+def test_decoys_in_front_do_not_hide_what_stands_together_behind_them(term: str, text: str) -> None:
+    near = TermCondition((TermGroup("a place", (term,)), TermGroup("an act", ("nude",))), 4)
+    rule = Rule("r", "R", 0.5, 0.75, signals=("claims",), conditions=(near,))
+    (found,) = examine(sample(rule, description=text))
+    assert found.code == "claims.combination"
+
+
+def test_what_is_denied_throughout_does_not_stand_together() -> None:
+    near = TermCondition((TermGroup("a place", ("school",)), TermGroup("an act", ("nude",))), 4)
+    rule = Rule("r", "R", 0.5, 0.75, signals=("claims",), conditions=(near,))
+    (found,) = examine(sample(rule, description="school " + "x " * 20 + "no school no nude"))
+    assert found.code == "claims.nothing"
+
+
+def test_a_text_that_a_pattern_would_read_too_often_goes_to_a_person(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("triage.patterns.MOST_READ", 100_000)
+    rule = Rule("pony", "Pony", 0.5, 0.9, signals=("claims",), terms=("re:pony",))
+    (found,) = examine(sample(rule, description="no pony " * 500 + "a real pony"))
+    assert (found.outcome, found.code) == (Outcome.FAILED, "term.too_many_matches")
+    assert "“pony” was found 26 times" in found.reason
 
 
 def test_half_a_character_hides_nothing() -> None:

@@ -144,7 +144,11 @@ class PolicySearch:
                         self.groups.setdefault(term, []).append(here)
 
     def over(self, claims: Iterable[Claim]) -> "Found":
-        """Search texts. Raises ``TextTooLongError`` for one beyond the limit of ``fold``."""
+        """Search texts.
+
+        Raises ``TextTooLongError`` for one beyond the limit of ``fold``, ``TooManyMatchesError``
+        where a pattern is found too often in a long one.
+        """
         found = Found(self)
         for claim in claims:
             found.read(claim)
@@ -202,9 +206,6 @@ class Found:
                     if key not in watched:
                         watched[key] = Nearness(len(condition.groups), condition.within)
                     watched[key].feed(group.group, match)
-                    found = watched[key].found
-                    if found and all(one.denied for one in found):
-                        watched[key].found = None  # denied throughout; a later one may not be
         for key, nearness in watched.items():
             if nearness.found and key not in self._near:
                 self._near[key] = tuple(_hit(claim, match) for match in nearness.found)

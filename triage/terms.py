@@ -104,7 +104,8 @@ class Matcher:
     def find(self, folded: Folded) -> Iterator[Match]:
         """Yield every match in the order of the text; terms may overlap.
 
-        Linear in the number of words: what one word can start is bounded by the terms.
+        Linear in the number of words: what one word can start is bounded by the terms. Raises
+        ``TooManyMatchesError`` where a pattern would read a long text too often.
         """
         if not self._patterns:
             return self._find_words(folded)
@@ -218,21 +219,34 @@ class Nearness:
     """Watches one text's matches for all of several groups close to one another.
 
     Feed matches in the order of the text. ``found`` holds one match a group as soon as the
-    words between the first and the last of them number at most ``within``. Only the latest
-    match of each group is kept, which is enough: an earlier one lies farther away.
+    words between the first and the last of them number at most ``within`` and not all of them
+    are denied. Only the latest match of each group is kept, and the latest that is not denied,
+    which is enough: an earlier one lies farther away.
     """
 
     def __init__(self, groups: int, within: int) -> None:
         self._latest: list[Match | None] = [None] * groups
+        self._latest_said: list[Match | None] = [None] * groups
         self._within = within
         self.found: tuple[Match, ...] | None = None
 
     def feed(self, group: int, match: Match) -> None:
         """Take in the next match, which belongs to the group with this number."""
         self._latest[group] = match
+        if not match.denied:
+            self._latest_said[group] = match
+        if self.found is not None:
+            return
         latest = [known for known in self._latest if known is not None]
-        if self.found is None and len(latest) == len(self._latest):
-            first = min(latest, key=lambda known: known.first_word)
-            last = max(latest, key=lambda known: known.first_word)
+        if len(latest) < len(self._latest):
+            return
+        # A denial that was put between must not hide what was said before it.
+        for place, said in enumerate(self._latest_said):
+            if said is None:
+                continue
+            together = (*latest[:place], said, *latest[place + 1 :])
+            first = min(together, key=lambda known: known.first_word)
+            last = max(together, key=lambda known: known.first_word)
             if last.first_word - first.last_word - 1 <= self._within:
-                self.found = tuple(latest)
+                self.found = together
+                return

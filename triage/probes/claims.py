@@ -13,6 +13,7 @@ from pathlib import Path
 from triage.claims import Claim, Claims, read_claims
 from triage.containers.errors import ContainerError
 from triage.folding import TextTooLongError, shown
+from triage.patterns import TooManyMatchesError
 from triage.policy_search import Found, Hit, Named, PolicySearch, Together, consent_lifts
 from triage.sample import Finding, Outcome, Rule, Sample, Stage, Subject, WeightFile
 from triage.sandbox import SandboxError
@@ -30,6 +31,9 @@ LONE_TERM = 0.6
 COMBINATION = 0.8
 # The file or page is named after a listed person or calls the name a woman, a man, an actress.
 LIKENESS_OF_A_PERSON = 0.9
+
+# Half a look would be no look: what could not be searched to its end goes to a person.
+NOT_SEARCHED = (TextTooLongError, TooManyMatchesError)
 
 # Metadata goes through many hands; ten matches explain a score, the rest are counted.
 SHOWN = 10
@@ -77,7 +81,7 @@ class ClaimsProbe:
             try:
                 claims = self._read(file.path)
                 found = search.over((Claim("file name", file.name, naming=True), *claims.texts))
-            except (ContainerError, SandboxError, TextTooLongError) as error:
+            except (ContainerError, SandboxError, *NOT_SEARCHED) as error:
                 reason = f"What the file says about itself could not be read: {error}"
                 yield self._unscored(subject, Outcome.FAILED, reason, error.code)
                 continue
@@ -88,7 +92,7 @@ class ClaimsProbe:
             files.append((file, claims, found))
         try:
             page = search.over(page_claims(sample))
-        except TextTooLongError as error:
+        except NOT_SEARCHED as error:
             yield self._unscored(version, Outcome.FAILED, str(error), error.code)
             return
         everything = [found for _, _, found in files]
