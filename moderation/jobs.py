@@ -59,7 +59,7 @@ def jobs_create(*, version: ModelVersion, policy: Policy) -> list[TriageJob]:
     now = timezone.now()
     jobs = []
     for stage in TriageJob.Stage.values:
-        woken_at = now if _under_way(stage) < MOST_WAITING else None
+        woken_at = _to_wake_at(stage, now)
         job = TriageJob.objects.create(
             version=version, policy=policy, stage=stage, not_before=now, woken_at=woken_at
         )
@@ -72,15 +72,20 @@ def jobs_create(*, version: ModelVersion, policy: Policy) -> list[TriageJob]:
 def job_add(*, version: ModelVersion, policy: Policy, stage: str) -> TriageJob | None:
     """Write one more job for a version that was weighed before, and wake a worker on commit.
 
-    Returns None where this policy has a job of this stage already.
+    While too many messages are under way none is sent, as in ``jobs_create``: a whole catalogue
+    is weighed again at once. Returns None where this policy has a job of this stage already.
     """
     now = timezone.now()
     job, is_new = TriageJob.objects.get_or_create(
-        version=version, policy=policy, stage=stage, defaults={"not_before": now, "woken_at": now}
+        version=version,
+        policy=policy,
+        stage=stage,
+        defaults={"not_before": now, "woken_at": _to_wake_at(stage, now)},
     )
     if not is_new:
         return None
-    wake_triage(stage=job.stage, job_id=job.pk)
+    if job.woken_at:
+        wake_triage(stage=job.stage, job_id=job.pk)
     return job
 
 
@@ -254,6 +259,11 @@ def _to_wake(stage: str, now: datetime) -> list[tuple[int, datetime | None]]:
     known = {job_id for job_id, _ in chosen}
     rest = surely.exclude(pk__in=known).values_list("pk", "woken_at")
     return chosen + list(rest[: max(0, room - len(chosen))])
+
+
+def _to_wake_at(stage: str, now: datetime) -> datetime | None:
+    """Return when a new job's message is sent: now, or None where it waits for the sweeper."""
+    return now if _under_way(stage) < MOST_WAITING else None
 
 
 def _under_way(stage: str, up_to: int = MOST_WAITING) -> int:

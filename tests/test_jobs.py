@@ -18,7 +18,8 @@ from moderation.jobs import (
     lease_renew,
     leases_give_back,
 )
-from moderation.models import Account, Case, Finding, ModelVersion, TriageJob
+from moderation.models import Account, Case, Finding, ModelVersion, Policy, TriageJob
+from moderation.rescreening import version_rescreen
 from moderation.tasks import sweep
 from tests import factories
 from tests.processes import queues_empty
@@ -163,6 +164,30 @@ def test_a_backlog_stays_in_the_table_and_not_in_the_broker(
         sweep()
     assert len(_triage(sent)) == 6
     assert not TriageJob.objects.filter(state="queued", woken_at__isnull=True).exists()
+
+
+@pytest.mark.usefixtures("room_for_two")
+def test_a_catalogue_that_is_weighed_again_does_not_fill_the_broker_either(
+    policy: Policy,
+    uma: Account,
+    sent: list[tuple[str, int]],
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    versions = [factories.published(uma) for _ in range(4)]
+    policy.is_active = False
+    policy.save()
+    later = Policy.objects.create(name=policy.name, version=policy.version + 1, is_active=True)
+    sent.clear()
+    with django_capture_on_commit_callbacks(execute=True):
+        for version in versions:
+            assert version_rescreen(version=version, policy=later, actor=None)
+    assert len(_triage(sent)) == 2
+    assert TriageJob.objects.filter(policy=later, woken_at__isnull=True).count() == 2
+    TriageJob.objects.filter(woken_at__isnull=False).update(state="dead")
+    queues_empty()
+    with django_capture_on_commit_callbacks(execute=True):
+        sweep()
+    assert len(_triage(sent)) == 4
 
 
 @pytest.mark.usefixtures("room_for_two")
