@@ -2,6 +2,7 @@
 
 Writes claims and assignments through ``cases``. Never gives anybody their own model, a model
 they reported, or an appeal against their own decision; and an escalated case only to a senior.
+What is held apart for child safety it hands to nobody: that has a place of its own.
 """
 
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from moderation.audit import event_record
 from moderation.authz import (
     require_impartial,
     require_moderator,
+    require_not_apart,
     require_other_than_decider,
     require_senior,
 )
@@ -58,7 +60,9 @@ def _waiting_for(account: Account) -> QuerySet[Case]:
     )
     cases = (
         Case.objects.filter(
-            Q(assigned_to__isnull=True) | Q(assigned_to=account), state__in=sorted(waiting)
+            Q(assigned_to__isnull=True) | Q(assigned_to=account),
+            state__in=sorted(waiting),
+            version__isolated_at__isnull=True,
         )
         .exclude(version__uploaded_model__creator=account)
         .exclude(Exists(reported))
@@ -135,7 +139,10 @@ def queue_claim_next(*, actor: Account) -> Case | None:
 def _claim_next(actor: Account) -> Case | None:
     # One press at a time for each moderator: a button pressed twice leads to one case.
     Account.objects.select_for_update(no_key=True).values_list("pk").get(pk=actor.pk)
-    held = Case.objects.filter(state__in=sorted(HELD_CASES), claimed_by=actor).first()
+    # What was set apart while somebody had it opens for them no more, and keeps them from nothing.
+    held = Case.objects.filter(
+        state__in=sorted(HELD_CASES), claimed_by=actor, version__isolated_at__isnull=True
+    ).first()
     if held is not None:
         claim_renew(case=held, actor=actor)
         return held
@@ -297,6 +304,7 @@ def _give_back(case: Case, actor: Account | None) -> None:
 
 def _require_may_hold(case: Case, account: Account) -> None:
     require_impartial(account, case.version)
+    require_not_apart(account, case.version)
     if case.state in {CaseState.APPEALED, CaseState.HEARING}:
         require_other_than_decider(account, case)
     elif case.escalated_at:

@@ -10,9 +10,14 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from moderation.appeals import appeal_file
+from moderation.decisions import decision_make
+from moderation.errors import NotAllowed
 from moderation.models import Account, Case
+from moderation.queue import case_claim
 from moderation.reports import report_file
-from moderation.states import Role
+from moderation.selectors.queue import queue_tally
+from moderation.states import Action, Role
 from moderation.tasks import sweep
 from tests import factories
 
@@ -117,6 +122,55 @@ def test_the_console_is_closed_to_creators_and_visitors(
     for address in (reverse("console:queue"), reverse("console:case", args=[case.code])):
         assert as_(nobody).get(address).status_code == 403
         assert as_(None).get(address).status_code == 302
+
+
+def test_what_is_held_apart_is_handed_to_nobody_and_keeps_nobody_from_the_next_case(
+    as_: Browser, uma: Account, mo: Account, ada: Account
+) -> None:
+    decision = factories.decided(uma, mo, action=Action.CHILD_SAFETY)
+    appeal = as_(uma).post(reverse("creator:decision", args=[decision.code]), {"text": "Why?"})
+    assert appeal.status_code == 302
+    decision.case.refresh_from_db()
+    assert decision.case.state == "appealed"
+    other = factories.held(factories.account("una"), title="Another")
+    client = as_(ada)
+    page = client.get(reverse("console:queue")).content.decode()
+    assert (queue_tally(ada).appealed, queue_tally(ada).waiting) == (0, 1)
+    assert decision.case.code not in page
+    # It is the older one.
+    next_one = client.post(reverse("console:next"))
+    assert next_one.url == reverse("console:case", args=[other.code])
+    assert client.get(next_one.url).status_code == 200
+    claim = reverse("console:claim", args=[decision.case.code])
+    assert client.post(claim).status_code == 403
+    with pytest.raises(NotAllowed):
+        case_claim(case=decision.case, actor=ada)
+
+
+def test_what_was_held_apart_while_a_moderator_had_it_can_be_given_back_and_blocks_nothing(
+    as_: Browser, uma: Account, mo: Account, ada: Account
+) -> None:
+    limited = factories.decided(uma, mo, action=Action.LIMIT)
+    appeal_file(decision=limited, text="It is a leaf.", actor=uma)
+    client = as_(ada)
+    hearing = client.post(reverse("console:next"))
+    assert hearing.url == reverse("console:case", args=[limited.case.code])
+    report_file(version=limited.version, text="A child.", actor=None)
+    other = limited.version.cases.exclude(pk=limited.case_id).get()
+    case_claim(case=other, actor=mo)
+    decision_make(
+        case=other, action=Action.CHILD_SAFETY, rules=["red-star"], facts="Seen.", actor=mo
+    )
+    waiting = factories.held(uma, title="Another")
+    assert client.get(hearing.url).status_code == 403
+    assert hearing.url not in client.get(reverse("console:queue")).content.decode()
+    taken = client.post(reverse("console:next"))
+    assert taken.url == reverse("console:case", args=[waiting.code])
+    release = reverse("console:release", args=[limited.case.code])
+    assert as_(mo).post(release).status_code == 403
+    assert client.post(release).status_code == 302
+    limited.case.refresh_from_db()
+    assert (limited.case.state, limited.case.claimed_by) == ("appealed", None)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -92,6 +92,11 @@ class ModelVersion(models.Model):
                 condition=Q(hidden_from__isnull=False),
                 name="version_hidden_from",
             ),
+            models.Index(
+                fields=["isolated_at"],
+                condition=Q(isolated_at__isnull=False),
+                name="version_held_apart",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -31,6 +31,7 @@ from moderation.selectors.gathering import Gathered
 from moderation.selectors.queue import require_team
 from moderation.selectors.reporters import ReportRow, report_rows
 from moderation.states import (
+    HELD_CASES,
     Action,
     Concern,
     JobState,
@@ -64,6 +65,15 @@ def case_for(account: Account, code: str) -> Case:
             code="conflict_of_interest",
         )
     return case
+
+
+def held_case_for(account: Account, code: str) -> Case:
+    """Return a case that somebody has in their hands; any other as ``case_for`` does.
+
+    Whoever has one that was held apart for child safety since can still give it back.
+    """
+    held = Case.objects.filter(code=code, state__in=sorted(HELD_CASES), claimed_by=account)
+    return held.select_related("version").first() or case_for(account, code)
 
 
 def assignee(name: str) -> Account | None:

@@ -81,7 +81,8 @@ class _Counted(Subquery):
 def queue_tally(account: Account) -> Tally:
     """Count what this person could see in the queue, without scanning the table.
 
-    The indexes alone answer how many there are; the person's own are few, and taken off.
+    The indexes alone answer how many there are; the person's own and what is held apart are few,
+    and taken off.
     """
     cases = Case.objects.all()
     jobs = TriageJob.objects.all()
@@ -96,10 +97,15 @@ def queue_tally(account: Account) -> Tally:
         *(_Counted(counted[name].values("pk")[: COUNTED + 1]) for name in names)
     )
     found: dict[str, int] = dict(zip(names, counts.get(), strict=True))
-    own = Case.objects.filter(
-        version__uploaded_model__creator=account, state__in=sorted(LISTED_CASES)
+    listed = Case.objects.filter(state__in=sorted(LISTED_CASES))
+    own = listed.filter(version__uploaded_model__creator=account)
+    apart = listed.filter(version__isolated_at__isnull=False).exclude(
+        version__uploaded_model__creator=account
     )
-    for state, due_at in own.values_list("state", "due_at")[:COUNTED]:
+    unseen = own.values_list("state", "due_at").union(
+        apart.values_list("state", "due_at"), all=True
+    )
+    for state, due_at in unseen[:COUNTED]:
         overdue = ["overdue"] if due_at < timezone.now() else []
         for name in [each for each in TABS if state in queue_filters.STATES[each][1]] + overdue:
             # A count that stopped says “over 1,000” with and without one's own.
@@ -375,6 +381,8 @@ def _hours(span: timedelta) -> str:
 
 
 def held_case(account: Account) -> Case | None:
-    """Return the case this moderator holds, if any."""
-    held = Case.objects.filter(claimed_by=account, state__in=sorted(HELD_CASES))
+    """Return the case this moderator holds, if any; not what was held apart since."""
+    held = Case.objects.filter(
+        claimed_by=account, state__in=sorted(HELD_CASES), version__isolated_at__isnull=True
+    )
     return held.only("code").first()

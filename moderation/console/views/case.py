@@ -169,7 +169,7 @@ def renew(request: HttpRequest, code: str) -> HttpResponse:
 @require_POST
 def release(request: HttpRequest, code: str) -> HttpResponse:
     """Give a case back to the queue."""
-    found = selectors.cases.case_for(account_of(request), code)
+    found = selectors.cases.held_case_for(account_of(request), code)
     case_release(case=found, actor=account_of(request))
     exposure_continue(account=account_of(request), case=found)
     messages.info(request, "The case is back in the queue.")
