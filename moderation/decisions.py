@@ -159,10 +159,12 @@ def decision_confirm(
 ) -> Decision:
     """Confirm a held decision as its second, different person.
 
-    Raises NotAllowed for whoever made it, or took part in what it takes back.
+    Raises NotAllowed for whoever made it, or took part in what it takes back, and about what is
+    held apart for child safety for all but its specialists.
     """
     version, case = _lock(decision.case, Action(decision.action))
     require_impartial(actor, version)
+    require_not_apart(actor, version)
     if decision.decided_by_id == actor.pk:
         raise NotAllowed(
             "You made this decision. Somebody else confirms it.", code="conflict_of_interest"
@@ -182,6 +184,8 @@ def decision_cancel(*, decision: Decision, reason: str = "", actor: Account) -> 
     """
     version, case = _lock(decision.case, Action(decision.action))
     require_impartial(actor, version)
+    if decision.decided_by_id != actor.pk:
+        require_not_apart(actor, version)
     effect_end(
         decision=decision, case=case, state=EffectState.CANCELLED, reason=reason, actor=actor
     )

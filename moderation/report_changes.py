@@ -13,6 +13,7 @@ from moderation.holds import hold_reschedule
 from moderation.models import Case, CaseText, LikenessRequest, ModelVersion, Report
 from moderation.models.cases import REPORT_LENGTH
 from moderation.states import ReportState
+from moderation.throttle import TooMany, throttle_take
 
 
 def text_checked(given: str) -> str:
@@ -33,10 +34,13 @@ def text_checked(given: str) -> str:
 def report_edit(*, report: Report, text: str) -> None:
     """Change the words of a report that is still open. Who has its private link may do it.
 
-    Raises Conflict once it is answered or withdrawn.
+    Raises Conflict once it is answered or withdrawn, TooMany where a throttle refuses.
     """
     text = text_checked(text)
-    _edit(_open_report(report), text)
+    locked = _open_report(report)
+    if locked.text != text:
+        _require_turn(locked.code)
+        _edit(locked, text)
 
 
 @transaction.atomic
@@ -52,10 +56,13 @@ def report_withdraw(*, report: Report) -> None:
 def likeness_edit(*, request: LikenessRequest, text: str) -> None:
     """Change the words of a likeness request, for everything it is about that is still open.
 
-    Raises Conflict once all of it is answered, or the request was withdrawn.
+    Raises Conflict once all of it is answered, or the request was withdrawn, TooMany where a
+    throttle refuses.
     """
     text = text_checked(text)
     reports = _open_reports(request)
+    if request.text != text:
+        _require_turn(request.code)
     LikenessRequest.objects.filter(pk=request.pk).update(text=text)
     for report in reports:
         _edit(report, text)
@@ -87,6 +94,15 @@ def _open_reports(request: LikenessRequest) -> list[Report]:
     if locked.withdrawn_at is not None or (locked.valid_at is not None and not reports):
         raise _closed()
     return [_open_report(report) for report in reports]
+
+
+def _require_turn(code: str) -> None:
+    if not throttle_take(limit="report.edit", key=code):
+        raise TooMany(
+            "These words were changed many times in a short time. Those saved last are what a "
+            "person reads; what you wrote now is still below. Try again later.",
+            code="too_many_changes",
+        )
 
 
 def _edit(report: Report, text: str) -> None:

@@ -41,6 +41,8 @@ LIMITS: Mapping[str, Limit] = {
     # Reports of visitors on one version. Those of accounts, of children in danger and of depicted
     # people are never refused for what others send.
     "report.target": Limit(burst=60, per_day=600),
+    # New words for one report or one request: each change is an event and a new weighing.
+    "report.edit": Limit(burst=10, per_day=50),
     "likeness.address": Limit(burst=5, per_day=20),
     # Letters to one address that nobody has confirmed: nobody's letter box is flooded through us.
     "likeness.email": Limit(burst=3, per_day=6),

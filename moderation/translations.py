@@ -64,6 +64,9 @@ REFUSALS: Mapping[str, Mapping[str, str]] = {
         "widersprechen können, steht unter Ihren Mitteilungen.",
         "report_closed": "Diese Meldung ist abgeschlossen und kann nicht mehr geändert werden.",
         "no_models": "Nennen Sie mindestens eine Adresse eines Modells auf dieser Seite.",
+        "too_many_changes": "Dieser Text wurde in kurzer Zeit oft geändert. Was zuletzt "
+        "gespeichert wurde, liest ein Mensch; was Sie jetzt geschrieben haben, steht noch unten. "
+        "Versuchen Sie es später noch einmal.",
         "too_many_models": "Eine Anfrage kann höchstens 50 Modelle nennen.",
         "unknown_model": "Eine der Adressen führt zu keinem veröffentlichten Modell. Prüfen Sie "
         "sie, oder lassen Sie sie weg.",

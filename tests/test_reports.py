@@ -25,6 +25,7 @@ from moderation.models import (
     Account,
     Case,
     Decision,
+    Event,
     ModelVersion,
     Notice,
     Report,
@@ -172,6 +173,29 @@ def test_an_open_report_is_changed_and_taken_back_by_its_private_link(
     _decide(report.case, Action.REMOVE, mo)
     told = Notice.objects.filter(kind="report_acted")
     assert [notice.report.text for notice in told if notice.report] == ["A red star."]
+
+
+def test_the_words_of_a_report_are_not_changed_without_end_and_what_was_typed_is_kept(
+    version: ModelVersion, as_: Browser, rui: Account
+) -> None:
+    _send(as_(rui), version)
+    report = Report.objects.get()
+    client, address = as_(None), reverse("report-change", args=[report.token])
+    edited = Event.objects.filter(action="report.edited")
+    for number in range(LIMITS["report.edit"].burst):
+        assert client.post(address, {"text": f"{number} red stars."}).status_code == 302
+        # The same words change nothing, and cost nothing.
+        assert client.post(address, {"text": f"{number} red stars."}).status_code == 302
+    before = edited.count()
+    refused = client.post(address, {"text": "One star too many."})
+    assert (refused.status_code, edited.count()) == (429, before)
+    assert "One star too many." in refused.content.decode()
+    german = client.post(f"{address}?language=de", {"text": "Ein Stern."})
+    assert "in kurzer Zeit oft" in german.content.decode()
+    report.refresh_from_db()
+    assert report.text == f"{before - 1} red stars."
+    # Taking it back stays open.
+    assert client.post(address, {"withdraw": "yes"}).status_code == 302
 
 
 def test_every_reporter_is_told_the_outcome_in_their_language_merged_ones_too(

@@ -11,7 +11,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from moderation import enforcement
-from moderation.decisions import decision_confirm, decision_make, decision_reverse, decision_undo
+from moderation.decisions import (
+    decision_cancel,
+    decision_confirm,
+    decision_make,
+    decision_reverse,
+    decision_undo,
+)
 from moderation.enforcement import decisions_enforce_due
 from moderation.errors import Conflict, NotAllowed
 from moderation.models import Account, Case, Decision, Effect, Notice, StatementOfReasons
@@ -206,6 +212,41 @@ def test_either_may_withdraw_it_without_a_verdict(
     assert (popular.state, popular.version.visibility) == ("queued", "published")
     assert as_(sam).post(reverse("console:confirm", args=[decision.code])).status_code == 409
     assert not Notice.objects.filter(decision=decision).exists()
+
+
+def test_only_specialists_judge_what_was_set_apart_and_only_they_or_its_decider_withdraw_it(
+    as_: Browser, popular: Case, mo: Account, sam: Account
+) -> None:
+    chris = factories.account("chris", role=Role.CHILD_SAFETY)
+    apart = {**REMOVAL, "action": Action.CHILD_SAFETY.value}
+    assert as_(mo).post(reverse("console:decide", args=[popular.code]), apart).status_code == 302
+    decision = Decision.objects.get()
+    confirm, cancel = (
+        reverse(f"console:{name}", args=[decision.code]) for name in ("confirm", "cancel")
+    )
+    assert decision.code not in as_(sam).get(reverse("console:held")).content.decode()
+    for address in (confirm, cancel):
+        assert as_(sam).post(address, {"reason": "No."}).status_code == 404
+    for judge in (decision_confirm, decision_cancel):
+        with pytest.raises(NotAllowed):
+            judge(decision=decision, actor=sam)
+    popular.version.refresh_from_db()
+    assert (decision.effect.state, popular.version.isolated_at is None) == ("held", False)
+    # Mo may think better of it, and then it is as it was.
+    assert as_(mo).post(confirm).status_code == 403
+    assert as_(mo).post(cancel).status_code == 302
+    popular.version.refresh_from_db()
+    assert popular.version.isolated_at is None
+    popular.refresh_from_db()
+    case_claim(case=popular, actor=mo)
+    as_(mo).post(reverse("console:decide", args=[popular.code]), apart)
+    again = Decision.objects.exclude(pk=decision.pk).get()
+    assert as_(chris).post(reverse("console:confirm", args=[again.code])).status_code == 302
+    again.effect.refresh_from_db()
+    assert (again.effect.state, again.effect.second_person) == ("in_force", chris)
+    # Nor does a moderator take it back, whose taking back would wait for a second person, too.
+    back = reverse("console:reverse", args=[again.code])
+    assert as_(sam).post(back, {"facts": "A leaf."}).status_code == 404
 
 
 def test_a_report_that_came_in_meanwhile_is_read_before_it_is_confirmed(

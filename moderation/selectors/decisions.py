@@ -20,19 +20,19 @@ class Held:
     why_not: str
 
 
-def _held_for(account: Account) -> QuerySet[Decision]:
-    held = (
-        Decision.objects.filter(effect__state=EffectState.HELD)
-        .exclude(creator=account)
-        .select_related(
-            *("version__uploaded_model__creator", "case", "decided_by", "effect"),
-            *("overrides", "appeal"),
-        )
+def _shown_to(account: Account) -> QuerySet[Decision]:
+    """Return what is not about one's own model, nor held apart for child safety.
+
+    That is for its specialists, and for who decided it; nobody else has to see it.
+    """
+    decisions = Decision.objects.exclude(creator=account).select_related(
+        *("version__uploaded_model__creator", "case__version", "decided_by", "effect"),
+        *("overrides", "appeal"),
     )
-    if account.role not in CHILD_SAFETY_TEAM:
-        # Shown to who decided and to the specialists; nobody else has to see it.
-        held = held.filter(~Q(action=Action.CHILD_SAFETY) | Q(decided_by=account))
-    return held
+    if account.role in CHILD_SAFETY_TEAM:
+        return decisions
+    apart = Q(action=Action.CHILD_SAFETY) | Q(version__isolated_at__isnull=False)
+    return decisions.filter(~apart | Q(decided_by=account))
 
 
 def held_decisions(account: Account) -> list[Held]:
@@ -48,7 +48,8 @@ def held_decisions(account: Account) -> list[Held]:
         bulk=OuterRef("overrides__bulk"),
         pk=OuterRef("overrides"),
     ).exclude(appeal=OuterRef("appeal"))
-    held = _held_for(account).annotate(
+    held = _shown_to(account).filter(effect__state=EffectState.HELD)
+    held = held.annotate(
         reports=Count("case__reports", distinct=True),
         is_reported=Exists(reported),
         took_part=Exists(taken),
@@ -72,17 +73,12 @@ def _why_not(account: Account, decision: Any) -> str:
 
 
 def decision_for(account: Account, code: str) -> Decision:
-    """Return a decision for a moderator. Raises Hidden, also about one's own model."""
+    """Return a decision for a moderator. Raises Hidden, also about one's own model.
+
+    And about what is held apart for child safety, to all but who decided it and the specialists.
+    """
     require_moderator(account)
-    decision = (
-        Decision.objects.filter(code=code)
-        .exclude(creator=account)
-        .select_related(
-            *("version__uploaded_model", "case__version", "effect", "decided_by", "appeal"),
-            "overrides",
-        )
-        .first()
-    )
+    decision = _shown_to(account).filter(code=code).first()
     if decision is None:
         raise Hidden
     return decision
@@ -112,4 +108,5 @@ def _may_see(account: Account | None, appeal: Appeal, token: str) -> bool:
         return True
     # A reporter's appeal is as private as the report: its creator never sees it.
     own = appeal.decision.version.uploaded_model.creator_id == account.pk
-    return account.is_moderator and not own
+    apart = appeal.decision.version.isolated_at is not None and not account.is_child_safety
+    return account.is_moderator and not own and not apart
