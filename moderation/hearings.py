@@ -10,13 +10,15 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from moderation.audit import event_record
-from moderation.authz import require_impartial, require_no_part_in
+from moderation.authz import require_impartial, require_no_part_in, require_not_apart
 from moderation.cases import case_open, case_transition
+from moderation.child_safety import require_child_safety
 from moderation.consequences import appeal_tell
 from moderation.decisions import decision_grant
 from moderation.enforcement import hearing_end
 from moderation.errors import Conflict, Invalid, NotAllowed
 from moderation.models import Account, Appeal, Case, Decision, ModelVersion
+from moderation.queue import case_claim
 from moderation.reasons import Terms
 from moderation.states import (
     APPEAL_OUTCOMES,
@@ -72,6 +74,25 @@ def appeal_answer(
     return appeal
 
 
+@transaction.atomic
+def appeal_answer_apart(
+    *,
+    appeal: Appeal,
+    outcome: AppealState,
+    answer: str,
+    action: Action | None = None,
+    actor: Account,
+) -> Appeal:
+    """Answer an appeal against what is held apart, as a specialist who took no part.
+
+    It is claimed with the answer: no queue hands it out. Raises Hidden to who is no specialist,
+    and as ``case_claim`` and ``appeal_answer`` do.
+    """
+    require_child_safety(actor)
+    case_claim(case=appeal.case, actor=actor)
+    return appeal_answer(appeal=appeal, outcome=outcome, answer=answer, action=action, actor=actor)
+
+
 @dataclass(frozen=True)
 class Granted:
     """The action that takes the place of a decision; without rules under those of the decision."""
@@ -88,6 +109,9 @@ def _answer(
     version = ModelVersion.objects.select_for_update(no_key=True).get(pk=appeal.decision.version_id)
     case = Case.objects.select_for_update(of=("self",), no_key=True).get(pk=appeal.case_id)
     require_impartial(actor, version)
+    require_not_apart(actor, version)
+    if version.isolated_at is not None and outcome == AppealState.REMANDED:
+        raise Invalid("What is held apart goes back to no queue: decide it here.", field="outcome")
     require_no_part_in(actor, appeal.decision, appeal=appeal)
     appeal.refresh_from_db()
     if appeal.state != AppealState.OPEN:

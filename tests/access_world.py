@@ -220,8 +220,15 @@ def _of_moderators(world: World, people: Mapping[str, Account]) -> None:
     decision = decision_make(
         case=apart, action=Action.CHILD_SAFETY, rules=["red-star"], facts=FACTS, actor=mo
     )
-    record = ChildSafetyRecord.objects.get()
-    states["held apart"] = of_decision(decision, record=record.code)
+    record = ChildSafetyRecord.objects.get().code
+    states["held apart"] = of_decision(decision, record=record)
+    with override_settings(SECOND_PERSON_FOR=["child_safety"]):
+        unconfirmed = factories.decided(uma, mo, action=Action.CHILD_SAFETY)
+    states["held apart, unconfirmed"] = of_decision(unconfirmed)
+    hearable = factories.decided(uma, mo, action=Action.CHILD_SAFETY)
+    appeal = appeal_file(decision=hearable, text="It is a doll.", actor=uma)
+    record = ChildSafetyRecord.objects.get(version=hearable.version).code
+    states["held apart, appealed"] = of_decision(hearable, record=record, appeal=appeal.code)
 
     reported = factories.published(uma)
     report = report_file(version=reported, text="A star.", actor=rui)
@@ -384,6 +391,7 @@ code=decision                   console:bank console:known-answer
 code=record                     console:child-safety-record console:child-safety-step
 code=record                     console:child-safety-sent
 code=record preview=preview     console:child-safety-preview
+code=record appeal=appeal       console:child-safety-appeal
 code=evidence                   console:evidence
 code=report                     console:unfounded
 saved=saved                     console:forget-filter
@@ -423,6 +431,7 @@ FORMS: Mapping[str, dict[str, Any]] = {
     "console:save-filter": {"name": "mine", "query": "track=illegal"},
     "console:child-safety-step": {"step": next(iter(STEPS))},
     "console:child-safety-sent": {"authority": "NCMEC", "reference": "1"},
+    "console:child-safety-appeal": {"outcome": "upheld", "answer": "It is a star."},
     "creator:create": {"title": "Ink"},
     "creator:edit": {"title": "Ink"},
     "creator:decision": {"text": "It is a leaf."},

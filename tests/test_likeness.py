@@ -5,15 +5,18 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from django.apps import apps
 from django.core.files.storage import default_storage
 from django.core.mail import EmailMultiAlternatives
 from django.core.management import call_command
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.db.migrations.exceptions import IrreversibleError
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -41,6 +44,7 @@ from moderation.models import (
 from moderation.queue import case_claim
 from moderation.states import Action
 from moderation.tasks import look_for_copies, sweep
+from moderation.throttle import LIMITS
 from moderation.transparency_schema import batch_faults
 from tests import factories
 
@@ -342,6 +346,18 @@ def test_the_database_refuses_a_statement_of_nothing_or_of_two_things_and_keeps_
             found.update(content={}) if change == "update" else found.delete()
 
 
+def test_the_tables_of_statements_about_holds_are_not_taken_back_once_there_is_one(
+    uma: Account, as_: Browser, calendar: Calendar
+) -> None:
+    migration = import_module("moderation.migrations.0024_reasons_of_holds").Migration
+    # The last operation of a migration is the first on the way back.
+    way_back = migration.operations[-1].reverse_code
+    way_back(apps, connection.schema_editor())
+    _held_by_the_clock(as_(None), calendar, factories.published(uma))
+    with pytest.raises(IrreversibleError, match="1 holds have a statement"):
+        way_back(apps, connection.schema_editor())
+
+
 def test_a_copy_that_comes_up_another_way_is_found_by_its_look(
     uma: Account, rui: Account, as_: Browser
 ) -> None:
@@ -424,6 +440,11 @@ def test_who_takes_a_request_back_stops_its_clock_and_only_its_own(
     assert "My face in the first two." in page
     assert set(request.reports.values_list("text", flat=True)) == {"My face in the first two."}
     assert client.post(change, {"text": " "}).status_code == 422
+    for number in range(LIMITS["report.edit"].burst - 1):
+        assert client.post(change, {"text": f"My face in {number}."}).status_code == 302
+    refused = client.post(change, {"text": "My face in all."})
+    assert refused.status_code == 429
+    assert "My face in all." in refused.content.decode()
     calendar.move(hours=1)
     _ask(client, named, email="eve@example.org")
     other = _confirm(client, LikenessRequest.objects.get(email="eve@example.org"))

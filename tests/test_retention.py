@@ -222,9 +222,10 @@ def _of(model: Any, version: ModelVersion) -> dict[str, Any]:
     """Return how to find the rows of a table that belong to a version, if any do."""
     if model is ModelVersion:
         return {"pk": version.pk}
-    if any(field.related_model is ModelVersion for field in model._meta.concrete_fields):
-        return {"version": version}
-    return {"pk": -1}
+    names = [
+        field.name for field in model._meta.concrete_fields if field.related_model is ModelVersion
+    ]
+    return {names[0]: version} if names else {"pk": -1}
 
 
 def test_no_picture_is_shown_in_the_place_apart_and_asking_for_one_goes_on_record(
@@ -241,6 +242,39 @@ def test_no_picture_is_shown_in_the_place_apart_and_asking_for_one_goes_on_recor
     answer = as_(chris).post(preview)
     assert answer["Content-Disposition"].startswith("attachment")
     assert apart.version.events.filter(action="child_safety.picture", actor=chris).count() == 1
+
+
+def test_an_appeal_against_what_is_held_apart_is_answered_there_by_who_took_no_part(
+    apart: ChildSafetyRecord, as_: Browser, uma: Account, mo: Account, chris: Account
+) -> None:
+    decision = apart.decision
+    filed = as_(uma).post(reverse("creator:decision", args=[decision.code]), {"text": "A doll."})
+    assert filed.status_code == 302
+    appeal = decision.appeals.get()
+    address = reverse("console:child-safety-appeal", args=[apart.code, appeal.code])
+    place = reverse("console:child-safety-record", args=[apart.code])
+    assert "1 to answer" in as_(chris).get(reverse("console:child-safety")).content.decode()
+    # Chris confirmed it, so another specialist answers.
+    page = as_(chris).get(place).content.decode()
+    assert "A doll." in page
+    assert address not in page
+    given = {"outcome": "overturned", "answer": "It is a doll."}
+    assert as_(chris).post(address, given).status_code == 403
+    assert as_(mo).post(address, given).status_code == 404
+    cleo = as_(factories.account("cleo", role=Role.CHILD_SAFETY))
+    page = cleo.get(place).content.decode()
+    assert address in page
+    assert "<img" not in page
+    unsaid = cleo.post(address, {"outcome": "remanded", "answer": "Look again."})
+    assert unsaid.status_code == 422
+    assert "Look again." in unsaid.content.decode()
+    appeal.case.refresh_from_db()
+    assert (appeal.state, appeal.case.state) == ("open", "appealed"), "nothing was half taken"
+    assert cleo.post(address, given).status_code == 302
+    appeal.refresh_from_db()
+    apart.version.refresh_from_db()
+    assert (appeal.state, apart.version.isolated_at) == ("overturned", None)
+    assert cleo.post(address, given).status_code == 404
 
 
 def test_a_report_to_the_authorities_is_recorded_by_a_person_once_every_step_is_ticked(

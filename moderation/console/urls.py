@@ -45,6 +45,11 @@ urlpatterns = [
         child_safety.preview,
         name="child-safety-preview",
     ),
+    path(
+        "child-safety/<str:code>/appeals/<str:appeal>/",
+        child_safety.appeal,
+        name="child-safety-appeal",
+    ),
     path("decisions/<str:code>/bank/", case.bank, name="bank"),
     path("evidence/<str:code>/", reporting.evidence, name="evidence"),
     path("reports/<str:code>/unfounded/", reporting.unfounded, name="unfounded"),

@@ -1,9 +1,14 @@
-"""A statement of reasons may be about a hold; its creator may say something against it."""
+"""A statement of reasons may be about a hold; its creator may say something against it.
+
+It can be taken back only as long as no hold has a statement: the tables before knew none, and
+statements are kept. Restore a backup from before it instead.
+"""
 
 import django.db.models.deletion
 from django.apps.registry import Apps
 from django.db import migrations, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.exceptions import IrreversibleError
 
 
 def lift_triggers(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
@@ -29,6 +34,23 @@ def put_back_triggers(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> No
         for (sql,) in cursor.fetchall():
             cursor.execute(sql)
         cursor.execute("DROP TABLE temp.lifted")
+
+
+def nothing_to_refuse(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
+    """Do nothing on the way forward."""
+
+
+def refuse_where_holds_have_statements(
+    apps: Apps, schema_editor: BaseDatabaseSchemaEditor
+) -> None:
+    """Raise IrreversibleError, before anything was changed, if a statement would be lost."""
+    told = apps.get_model("moderation", "StatementOfReasons").objects.filter(hold__isnull=False)
+    if told.exists():
+        raise IrreversibleError(
+            f"{told.count():,} holds have a statement of reasons, which the tables before this "
+            "migration cannot keep. Nothing was changed. To go back, restore a backup from before "
+            "it."
+        )
 
 
 class Migration(migrations.Migration):
@@ -74,4 +96,6 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('decision__isnull', False), ('hold__isnull', True)), models.Q(('decision__isnull', True), ('hold__isnull', False)), _connector='OR'), name='statement_of_a_decision_or_a_hold'),
         ),
         migrations.RunPython(put_back_triggers, lift_triggers),
+        # The last operation is the first on the way back.
+        migrations.RunPython(nothing_to_refuse, refuse_where_holds_have_statements),
     ]

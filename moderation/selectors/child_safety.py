@@ -1,18 +1,35 @@
 """What child-safety specialists read; to everybody else it does not exist."""
 
-from django.db.models import QuerySet
+from dataclasses import dataclass
 
-from moderation.authz import Hidden
+from django.db.models import Count, Q, QuerySet
+
+from moderation.authz import Hidden, conflict_of_interest, took_part
 from moderation.child_safety import require_child_safety
-from moderation.models import Account, ChildSafetyRecord, PreviewImage
+from moderation.models import Account, Appeal, ChildSafetyRecord, PreviewImage
+from moderation.states import AppealState, Side
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An open appeal, and why this specialist may not answer it."""
+
+    appeal: Appeal
+    why_not: str
 
 
 def records(account: Account) -> QuerySet[ChildSafetyRecord]:
-    """Return all records, those that were not reported yet first."""
+    """Return all records, unreported ones first, each with how many ``appeals`` wait."""
     require_child_safety(account)
-    return ChildSafetyRecord.objects.select_related("version", "sent_by").order_by(
-        "-sent_at", "opened_at"
+    waits = Q(
+        version__isolated_at__isnull=False,
+        version__decisions__appeals__state=AppealState.OPEN,
+        version__decisions__appeals__side=Side.CREATOR,
     )
+    counted = ChildSafetyRecord.objects.annotate(
+        appeals=Count("version__decisions__appeals", filter=waits, distinct=True)
+    )
+    return counted.select_related("version", "sent_by").order_by("-sent_at", "opened_at")
 
 
 def record_for(account: Account, code: str) -> ChildSafetyRecord:
@@ -27,6 +44,34 @@ def record_for(account: Account, code: str) -> ChildSafetyRecord:
     if record is None or record.version.uploaded_model.creator_id == account.pk:
         raise Hidden
     return record
+
+
+def appeals_of(account: Account, record: ChildSafetyRecord) -> list[Heard]:
+    """Return the open appeals of its creator against what is held apart, the oldest first.
+
+    What reporters ask for has been done, and their appeals ended with the decision.
+    """
+    require_child_safety(account)
+    found = Appeal.objects.filter(
+        decision__version=record.version_id,
+        decision__version__isolated_at__isnull=False,
+        state=AppealState.OPEN,
+        side=Side.CREATOR,
+    ).select_related("decision", "case__version__uploaded_model")
+    partial = conflict_of_interest(account, record.version)
+    part = "You took part in this decision, so another specialist answers the appeal."
+    return [
+        Heard(each, partial or (part if took_part(account, each.decision, appeal=each) else ""))
+        for each in found.prefetch_related("files").order_by("filed_at")
+    ]
+
+
+def appeal_of(account: Account, code: str, appeal: str) -> Appeal:
+    """Return one open appeal of a record. Raises Hidden."""
+    for each in appeals_of(account, record_for(account, code)):
+        if each.appeal.code == appeal:
+            return each.appeal
+    raise Hidden
 
 
 def preview_of(account: Account, code: str, preview: str) -> PreviewImage:

@@ -10,7 +10,12 @@ from django.views.decorators.http import require_GET, require_POST
 from moderation import selectors
 from moderation.child_safety import STEPS, picture_open, report_sent, step_tick
 from moderation.console.views.common import account_of, private
-from moderation.errors import Refusal
+from moderation.errors import Invalid, Refusal
+from moderation.hearings import appeal_answer_apart
+from moderation.states import Action, AppealState
+
+# What can take the place of holding it apart, and needs no words of its own.
+MILDER = (Action.REMOVE, Action.LIMIT, Action.AGE_RESTRICT)
 
 
 @login_required
@@ -34,7 +39,14 @@ def _show(request: HttpRequest, code: str, refusal: Refusal | None = None) -> Ht
         {"name": name, "sentence": sentence, "done": found.checklist.get(name)}
         for name, sentence in STEPS.items()
     ]
-    context = {"record": found, "steps": steps, "refusal": refusal, "given": request.POST}
+    context = {
+        "record": found,
+        "steps": steps,
+        "appeals": selectors.child_safety.appeals_of(account_of(request), found),
+        "milder": MILDER,
+        "refusal": refusal,
+        "given": request.POST,
+    }
     return private(
         render(
             request,
@@ -70,6 +82,34 @@ def sent(request: HttpRequest, code: str) -> HttpResponse:
         return _show(request, code, refusal)
     messages.success(request, "Recorded. The material is kept for a year from now.")
     return redirect("console:child-safety-record", code=code)
+
+
+@login_required
+@require_POST
+def appeal(request: HttpRequest, code: str, appeal: str) -> HttpResponse:
+    """Answer an appeal against what is held apart."""
+    found = selectors.child_safety.appeal_of(account_of(request), code, appeal)
+    try:
+        outcome, action = _outcome(request.POST.get("outcome", ""))
+        appeal_answer_apart(
+            appeal=found,
+            outcome=outcome,
+            answer=request.POST.get("answer", ""),
+            action=action,
+            actor=account_of(request),
+        )
+    except Refusal as refusal:
+        return _show(request, code, refusal)
+    messages.success(request, "Answered. Whoever appealed is told once it is in force.")
+    return redirect("console:child-safety-record", code=code)
+
+
+def _outcome(given: str) -> tuple[AppealState, Action | None]:
+    if given in MILDER:
+        return AppealState.MODIFIED, Action(given)
+    if given not in {AppealState.UPHELD, AppealState.OVERTURNED}:
+        raise Invalid("Choose what becomes of the decision.", field="outcome")
+    return AppealState(given), None
 
 
 @login_required
