@@ -5,18 +5,16 @@ covers sessions, authentication, views and templates alike. Nothing here touches
 """
 
 import sys
-from collections.abc import Iterator
 
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.views.decorators.csrf import requires_csrf_token
 from django.views.defaults import bad_request, server_error
 
+from moderation.waiting import database_is_away
+
 # A restart of PostgreSQL takes some seconds; whoever asks again sooner only adds to its work.
 RETRY_AFTER_SECONDS = 5
-# InterfaceError: a connection that broke earlier in the same request is used again.
-AWAY = (OperationalError, InterfaceError)
 SAID = "The database is away or too busy just now. Send it again in a moment."
 
 
@@ -55,14 +53,3 @@ def unavailable(request: HttpRequest) -> HttpResponse:
     response["Retry-After"] = str(RETRY_AFTER_SECONDS)
     response["Cache-Control"] = "no-store"
     return response
-
-
-def database_is_away(error: BaseException | None) -> bool:
-    """Return whether an exception is, or came of, a lost connection to the database."""
-    return any(isinstance(each, AWAY) for each in _chain(error))
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

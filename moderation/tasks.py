@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from celery import shared_task
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 
 from moderation import (
     cases,
@@ -28,6 +27,7 @@ from moderation import (
     stored,
     throttle,
     uploads,
+    waiting,
     webhooks,
 )
 
@@ -136,10 +136,10 @@ def _sweep() -> None:
     for step in STEPS:
         try:
             step()
-        except (OperationalError, InterfaceError):
-            # Without the database none of them gets anywhere; the next sweep is seconds away.
-            raise
-        except Exception as error:  # noqa: BLE001 - it is raised below
+        except Exception as error:
+            if waiting.connection_is_lost(error):
+                # Without the database none gets anywhere; the next sweep is seconds away.
+                raise
             logger.exception("A step of the sweep failed: %s", step.__qualname__)
             failures.append(error)
     if failures:

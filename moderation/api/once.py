@@ -14,6 +14,7 @@ from moderation.api.problems import problem, refusal_problem
 from moderation.errors import Refusal
 from moderation.idempotency import Kept, answer_once
 from moderation.states import Scope
+from moderation.waiting import database_is_away
 
 Run = Callable[..., HttpResponse]
 
@@ -47,7 +48,9 @@ def once(scope: Scope) -> Callable[[Run], Run]:
                 return refusal_problem(refusal)
             except RequestDataTooBig:
                 return problem(413, "The body of the request is too large.", "too_large")
-            except OperationalError:
+            except OperationalError as error:
+                if not database_is_away(error):
+                    raise
                 response = problem(
                     503,
                     "The database is busy, or another request with this key is still at work. "
