@@ -21,7 +21,7 @@ KEYS: Mapping[str, Key] = {
     "following": Key("Go to the next row, preview or finding", "j"),
     "preceding": Key("Go to the one before", "k"),
     "approve": Key("Approve", "a"),
-    "restrict": Key("Restrict: then the digit of a rule, then the action", "r"),
+    "restrict": Key("Restrict: then the digit of its rule (more digits add), then the action", "r"),
     "remove": Key("Remove", "x"),
     "escalate": Key("Escalate to a senior moderator", "e"),
     "ask": Key("Ask the creator and wait", "w"),

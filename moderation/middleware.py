@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.urls import Resolver404, resolve
 
 from moderation.errors import Invalid, Refusal
 
@@ -26,8 +27,29 @@ def _has_unknown_letters(request: HttpRequest) -> bool:
     return False
 
 
+def _opens_a_page(request: HttpRequest) -> bool:
+    """Return whether a person opens an address; programs keep their 405."""
+    return request.method in {"GET", "HEAD"} and "text/html" in request.headers.get("Accept", "")
+
+
+def _page_above(path: str) -> str:
+    """Return the nearest address above a path that leads anywhere."""
+    while path.strip("/"):
+        path = path.rstrip("/").rpartition("/")[0] + "/"
+        try:
+            resolve(path)
+        except Resolver404:
+            continue
+        return path
+    return "/"
+
+
 class RefusalMiddleware:
-    """Answers a ``Refusal`` with its own sentence and status."""
+    """Answers a ``Refusal`` with its own sentence and status.
+
+    Whoever opens an address that only takes a form, as after a log-in in the middle of a
+    decision, is led to the page above it, where the form is.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -40,7 +62,10 @@ class RefusalMiddleware:
             # PostgreSQL stores no such character, and nobody types one.
             refusal = Invalid("A character that no keyboard has was sent. Remove it and try again.")
             return render(request, "refusal.html", {"refusal": refusal}, status=400)
-        return self.get_response(request)
+        response = self.get_response(request)
+        if response.status_code == 405 and _opens_a_page(request):
+            return redirect(_page_above(request.path))
+        return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Render the refusal; leave every other exception to Django."""

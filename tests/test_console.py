@@ -206,8 +206,9 @@ def test_a_drawn_case_that_changed_or_was_taken_is_drawn_anew(
         {"action": "approve", "facts": "Fine.", "then": "next"},
         headers=fetched,
     )
-    assert answer.status_code == 302
-    assert answer["Location"] == reverse("console:case", args=[third.code])
+    # Not by a redirect, which a fetch would follow and whose messages it would use up.
+    assert answer.status_code == 204
+    assert answer["X-Go"] == reverse("console:case", args=[third.code])
 
 
 def test_a_case_decided_while_the_page_was_open_says_by_whom_and_keeps_the_text(
@@ -236,6 +237,19 @@ def test_a_claim_lost_over_lunch_loses_no_text(
     assert late.status_code == 409
     assert "ada has this case" in late.content.decode()
     assert "What I had typed." in late.content.decode()
+
+
+@pytest.mark.parametrize("what", ["decide", "claim", "answer", "ask", "escalate", "release"])
+def test_who_opens_what_only_takes_a_form_is_led_to_the_case(
+    as_: Browser, uma: Account, mo: Account, what: str
+) -> None:
+    case = factories.held(uma)
+    address = reverse(f"console:{what}", args=[case.code])
+    opened = as_(mo).get(address, headers={"Accept": "text/html,*/*;q=0.8"})
+    assert opened.status_code == 302
+    assert opened["Location"] == reverse("console:case", args=[case.code])
+    # A program is told what it did wrong.
+    assert as_(mo).get(address).status_code == 405
 
 
 # --- Together -------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ def reader(mo: Account) -> Account:
 
 
 Page = Any
+FORM = "document.querySelector('form.decide')"
 SHOWN = "document.querySelector('[data-case]')?.dataset.case ?? ''"
 
 
@@ -150,5 +151,89 @@ def test_a_decision_is_undone_by_a_key_on_the_next_case(
     )
     window.keyboard.press("u")
     window.wait_for_url(f"**{reverse('console:case', args=[shown])}")
-    assert Decision.objects.get().effect.state == "undone"
+    decision = Decision.objects.get()
+    assert decision.effect.state == "undone"
     assert Case.objects.get(code=shown).claimed_by == mo
+    # With what was filled in.
+    assert window.evaluate(f"{FORM}.elements.action.value") == "approve"
+    assert window.locator("form.decide [name=facts]").input_value() == decision.facts
+
+
+def test_after_restrict_a_digit_ticks_its_rule_alone_and_more_digits_add(
+    window: Page, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case_claim(case=case, actor=mo)
+    window.goto(reverse("console:case", args=[case.code]))
+    slugs = [
+        window.locator(f"[data-digit='{digit}']").get_attribute("value") for digit in range(1, 4)
+    ]
+    # What was found is ticked before anybody pressed anything.
+    assert _ticked(window) == slugs[:1]
+    for keys, ticked in (
+        ("r1x", slugs[:1]),
+        ("r2x", slugs[1:2]),
+        ("r31x", [slugs[0], slugs[2]]),
+        # Without it a digit takes one out, or in.
+        ("1", slugs[2:3]),
+        ("2", slugs[1:3]),
+    ):
+        for key in keys:
+            window.keyboard.press(key)
+        assert _ticked(window) == ticked, keys
+
+
+def _ticked(window: Page) -> Any:
+    return window.evaluate(
+        f"Array.from({FORM}.querySelectorAll('[name=rules]:checked'), (rule) => rule.value)"
+    )
+
+
+def test_own_words_outlast_a_refusal_and_whatever_else_is_sent_but_not_the_decision(
+    window: Page, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case_claim(case=case, actor=mo)
+    address = reverse("console:case", args=[case.code])
+    window.goto(address)
+    facts = window.locator("form.decide [name=facts]")
+    facts.focus()
+    window.keyboard.type("Mine.")
+    window.keyboard.press("Escape")
+    submit = f"{FORM}.requestSubmit({FORM}.querySelector('[name=then][value=queue]'))"
+    # A restriction without a rule is refused.
+    for key in ("1", "x"):
+        window.keyboard.press(key)
+    window.evaluate(submit)
+    window.locator(".alert[role=alert]").first.wait_for()
+    assert facts.input_value() == "Mine."
+    window.keyboard.press("1")
+    assert facts.input_value() == "Mine."
+    # Another form beside the case, which confirms something else.
+    window.goto(address)
+    window.evaluate("document.querySelector('.owner form').requestSubmit()")
+    window.get_by_text("The case is nobody's now.").wait_for()
+    assert facts.input_value() == "Mine."
+    window.keyboard.press("x")
+    window.evaluate(submit)
+    window.wait_for_url(f"**{reverse('console:queue')}")
+    assert Decision.objects.get().facts == "Mine."
+    assert window.evaluate("Object.keys(sessionStorage)") == []
+
+
+def test_where_no_case_comes_next_the_queue_is_opened_as_a_page_of_its_own(
+    window: Page, uma: Account, mo: Account, ada: Account
+) -> None:
+    case, following = (factories.held(uma, title=title) for title in ("One", "Two"))
+    case_claim(case=case, actor=mo)
+    window.goto(reverse("console:case", args=[case.code]))
+    _until(window, "typeof fetched !== 'undefined' && fetched !== null")
+    case_claim(case=following, actor=ada)
+    window.keyboard.press("a")
+    window.keyboard.press("Enter")
+    window.wait_for_url(f"**{reverse('console:queue')}")
+    window.get_by_text("Nothing waits for you.").wait_for()
+    assert window.get_by_text("Approve: One").count() == 1
+    assert window.evaluate("Array.from(document.styleSheets, (sheet) => sheet.href).join()").count(
+        "queue"
+    )

@@ -36,6 +36,7 @@ from moderation.states import (
     Concern,
     JobState,
     Outcome,
+    Side,
     Visibility,
 )
 
@@ -177,6 +178,13 @@ class CaseFile:
         return list({rule.pk: rule for rule in named if rule}.values())
 
     @property
+    def who_reads_answer(self) -> str:
+        """Who reads the answer to the appeal of the case."""
+        if self.appeal and self.appeal.side == Side.REPORTER:
+            return "Whoever appealed reads this; if something is done, the creator does, too."
+        return "The creator reads this."
+
+    @property
     def rules_first_count(self) -> int:
         """How many rules the evidence points at: the digits of the others begin after them."""
         return len(self.rules_first)
@@ -208,7 +216,9 @@ def case_file(case: Case, account: Account) -> CaseFile:
         reports=reports,
         report_rows=rows,
         decisions=decisions,
-        appeal=case.appeals.select_related("answered_by", "decision").order_by("-filed_at").first(),
+        appeal=case.appeals.select_related("answered_by", "appellant", "decision")
+        .order_by("-filed_at")
+        .first(),
         dead_jobs=[
             {**job, "stage": TriageJob.Stage(job["stage"]).label} for job in around["dead_jobs"]
         ],

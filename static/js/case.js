@@ -1,39 +1,8 @@
 "use strict";
-// The page of a case: what is typed survives, a message is composed from what is ticked, and the
-// next case is fetched while this one is being read.
+// The page of a case: a message is composed from what is ticked, and the next case is fetched
+// while this one is being read. What is typed survives by drafts.js.
 
-const caseCode = () => document.querySelector("[data-case]")?.dataset.case ?? "";
 const decideForm = () => document.querySelector("form.decide[data-compose]");
-
-// --- What is typed ---------------------------------------------------------------------------
-const kept = (field) => `draft:${caseCode()}:${field.name}`;
-function keepDrafts() {
-  for (const field of document.querySelectorAll(".rail textarea[name]")) {
-    const before = sessionStorage.getItem(kept(field));
-    if (before && !field.value) {
-      field.value = before;
-      field.dataset.typed = "";
-      const details = field.closest("details");
-      if (details) details.open = true;
-    }
-  }
-}
-document.addEventListener("input", (event) => {
-  const field = event.target;
-  if (!field.matches(".rail textarea[name]")) return;
-  field.dataset.typed = "";
-  sessionStorage.setItem(kept(field), field.value);
-});
-document.addEventListener("submit", (event) => {
-  // Kept until the page that follows says that it was sent.
-  if (event.target.closest(".rail")) sessionStorage.setItem("draft:sent", caseCode());
-});
-function forgetSent() {
-  const sent = sessionStorage.getItem("draft:sent");
-  if (!sent || document.querySelector("[role=alert].alert")) return;
-  for (const name of Object.keys(sessionStorage)) if (name.startsWith(`draft:${sent}:`)) sessionStorage.removeItem(name);
-  sessionStorage.removeItem("draft:sent");
-}
 
 // --- The message -----------------------------------------------------------------------------
 function compose() {
@@ -44,7 +13,8 @@ function compose() {
   const action = form.elements.action.value;
   if (!action) return;
   const sentences = Array.from(form.querySelectorAll("[name=rules]:checked"), (rule) => rule.dataset.sentence);
-  message.value = action === "approve" ? form.dataset.compose : sentences.filter(Boolean).join("\n");
+  // Neither accuses anybody.
+  message.value = ["approve", "dismiss"].includes(action) ? form.dataset.compose : sentences.filter(Boolean).join("\n");
 }
 function choose(action) {
   const form = decideForm();
@@ -61,18 +31,37 @@ function choose(action) {
   return true;
 }
 document.addEventListener("change", (event) => {
-  if (event.target.closest("form.decide[data-compose]")) compose();
+  if (!event.target.closest("form.decide[data-compose]")) return;
+  if (event.target.name === "action") named = null;
+  compose();
 });
+// After "restrict" and until the action, digits say under which rules, whatever was ticked before:
+// the first alone, those after it as well.
+let named = null;
+function restrict() {
+  const first = decideForm()?.querySelector("[data-digit]");
+  if (!first) return false;
+  named = [];
+  first.focus();
+  return true;
+}
+function nameRule(rule) {
+  if (!named || rule.form !== decideForm()) return false;
+  named.push(rule);
+  for (const other of rule.form.querySelectorAll("[name=rules]")) other.checked = named.includes(other);
+  const details = rule.closest("details");
+  if (details) details.open = true;
+  rule.focus();
+  compose();
+  return true;
+}
 document.addEventListener("key", (event) => {
   const { name } = event.detail;
   const done = {
     approve: () => choose("approve"),
     remove: () => choose("remove"),
-    restrict: () => {
-      const first = decideForm()?.querySelector("[data-digit]");
-      first?.focus();
-      return Boolean(first);
-    },
+    restrict,
+    rule: () => nameRule(event.detail.rule),
     blur: () => toggle(".sharp"),
     grey: () => toggle(".colour"),
     one: () => toggle(".large"),
@@ -166,9 +155,13 @@ document.addEventListener("submit", async (event) => {
     document.querySelector(".undo")?.remove();
     const undo = after.querySelector(".undo");
     if (undo) document.querySelector(".case-head").after(undo);
+    forgetSent();
     countDown();
+  } else if (answer.headers.get("X-Go") || answer.redirected) {
+    // Another page, or the log-in page: with all that belongs to it.
+    location.assign(answer.headers.get("X-Go") ?? answer.url);
   } else {
-    show(await answer.text(), answer.redirected ? answer.url : location.href);
+    show(await answer.text(), location.href);
     document.querySelector("[aria-invalid], .alert[role=alert]")?.focus();
   }
 });
@@ -184,6 +177,7 @@ window.addEventListener("popstate", () => location.reload());
 
 function begin() {
   fetched = null;
+  named = null;
   forgetSent();
   keepDrafts();
   compose();

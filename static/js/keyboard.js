@@ -45,6 +45,9 @@ const keyboard = (() => {
     return Array.from(document.querySelectorAll(wanted)).find((element) => isShown(element) || element.closest("details:not([open])"));
   }
 
+  // Whether the page leaves a key to us.
+  const tell = (detail) => document.dispatchEvent(new CustomEvent("key", { detail, cancelable: true, bubbles: true }));
+
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
     if (event.key === "Escape" && isTyping(event.target)) {
@@ -56,7 +59,7 @@ const keyboard = (() => {
       const rule = document.querySelector(`[data-digit="${event.key}"]`);
       if (rule) {
         event.preventDefault();
-        press(rule);
+        if (tell({ name: "rule", rule, event })) press(rule);
       }
       return;
     }
@@ -76,8 +79,7 @@ const keyboard = (() => {
       event.preventDefault();
       return;
     }
-    const pressed = new CustomEvent("key", { detail: { name, event }, cancelable: true, bubbles: true });
-    if (!document.dispatchEvent(pressed)) {
+    if (!tell({ name, event })) {
       event.preventDefault();
       return;
     }

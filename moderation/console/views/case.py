@@ -26,7 +26,7 @@ from moderation.console.views.queue import claim_next
 from moderation.decisions import decision_make
 from moderation.errors import Conflict, Invalid, Refusal
 from moderation.hearings import appeal_answer
-from moderation.models import Case, Decision
+from moderation.models import Account, Appeal, Case, Decision
 from moderation.queue import case_claim, case_release, claim_renew, queue_for
 from moderation.reasons import Terms, suspension_end
 from moderation.states import (
@@ -118,6 +118,9 @@ def _show(
         return private(render(request, "console/warning.html", warning))
     if file.previews and not without_pictures and not as_taken:
         exposure_record(account=account_of(request), case=found, rules=file.rules_concerned)
+    given: Any = request.POST
+    if not given and found.state == CaseState.CLAIMED:
+        given = _undone(file, account_of(request))
     context: dict[str, Any] = {
         "file": file,
         "without_pictures": without_pictures,
@@ -135,8 +138,8 @@ def _show(
         "others": [(action.value, action.label) for action in OTHER_ACTIONS],
         "other_actions": [action.value for action in OTHER_ACTIONS],
         "refusal": refusal,
-        "given": request.POST,
-        "given_rules": request.POST.getlist("rules"),
+        "given": given,
+        "given_rules": given.get("rules", []) if given is not request.POST else given.getlist("rules"),
     }
     page = render(request, "console/case.html", context, status=refusal.status if refusal else 200)
     return private(page)
@@ -195,7 +198,7 @@ def decide(request: HttpRequest, code: str) -> HttpResponse:
         )
     except Refusal as refusal:
         return _show(request, found, refusal)
-    messages.success(request, _told(decision))
+    messages.success(request, _told(decision), extra_tags=found.code)
     exposure_continue(account=account_of(request), case=found)
     undo_remember(request, decision)
     if request.POST.get("then") == "next":
@@ -210,8 +213,13 @@ def _next(request: HttpRequest) -> HttpResponse:
     unchanged = drawn is not None and selectors.cases.case_stamp(drawn) == stamp
     taken = claim_next(request)
     address = reverse("console:case", args=[code]) if code else ""
-    if not unchanged or taken["Location"] != address:
+    if not code:
         return taken
+    if not unchanged or taken["Location"] != address:
+        # The page goes there itself: a redirect would be followed, and its messages lost.
+        response = HttpResponse(status=204)
+        response["X-Go"] = taken["Location"]
+        return private(response)
     offered = undo_offered(request)
     response = private(render(request, "console/_after.html", {"undoable": offered}))
     response["X-Use-Fetched"] = address
@@ -247,7 +255,7 @@ def answer(request: HttpRequest, code: str) -> HttpResponse:
     try:
         if appeal is None:
             raise Conflict("This case has no appeal that waits for an answer.", code="no_appeal")
-        appeal_answer(
+        reply = appeal_answer(
             appeal=appeal,
             outcome=_choice(AppealState, request.POST.get("outcome", ""), "outcome"),
             answer=request.POST.get("answer", ""),
@@ -258,7 +266,7 @@ def answer(request: HttpRequest, code: str) -> HttpResponse:
         )
     except Refusal as refusal:
         return _show(request, found, refusal)
-    messages.success(request, "Answered. Everybody concerned has been told.")
+    messages.success(request, _answered(reply), extra_tags=found.code)
     return redirect("console:queue")
 
 
@@ -290,6 +298,38 @@ def _told(decision: Decision) -> str:
         seconds = settings.UNDO_SECONDS
         return f"{what} People are told in {seconds} seconds; until then you can undo it."
     return f"{what} The creator has been told."
+
+
+def _answered(appeal: Appeal) -> str:
+    granted = appeal.outcomes.select_related("effect").order_by("-decided_at").first()
+    state = granted.effect.state if granted else EffectState.IN_FORCE
+    if state == EffectState.HELD:
+        return "Answered. What it changes waits for a second person; nobody has been told."
+    if state == EffectState.DUE:
+        return f"Answered. People are told in {settings.UNDO_SECONDS} seconds."
+    return "Answered. Everybody concerned has been told."
+
+
+def _undone(file: selectors.cases.CaseFile, account: Account) -> dict[str, Any]:
+    """Return what somebody had filled in, if what they undid is the last decision of a case."""
+    last = file.decisions[-1] if file.decisions else None
+    if (
+        last is None
+        or last.effect.state != EffectState.UNDONE
+        or last.decided_by_id != account.pk
+        or last.appeal_id
+    ):
+        return {}
+    return {
+        "action": last.action,
+        "rules": [clause["slug"] for clause in last.clauses],
+        "facts": last.facts,
+        "private_note": last.private_note,
+        "label": last.label,
+        "countries": " ".join(last.territories),
+        "preview": last.preview.code if last.preview else "",
+        "days": (last.until - last.decided_at).days if last.until else "",
+    }
 
 
 def _optional_action(value: str) -> Action | None:

@@ -54,7 +54,7 @@ def escalate(request: HttpRequest, code: str) -> HttpResponse:
         case_escalate(case=case, note=request.POST.get("note", ""), actor=account_of(request))
     except Refusal as refusal:
         return show_case(request, case, refusal)
-    messages.success(request, "Escalated. A senior moderator looks at it.")
+    messages.success(request, "Escalated. A senior moderator looks at it.", extra_tags=case.code)
     return redirect("console:queue")
 
 
@@ -67,5 +67,6 @@ def ask(request: HttpRequest, code: str) -> HttpResponse:
         inquiry_send(case=case, text=request.POST.get("text", ""), actor=account_of(request))
     except Refusal as refusal:
         return show_case(request, case, refusal)
-    messages.success(request, "Asked. The case comes back with the answer, or after 5 days.")
+    asked = "Asked. The case comes back with the answer, or after 5 days."
+    messages.success(request, asked, extra_tags=case.code)
     return redirect("console:queue")

@@ -115,7 +115,7 @@ def message(request: HttpRequest, code: str) -> HttpResponse:
         actor=account_of(request),
         from_team=True,
     )
-    messages.success(request, "Sent.")
+    messages.success(request, "Sent.", extra_tags=found.code)
     return redirect("console:case", code=code)
 
 
