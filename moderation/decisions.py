@@ -271,7 +271,11 @@ def _require_held(case: Case, actor: Account) -> None:
         raise Conflict(
             f"{case.claimed_by.username} has this case. Nothing was decided.", code="claimed"
         )
-    raise Conflict("Claim the case first, then decide it.", code="not_claimed")
+    raise Conflict(
+        "You do not hold this case: your hold has run out, or you never took it. Take it, then "
+        "decide it.",
+        code="not_claimed",
+    )
 
 
 def case_end_state(action: str) -> CaseState:

@@ -303,6 +303,40 @@ def test_what_is_sent_back_is_decided_anew_by_somebody_else_and_stands_until_the
     assert decision.version.visibility == "published"
 
 
+@pytest.mark.parametrize(
+    ("outcome", "says"),
+    [("upheld", "Everybody concerned has been told"), ("overturned", "waits for a second person")],
+)
+def test_who_answers_is_told_whether_anybody_was_told(
+    as_: Browser, uma: Account, mo: Account, ada: Account, settings: Any, outcome: str, says: str
+) -> None:
+    settings.SECOND_PERSON_FOR = ["overturn"]
+    appeal = appeal_file(decision=factories.decided(uma, mo), text="Look again.", actor=uma)
+    appeal.case.refresh_from_db()
+    case_claim(case=appeal.case, actor=ada)
+    address = reverse("console:answer", args=[appeal.case.code])
+    answered = as_(ada).post(address, {"outcome": outcome, "answer": "Because."}, follow=True)
+    assert f"Answered. {'What it changes ' if outcome == 'overturned' else ''}{says}" in (
+        answered.content.decode()
+    )
+
+
+def test_who_hears_a_reporters_appeal_is_told_who_reads_the_answer(
+    as_: Browser, uma: Account, rui: Account, mo: Account, ada: Account
+) -> None:
+    report = _reported(uma, rui)
+    _decide(report.case, mo, Action.APPROVE)
+    report.refresh_from_db()
+    appeal_file_by_reporter(report=report, text="Look again.", actor=rui)
+    report.case.refresh_from_db()
+    case_claim(case=report.case, actor=ada)
+    page = as_(ada).get(reverse("console:case", args=[report.case.code])).content.decode()
+    assert "Whoever appealed reads this" in page
+    assert "You hear it" in page
+    for untrue in ("The creator reads this.", "is restored", "Waiting for another moderator"):
+        assert untrue not in page
+
+
 def test_an_overturning_waits_for_a_third_person_and_can_be_withdrawn(
     settings: Any, uma: Account, mo: Account, ada: Account, sam: Account
 ) -> None:

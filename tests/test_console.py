@@ -10,7 +10,16 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation.models import Account, Case, Decision, Finding, ModelVersion, Policy, Verdict
+from moderation.models import (
+    Account,
+    Case,
+    ConsolePreference,
+    Decision,
+    Finding,
+    ModelVersion,
+    Policy,
+    Verdict,
+)
 from moderation.queue import case_claim
 from tests import factories
 
@@ -304,6 +313,21 @@ def test_only_what_was_shown_can_be_decided_together(
     other = as_(ada).post(address, given | {"shown": shown, "members": [case.code]})
     assert other.status_code == 422
     assert not Decision.objects.exists()
+
+
+def test_what_somebody_else_holds_cannot_be_ticked_and_what_one_opted_out_of_can(
+    as_: Browser, uma: Account, rui: Account, mo: Account, ada: Account
+) -> None:
+    case = factories.held(uma, rule="red-star", title="Mine")
+    taken = factories.held(rui, rule="red-star", title="Theirs")
+    case_claim(case=taken, actor=ada)
+    preference, _ = ConsolePreference.objects.get_or_create(account=mo)
+    ConsolePreference.objects.filter(pk=preference.pk).update(opted_out=["red-star"])
+    page, _ = _together(as_(Account.objects.get(pk=mo.pk)), case)
+    for code, state in ((case.code, "checked"), (taken.code, "disabled")):
+        box = re.search(rf'<input type="checkbox" name="members" value="{code}"([^>]*)>', page)
+        assert box and box[1].split() == [state]
+    assert "you opted out of what it is about" in page
 
 
 def test_a_member_that_fails_is_named_and_undoes_no_other(

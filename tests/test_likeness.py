@@ -135,6 +135,18 @@ def test_a_request_is_valid_from_the_moment_its_link_is_confirmed(
     assert request.due_at == calendar.now + timedelta(hours=47), "a second time changes nothing"
 
 
+def test_moderators_see_who_signed_and_nobody_else_does(
+    uma: Account, mo: Account, as_: Browser
+) -> None:
+    version = factories.published(uma)
+    _ask(as_(None), version)
+    _confirm(as_(None))
+    case = version.cases.get()
+    assert "Dana Depicted" in as_(mo).get(f"/console/cases/{case.code}/").content.decode()
+    for address in (f"/studio/{version.code}/", f"/models/{version.code}/"):
+        assert "Dana Depicted" not in as_(uma).get(address).content.decode()
+
+
 @pytest.mark.parametrize("missing", ["text", "email", "signature", "agrees"])
 def test_a_request_without_what_the_law_asks_for_is_refused(
     missing: str, uma: Account, as_: Browser

@@ -4,7 +4,15 @@ from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.utils import timezone
 
-from moderation.states import CHILD_SAFETY_TEAM, MODERATING, POLICY_LEADING, STAFF, Language, Role
+from moderation.states import (
+    CHILD_SAFETY_TEAM,
+    MODERATING,
+    POLICY_LEADING,
+    SENIOR,
+    STAFF,
+    Language,
+    Role,
+)
 
 
 class Account(AbstractUser):
@@ -35,6 +43,11 @@ class Account(AbstractUser):
     def is_moderator(self) -> bool:
         """Whether the account may claim and decide cases."""
         return self.is_active and self.role in MODERATING
+
+    @property
+    def is_senior(self) -> bool:
+        """Whether the account may decide what was escalated."""
+        return self.is_active and self.role in SENIOR
 
     @property
     def is_team(self) -> bool:

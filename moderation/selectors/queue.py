@@ -149,6 +149,7 @@ class Row:
     is_mine: bool
     holder: str
     is_held: bool
+    is_over: bool
     assigned: str
 
 
@@ -162,7 +163,7 @@ class QueuePage:
     active: list[Active]
     choices: dict[str, list[Choice]]
     saved: list[SavedFilter]
-    held: Case | None
+    held: list[Case]
     previous: str
     next: str
 
@@ -184,7 +185,7 @@ def queue_page(*, account: Account, query: Mapping[str, str] | QueryDict) -> Que
         active=queue_filters.in_words(asked, rules),
         choices=queue_filters.choices(asked, rules),
         saved=list(SavedFilter.objects.filter(account=account).order_by("name")),
-        held=held_case(account),
+        held=held_cases(account),
         previous=_link(asked, "before", before),
         next=_link(asked, "after", after),
     )
@@ -270,6 +271,7 @@ def _row(case: Any, account: Account) -> Row:
         is_mine=is_mine,
         holder="yours" if is_mine else _holder(case),
         is_held=case.claimed_by_id is not None and not is_mine,
+        is_over=case.state in {CaseState.DECIDED, CaseState.CLOSED},
         assigned=_assigned(case, account),
     )
 
@@ -380,9 +382,9 @@ def _hours(span: timedelta) -> str:
     return f"{hours / 24:.1f} days" if hours >= 96 else f"{hours:.0f} h"
 
 
-def held_case(account: Account) -> Case | None:
-    """Return the case this moderator holds, if any; not what was held apart since."""
+def held_cases(account: Account) -> list[Case]:
+    """Return the cases this moderator holds; not what was held apart since."""
     held = Case.objects.filter(
         claimed_by=account, state__in=sorted(HELD_CASES), version__isolated_at__isnull=True
     )
-    return held.only("code").first()
+    return list(held.only("code").order_by("pk"))

@@ -1,5 +1,6 @@
 """One case: its evidence, the decision, the answer to an appeal."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -134,12 +135,15 @@ def _show(
         "standing": partial(standing_of_account, found.version.uploaded_model.creator),
         "waits": found.state in WAITING_CASES | {CaseState.ASKED},
         "undoable": undo_offered(request),
-        "actions": [(action.value, action.label) for action in RESTRICTIONS],
-        "others": [(action.value, action.label) for action in OTHER_ACTIONS],
+        "actions": _offered(RESTRICTIONS),
+        "others": _offered(OTHER_ACTIONS),
+        "by_country": bool(settings.COUNTRY_HEADER),
         "other_actions": [action.value for action in OTHER_ACTIONS],
         "refusal": refusal,
         "given": given,
-        "given_rules": given.get("rules", []) if given is not request.POST else given.getlist("rules"),
+        "given_rules": given.get("rules", [])
+        if given is not request.POST
+        else given.getlist("rules"),
     }
     page = render(request, "console/case.html", context, status=refusal.status if refusal else 200)
     return private(page)
@@ -298,6 +302,15 @@ def _told(decision: Decision) -> str:
         seconds = settings.UNDO_SECONDS
         return f"{what} People are told in {seconds} seconds; until then you can undo it."
     return f"{what} The creator has been told."
+
+
+def _offered(actions: Iterable[Action]) -> list[tuple[str, str]]:
+    # Where nobody can tell from which country somebody comes, it would only be refused.
+    return [
+        (action.value, action.label)
+        for action in actions
+        if action != Action.GEO_RESTRICT or settings.COUNTRY_HEADER
+    ]
 
 
 def _answered(appeal: Appeal) -> str:
