@@ -185,13 +185,12 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # A server that does not answer at all must not hold a page for TCP's two minutes; nor may a
     # process that was frozen in the middle of a transaction, with its locks, hold everybody: who
     # waits gives up with a clean 503, and after two minutes PostgreSQL ends the frozen one.
-    DATABASES["default"].setdefault(
-        "OPTIONS",
-        {
-            "connect_timeout": 5,
-            "options": "-c lock_timeout=20s -c idle_in_transaction_session_timeout=120s",
-        },
-    )
+    # What DATABASE_URL says itself, such as ?sslmode=require, is added and goes before.
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 5,
+        "options": "-c lock_timeout=20s -c idle_in_transaction_session_timeout=120s",
+        **DATABASES["default"].get("OPTIONS", {}),
+    }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         # Writers queue up at BEGIN instead of failing halfway with "database is locked".

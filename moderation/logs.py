@@ -7,8 +7,9 @@ from django.http import HttpRequest
 from django.urls import Resolver404, resolve
 from django_structlog.middlewares import RequestMiddleware
 
-# The private links of reporters: whoever reads one in a log could follow it.
-_PRIVATE_PART = re.compile(r"(?<=/)[A-Za-z0-9_-]{24,}(?=/|\b)")
+# The private links of reporters, and those in letters about accounts: whoever reads one in a log
+# could follow it. Django's signing puts colons into them, which some clients write as %3A.
+_PRIVATE_PART = re.compile(r"(?<=/)[A-Za-z0-9_:%-]{24,}(?=/|\b)")
 
 
 class RequestLogMiddleware(RequestMiddleware):

@@ -87,7 +87,12 @@ def throttle_take(*, limit: str, key: str) -> bool:
     ``limit`` names one of ``LIMITS``; ``key`` whose bucket it is.
     """
     rule = LIMITS[limit]
-    return _take(f"{limit}:{key}", seconds=rule.seconds, burst=rule.burst)
+    return _take(_bucket(limit, key), seconds=rule.seconds, burst=rule.burst)
+
+
+def _bucket(limit: str, key: str) -> str:
+    """Return the name of a bucket: of one length, and no address in it whatever was typed."""
+    return f"{limit}:{salted_hmac('moderation.throttle', key, algorithm='sha256').hexdigest()}"
 
 
 def _take(key: str, *, seconds: float, burst: int) -> bool:
@@ -106,7 +111,7 @@ def _take(key: str, *, seconds: float, burst: int) -> bool:
 
 def throttle_give_back(*, limit: str, key: str) -> None:
     """Put a token back that turned out not to be needed, such as for a right password."""
-    mine = ThrottleBucket.objects.filter(key=f"{limit}:{key}")
+    mine = ThrottleBucket.objects.filter(key=_bucket(limit, key))
     mine.update(full_at=F("full_at") - LIMITS[limit].seconds)
 
 

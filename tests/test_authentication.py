@@ -1,6 +1,7 @@
 """Logging in: guesses are throttled, the team shows a second factor, letters let people back in."""
 
 import json
+import logging
 import re
 from collections.abc import Callable
 from io import StringIO
@@ -14,11 +15,13 @@ from allauth.mfa.totp.internal.auth import (
     yield_hotp_counters_from_time,
 )
 from django.core import mail
+from django.core.cache import cache
 from django.core.management import call_command
 from django.template.loader import get_template
 from django.test import Client
 from django.urls import reverse
 
+from moderation.logs import PrivateLinksFilter
 from moderation.models import Account, Event
 from moderation.states import Role
 from tests import factories
@@ -121,6 +124,30 @@ def test_an_account_that_is_tried_from_everywhere_opens_by_letter(uma: Account) 
     client.post("/log-in/forgotten/", {"email": "uma@example.org"})
     _new_password(client, "four plain words here")
     assert client.get("/studio/").status_code == 200
+
+
+def test_an_account_is_guessed_no_more_often_by_its_name_and_its_address_together(
+    uma: Account,
+) -> None:
+    for number in range(100):
+        typed = ("uma", "uma@example.org", "UMA@Example.org")[number % 3]
+        log_in(typed, "wrong", REMOTE_ADDR=f"203.0.113.{number}")
+    for typed in ("uma", "uma@example.org"):
+        assert log_in(typed, REMOTE_ADDR=OTHER_MACHINE)[1].status_code == 429
+
+
+LONG_ADDRESS = f"{'a' * 60}@{'b' * 39}.example.org"
+
+
+def test_a_long_address_signs_up_logs_in_and_gets_its_letters(db: None) -> None:
+    assert len(LONG_ADDRESS) > 100
+    typed = {"username": "zoe", "email": LONG_ADDRESS, "password": "four plain words"}
+    assert log_in(LONG_ADDRESS)[1].status_code == 200, "nobody has it yet"
+    assert log_in("n" * 300)[1].status_code == 200
+    assert Client().post("/sign-up/", typed).status_code == 302
+    assert log_in(LONG_ADDRESS, "four plain words")[1].status_code == 302
+    assert Client().post("/log-in/forgotten/", {"email": LONG_ADDRESS}).status_code == 302
+    assert [letter.to for letter in mail.outbox] == [[LONG_ADDRESS]] * 2
 
 
 def test_old_passwords_are_guessed_no_faster_on_the_page_that_changes_them(uma: Account) -> None:
@@ -226,6 +253,43 @@ def test_an_address_changes_when_the_new_one_is_confirmed(uma: Account) -> None:
     assert Event.objects.filter(action="account.email_changed", actor=uma).count() == 1
 
 
+def _asks_to_move(client: Client, address: str) -> str:
+    """Ask to move an account to another address; return the link that would confirm it."""
+    confirm(client)
+    client.post("/account/e-mail/", {"email": address, "action_add": ""})
+    return _link(next(letter for letter in mail.outbox if letter.to == [address]))
+
+
+@pytest.mark.parametrize("door", ["forgotten", "change"])
+def test_a_new_password_ends_a_change_of_address_that_waits(door: str, uma: Account) -> None:
+    thief, _ = log_in("uma")
+    link = _asks_to_move(thief, "thief@example.org")
+    if door == "forgotten":
+        Client().post("/log-in/forgotten/", {"email": "uma@example.org"})
+        assert _new_password(Client(), "four plain words here").status_code == 302
+    else:
+        new = {"password1": "four plain words here", "password2": "four plain words here"}
+        typed = {"oldpassword": factories.PASSWORD, **new}
+        assert log_in("uma")[0].post("/account/password/", typed).status_code == 302
+    assert "does not work any more" in Client().get(link).content.decode()
+    Client().post(link)
+    uma.refresh_from_db()
+    assert uma.email == "uma@example.org"
+    addresses = uma.emailaddress_set.values_list("email", flat=True)  # type: ignore[attr-defined]
+    assert list(addresses) == ["uma@example.org"]
+
+
+def test_no_link_of_a_letter_stands_in_a_log(uma: Account) -> None:
+    client, _ = log_in("uma")
+    link = _asks_to_move(client, "uma@new.example.org")
+    assert link.count(":") == 2
+    Client().post("/log-in/forgotten/", {"email": "uma@example.org"})
+    for secret in (link, link.replace(":", "%3A"), _link(mail.outbox[-1])):
+        line = logging.LogRecord("x", logging.WARNING, "", 1, "CSRF: %s", (secret,), None)
+        assert PrivateLinksFilter().filter(line)
+        assert re.fullmatch(r"CSRF: /[a-z/-]+/…/", line.getMessage()), line.getMessage()
+
+
 def test_an_account_is_never_left_without_an_address_or_with_somebody_elses(
     uma: Account, rui: Account
 ) -> None:
@@ -279,10 +343,13 @@ def test_a_password_alone_opens_nothing_once_an_app_is_set_up(uma: Account) -> N
     code = code_of(secret)
     assert client.post("/log-in/second-factor/", {"code": code}).status_code == 302
     assert client.get("/studio/").status_code == 200
-    # Whoever looked over the shoulder has a code that is used.
+    # Whoever looked over the shoulder has a code that is used, however it is typed.
     thief, _ = log_in("uma")
-    again = thief.post("/log-in/second-factor/", {"code": code})
-    assert "was used already" in again.content.decode()
+    for typed in (code, f"{code[:3]} {code[3:]}", f"{code[:3]}-{code[3:]}"):
+        # allauth remembers used codes in the cache, of which each process has its own.
+        cache.clear()
+        again = thief.post("/log-in/second-factor/", {"code": typed})
+        assert "was used already" in again.content.decode()
     assert list(
         Event.objects.filter(action="account.second_factor_added").values_list(
             "data__kind", flat=True

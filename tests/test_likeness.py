@@ -167,6 +167,12 @@ def test_letters_to_an_address_that_confirms_nothing_come_to_an_end(
     assert answers == [200, 200, 200, 429, 429]
 
 
+def test_a_long_address_is_as_good_as_a_short_one(uma: Account, as_: Browser) -> None:
+    email = f"{'d' * 60}@{'e' * 39}.example.org"
+    assert _ask(as_(None), factories.published(uma), email=email).status_code == 200
+    assert LikenessRequest.objects.get().email == email
+
+
 def test_over_a_weekend_without_workers_everything_is_down_in_time_copies_and_reuploads_too(
     uma: Account, rui: Account, as_: Browser, calendar: Calendar
 ) -> None:

@@ -1,5 +1,6 @@
 """Settings: what cannot work is refused at the start, in a sentence that names the variable."""
 
+import json
 import os
 import re
 import subprocess
@@ -53,6 +54,29 @@ def test_a_variable_that_cannot_be_read_is_named_and_its_value_is_not_repeated(
     assert variable in last
     assert kind in last
     assert "hunter2" not in process.stderr
+
+
+@pytest.mark.parametrize("query", ["", "?sslmode=require", "?connect_timeout=9"])
+def test_what_the_address_of_the_database_says_takes_no_timeout_away(query: str) -> None:
+    script = (
+        "import json; from config.settings import DATABASES; "
+        "print(json.dumps(DATABASES['default']['OPTIONS']))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=configured.BASE_DIR,
+        env={**os.environ, "DATABASE_URL": f"postgres://user@127.0.0.1:5432/name{query}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    options = json.loads(process.stdout)
+    assert "lock_timeout=20s" in options.pop("options")
+    given = dict(part.split("=") for part in query.removeprefix("?").split("&") if part)
+    assert {name: str(value) for name, value in options.items()} == {
+        "connect_timeout": "5",
+        **given,
+    }
 
 
 def test_an_encoder_keeps_to_the_cores_that_it_is_given() -> None:

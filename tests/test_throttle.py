@@ -58,6 +58,17 @@ def test_a_bucket_that_is_full_again_is_forgotten(clock: list[float]) -> None:
     assert not ThrottleBucket.objects.exists()
 
 
+@pytest.mark.django_db
+def test_what_a_bucket_is_for_is_not_stored_however_long_it_is() -> None:
+    longest = f"{'a' * 64}@{'b' * 185}.org"
+    for limit in LIMITS:
+        assert throttle_take(limit=limit, key=longest)
+    kept = list(ThrottleBucket.objects.values_list("key", flat=True))
+    assert len(kept) == len(LIMITS)
+    column = ThrottleBucket._meta.get_field("key")
+    assert all("aaa" not in key and len(key) <= column.max_length for key in kept)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_eight_processes_at_once_get_exactly_a_burst() -> None:
     database = connection.settings_dict
@@ -71,6 +82,7 @@ def test_eight_processes_at_once_get_exactly_a_burst() -> None:
     environment: dict[str, Any] = {
         "DATABASE_URL": url,
         "DJANGO_SETTINGS_MODULE": "config.settings",
+        "SECRET_KEY": django_settings.SECRET_KEY,
         "WEIGHHOUSE_DATA": str(django_settings.DATA_DIR),
         "PATH": "/usr/bin:/bin",
     }

@@ -1,10 +1,12 @@
 """How allauth fits into the house: throttles, letters, and who may do without a second factor."""
 
 import logging
+from collections.abc import Collection
 from smtplib import SMTPException
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.internal.userkit import filter_users_by_email, get_user_by_username
 from allauth.core import context as allauth_context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
@@ -68,13 +70,14 @@ class AccountAdapter(DefaultAccountAdapter):
         # As signing up does it: a name typed as a ligature, or in full width, is the plain one.
         username = Account.normalize_username(str(credentials.get("username") or ""))
         credentials["username"] = username
-        name = (str(credentials.get("email") or "") or username).casefold()[:150]
-        taken = {"password.address": client_address(request), "password.account": name}
-        for limit, key in taken.items():
+        taken = [("password.address", client_address(request))]
+        typed = {username, str(credentials.get("email") or "")} - {""}
+        taken += [("password.account", key) for key in _whose(typed)]
+        for limit, key in taken:
             require_token(limit=limit, key=key)
         account: Account | None = super().authenticate(request, **credentials)
         if account is not None:
-            for limit, key in taken.items():
+            for limit, key in taken:
                 throttle_give_back(limit=limit, key=key)
         return account
 
@@ -215,6 +218,16 @@ class SecondFactorAdapter(DefaultMFAAdapter):
     def get_totp_label(self, user: Any) -> str:
         """Name the account in the app by what its owner logs in with."""
         return str(user.username)
+
+
+def _whose(typed: Collection[str]) -> list[str]:
+    """Return whom a guess is counted against: the accounts it may open, or what was typed.
+
+    An account has one bucket, whether its name is typed or its address.
+    """
+    found = {account.pk for text in typed for account in filter_users_by_email(text)}
+    found |= {account.pk for account in map(get_user_by_username, typed) if account is not None}
+    return [str(pk) for pk in sorted(found)] or [f"typed:{min(typed, default='').casefold()}"]
 
 
 def _at_home(path: str) -> str:

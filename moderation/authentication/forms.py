@@ -8,10 +8,13 @@ from allauth.account.adapter import get_adapter
 from allauth.account.forms import AddEmailForm, ChangePasswordForm
 from allauth.account.internal.flows.email_verification import send_verification_email_to_address
 from allauth.account.models import EmailAddress
+from allauth.core.internal.cryptokit import normalize_user_code
+from allauth.mfa.adapter import get_adapter as second_factor_adapter
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from django.http import HttpRequest
 
+from moderation.authentication.addresses import waiting_addresses_forget
 from moderation.models import Account
 from moderation.throttle import require_token, throttle_give_back, throttle_take
 
@@ -36,8 +39,10 @@ class _Once:
     def clean_code(self) -> str:
         with _one_guess(self.user):
             code: str = super().clean_code()  # type: ignore[misc]
-            if not throttle_take(limit="second_factor.code", key=f"{self.user.pk}:{code}"):
-                raise get_adapter().validation_error("incorrect_code")
+            # As allauth compares it: spaces and dashes make no other code.
+            key = f"{self.user.pk}:{normalize_user_code(code)}"
+            if not throttle_take(limit="second_factor.code", key=key):
+                raise second_factor_adapter().validation_error("incorrect_code")
         return code
 
 
@@ -82,8 +87,7 @@ class NewAddress(AddEmailForm):
 
     def save(self, request: HttpRequest) -> Any:
         """Send the letter. The address until now stays, confirmed or not: notices go there."""
-        waiting = EmailAddress.objects.filter(user=self.user, verified=False)
-        waiting.exclude(email=self.user.email).delete()
+        waiting_addresses_forget(account=self.user)
         address = EmailAddress.objects.create(user=self.user, email=self.cleaned_data["email"])
         send_verification_email_to_address(request, address)
         return address

@@ -1,4 +1,7 @@
-"""Writes to the record what people change about how they get in. Never an address or a secret."""
+"""What follows when people change how they get in: the record, and an end to waiting addresses.
+
+Writes ``Event``, never with an address or a secret, and deletes ``EmailAddress``.
+"""
 
 from typing import Any
 
@@ -10,12 +13,15 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from moderation.audit import event_record
+from moderation.authentication.addresses import waiting_addresses_forget
 from moderation.models import Account
 
 
 @receiver([account_signals.password_changed, account_signals.password_set])
 @receiver(account_signals.password_reset)
 def _password(user: Account, **given: Any) -> None:
+    # A thief who asked for another address before must not move the account there afterwards.
+    waiting_addresses_forget(account=user)
     _record("account.password_changed", user)
 
 

@@ -1,0 +1,11 @@
+"""The addresses of an account: the one that notices go to, and one that waits to be confirmed."""
+
+from allauth.account.models import EmailAddress
+
+from moderation.models import Account
+
+
+def waiting_addresses_forget(*, account: Account) -> None:
+    """Delete the addresses that nobody confirmed; the links in their letters lead nowhere then."""
+    waiting = EmailAddress.objects.filter(user=account, verified=False)
+    waiting.exclude(email__iexact=account.email).delete()
