@@ -5,9 +5,13 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
+from queue import Empty
 
+import pytest
 from celery import current_app
 from django.conf import settings
+from kombu import Connection
 
 from moderation.dispatch import (
     NOTICE_TASK,
@@ -63,6 +67,45 @@ def test_on_redis_all_three_places_agree_when_a_message_is_given_out_again() -> 
     from moderation.jobs import LONGEST_LEASE
 
     assert places[0] > LONGEST_LEASE.total_seconds() + settings.LEASE_SECONDS
+
+
+def _folder_broker(folder: Path) -> Connection:
+    assert (
+        "moderation.folder_transport:Transport"
+        in (settings.BASE_DIR / "config" / "settings.py").read_text()
+    )
+    places = {"data_folder_in": str(folder), "data_folder_out": str(folder)}
+    return Connection(
+        "filesystem://",
+        transport="moderation.folder_transport:Transport",
+        transport_options={**places, "control_folder": str(folder / "control")},
+    )
+
+
+@pytest.mark.parametrize("half", [b"", b'{"body": "W1', b"\xff", b"5", b'{"body": ""}'])
+def test_half_a_message_in_the_folder_is_put_aside_and_stops_nobody(
+    tmp_path: Path, half: bytes
+) -> None:
+    (tmp_path / "1_x.notices.msg").write_bytes(half)
+    with _folder_broker(tmp_path) as broker, broker.SimpleQueue("notices") as queue:
+        queue.put({"wake": "up"})
+        message = queue.get(block=True, timeout=5)
+        assert message.payload == {"wake": "up"}
+        message.ack()
+        with pytest.raises(Empty):
+            queue.get(block=False)
+    assert (tmp_path / "1_x.notices.unreadable").read_bytes() == half
+    assert not list(tmp_path.glob("*.msg"))
+    assert not list(tmp_path.glob("*.taken"))
+
+
+def test_a_message_that_is_still_written_is_seen_by_nobody(tmp_path: Path) -> None:
+    with _folder_broker(tmp_path) as broker, broker.SimpleQueue("notices") as queue:
+        queue.put({"wake": "up"})
+        (message,) = tmp_path.glob("*.notices.msg")
+        message.rename(message.with_suffix(".writing"))
+        with pytest.raises(Empty):
+            queue.get(block=False)
 
 
 def test_the_page_for_operators_names_every_queue() -> None:

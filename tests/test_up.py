@@ -56,13 +56,14 @@ def _stop(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def _left_over(folder: Path) -> list[str]:
-    """Return what still runs on this folder, as far as the platform tells."""
-    found = []
+def _processes(folder: Path, command: str = "") -> set[int]:
+    """Return what runs on this folder, as far as the platform tells."""
+    found = set()
     for entry in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if str(folder).encode() in entry.read_bytes():
-                found.append((entry.parent / "cmdline").read_text())
+            line = (entry.parent / "cmdline").read_text().replace("\0", " ")
+            if str(folder).encode() in entry.read_bytes() and command in line:
+                found.add(int(entry.parent.name))
         except OSError:
             continue
     return found
@@ -73,16 +74,27 @@ def test_the_house_starts_weighs_stops_and_starts_again_on_the_same_data(tmp_pat
     house = _start(folder, port)
     try:
         first = _page(port, house)
+        # Somebody was killed while writing a message.
+        (folder / "broker" / "messages" / "1_x.notices.msg").touch()
         assert "Meadow shapes" in first
         assert "demo" in first.lower()
         deadline = time.monotonic() + 60
         while "Blue hour" not in _page(port, house):
             assert time.monotonic() < deadline, "the worker never weighed the fresh upload"
             time.sleep(0.5)
+        worker = next(iter(_processes(folder, "celery -A config worker")))
+        os.kill(worker, signal.SIGKILL)
+        deadline = time.monotonic() + 120
+        while not (_processes(folder, "celery -A config worker") - {worker}):
+            assert house.poll() is None
+            assert time.monotonic() < deadline, "the worker was not started again"
+            time.sleep(0.5)
+        assert "Meadow shapes" in _page(port, house)
         output = _stop(house)
+        assert "worker died (status -9); it is started again." in output
         assert f"http://127.0.0.1:{port}/" in output
         assert "weighhouse" in output
-        assert not _left_over(folder)
+        assert not _processes(folder)
 
         house = _start(folder, port)
         assert "Meadow shapes" in _page(port, house)

@@ -11,7 +11,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from honcho.manager import Manager
+
+from moderation.management.keeping import House
 
 
 class Command(BaseCommand):
@@ -69,7 +70,8 @@ class Command(BaseCommand):
         # Each command goes through a shell: a folder may have a space in its name.
         python = shlex.quote(sys.executable)
         celery = f"{python} -m celery -A config"
-        manager = Manager()
+        # Without its pages the house is no house; the others come back when they die.
+        manager = House(kept={"worker", "clock"})
         environment = {**os.environ, "PORT": port, "PYTHONUNBUFFERED": "1"}
         commands = {
             "web": f"{python} -m granian --interface wsgi --host 127.0.0.1 --port {port} "
