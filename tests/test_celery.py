@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from queue import Empty
 
@@ -70,10 +71,6 @@ def test_on_redis_all_three_places_agree_when_a_message_is_given_out_again() -> 
 
 
 def _folder_broker(folder: Path) -> Connection:
-    assert (
-        "moderation.folder_transport:Transport"
-        in (settings.BASE_DIR / "config" / "settings.py").read_text()
-    )
     places = {"data_folder_in": str(folder), "data_folder_out": str(folder)}
     return Connection(
         "filesystem://",
@@ -86,23 +83,26 @@ def _folder_broker(folder: Path) -> Connection:
 def test_half_a_message_in_the_folder_is_put_aside_and_stops_nobody(
     tmp_path: Path, half: bytes
 ) -> None:
-    (tmp_path / "1_x.notices.msg").write_bytes(half)
-    with _folder_broker(tmp_path) as broker, broker.SimpleQueue("notices") as queue:
+    # kombu remembers queues for the whole process, whatever the folder.
+    name = uuid.uuid4().hex
+    (tmp_path / f"1_x.{name}.msg").write_bytes(half)
+    with _folder_broker(tmp_path) as broker, broker.SimpleQueue(name) as queue:
         queue.put({"wake": "up"})
         message = queue.get(block=True, timeout=5)
         assert message.payload == {"wake": "up"}
         message.ack()
         with pytest.raises(Empty):
             queue.get(block=False)
-    assert (tmp_path / "1_x.notices.unreadable").read_bytes() == half
+    assert (tmp_path / f"1_x.{name}.unreadable").read_bytes() == half
     assert not list(tmp_path.glob("*.msg"))
     assert not list(tmp_path.glob("*.taken"))
 
 
 def test_a_message_that_is_still_written_is_seen_by_nobody(tmp_path: Path) -> None:
-    with _folder_broker(tmp_path) as broker, broker.SimpleQueue("notices") as queue:
+    name = uuid.uuid4().hex
+    with _folder_broker(tmp_path) as broker, broker.SimpleQueue(name) as queue:
         queue.put({"wake": "up"})
-        (message,) = tmp_path.glob("*.notices.msg")
+        (message,) = tmp_path.glob(f"*.{name}.msg")
         message.rename(message.with_suffix(".writing"))
         with pytest.raises(Empty):
             queue.get(block=False)
