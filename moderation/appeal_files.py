@@ -28,6 +28,14 @@ _SIGNATURES = (
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"%PDF-", "application/pdf"),
 )
+# Names end as their kind does, so that no page that runs is offered to a moderator as one.
+_ENDINGS = {
+    "image/png": (".png",),
+    "image/jpeg": (".jpg", ".jpeg"),
+    "image/webp": (".webp",),
+    "application/pdf": (".pdf",),
+    "text/plain": (".txt",),
+}
 
 
 def appeal_files_store(*, appeal: Appeal, uploads: list[Upload]) -> list[AppealFile]:
@@ -43,7 +51,7 @@ def appeal_files_store(*, appeal: Appeal, uploads: list[Upload]) -> list[AppealF
         kept.append(
             AppealFile.objects.create(
                 appeal=appeal,
-                name=name_shown(upload.name),
+                name=_named(name_shown(upload.name), kind),
                 content=name,
                 kind=kind,
                 size=len(content),
@@ -51,6 +59,13 @@ def appeal_files_store(*, appeal: Appeal, uploads: list[Upload]) -> list[AppealF
             )
         )
     return kept
+
+
+def _named(name: str, kind: str) -> str:
+    endings = _ENDINGS[kind]
+    if name.lower().endswith(endings):
+        return name
+    return name[: 255 - len(endings[0])] + endings[0]
 
 
 def _checked(upload: Upload) -> tuple[bytes, str]:

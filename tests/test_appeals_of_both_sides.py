@@ -122,7 +122,8 @@ def test_only_who_has_the_link_or_the_role_reads_the_files_of_an_appeal(
     by_link = reverse("report-file", args=[report.token, row.code])
     answer = as_(None).get(by_link)
     assert answer.status_code == 200
-    assert answer["Content-Disposition"].startswith("attachment")
+    # A page that runs is what it was read as, a text, by its name as well.
+    assert answer["Content-Disposition"] == 'attachment; filename="p.html.txt"'
     assert answer["Content-Type"] == "application/octet-stream"
     assert as_(mo).get(reverse("console:appeal-file", args=[row.code])).status_code == 200
     for person in (uma, nobody):

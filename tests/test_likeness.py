@@ -116,7 +116,11 @@ def test_a_request_is_valid_from_the_moment_its_link_is_confirmed(
     versions = [factories.published(uma, title=title) for title in ("One", "Two")]
     client = as_(None)
     with django_capture_on_commit_callbacks(execute=True):
-        assert _ask(client, *versions).status_code == 200
+        sent = _ask(client, *versions)
+    assert sent.status_code == 302
+    for _ in range(2):
+        # Loaded again, it sends nothing again.
+        assert "dana@example.org" in client.get(sent["Location"]).content.decode()
     (letter,) = [letter for letter in mailoutbox if letter.to == ["dana@example.org"]]
     path = re.search(r"/likeness/[\w-]+/", str(letter.body))
     assert path is not None

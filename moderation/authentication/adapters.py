@@ -102,6 +102,12 @@ class AccountAdapter(DefaultAccountAdapter):
         """Lead on to the account, or to logging in."""
         return reverse("account_home")
 
+    def get_login_redirect_url(self, request: HttpRequest) -> str:
+        """Lead the team to its queue, and everybody else to the models."""
+        if isinstance(request.user, Account) and request.user.is_team:
+            return reverse("console:queue")
+        return str(super().get_login_redirect_url(request))
+
     def get_password_change_redirect_url(self, request: HttpRequest) -> str:
         """Lead back to the account."""
         return reverse("account_home")

@@ -8,7 +8,7 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods
 
 from moderation import intake, selectors
 from moderation.accounts import account_set_language
@@ -20,6 +20,7 @@ from moderation.inquiries import inquiry_answer
 from moderation.misuse import measure_appeal
 from moderation.models import Account, ModelVersion
 from moderation.notices import notice_read, notices_read
+from moderation.public.form_pages import form_of
 from moderation.statements import statement_of
 from moderation.states import Side, Visibility
 from moderation.translations import known_language
@@ -100,7 +101,7 @@ def _show(
 
 
 @login_required
-@require_POST
+@form_of("creator:version", "code")
 def next_version(request: HttpRequest, code: str) -> HttpResponse:
     """Open the draft of the model's next version."""
     found = selectors.creators.own_version(_account(request), code)
@@ -109,7 +110,7 @@ def next_version(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@require_POST
+@form_of("creator:version", "code")
 def edit(request: HttpRequest, code: str) -> HttpResponse:
     """Change the texts of a draft."""
     found = selectors.creators.own_version(_account(request), code)
@@ -122,7 +123,7 @@ def edit(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@require_POST
+@form_of("creator:version", "code")
 def add(request: HttpRequest, code: str) -> HttpResponse:
     """Add files of weights and previews to a draft; each is kept or refused on its own."""
     found = selectors.creators.own_version(_account(request), code)
@@ -148,7 +149,7 @@ def add(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@require_POST
+@form_of("creator:version", "code")
 def remove(request: HttpRequest, code: str, item: str) -> HttpResponse:
     """Take a file or preview off a draft."""
     found = selectors.creators.own_version(_account(request), code)
@@ -157,7 +158,7 @@ def remove(request: HttpRequest, code: str, item: str) -> HttpResponse:
 
 
 @login_required
-@require_POST
+@form_of("creator:version", "code")
 def submit(request: HttpRequest, code: str) -> HttpResponse:
     """Submit a draft."""
     found = selectors.creators.own_version(_account(request), code)
@@ -170,7 +171,7 @@ def submit(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@require_POST
+@form_of("creator:models")
 def answer_inquiry(request: HttpRequest, code: str) -> HttpResponse:
     """Take the creator's answer to a moderator's question."""
     inquiry = selectors.creators.own_inquiry(_account(request), code)
@@ -206,7 +207,7 @@ def notice(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@require_POST
+@form_of("creator:notices")
 def read_all(request: HttpRequest) -> HttpResponse:
     """Mark everything the account was told as read."""
     notices_read(account=_account(request))
@@ -214,7 +215,7 @@ def read_all(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@require_POST
+@form_of("creator:notices")
 def language(request: HttpRequest) -> HttpResponse:
     """Choose the language in which one is told things."""
     account = _account(request)

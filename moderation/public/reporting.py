@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods
 
 from moderation import selectors
 from moderation.errors import Refusal
@@ -14,6 +14,7 @@ from moderation.likeness import likeness_confirm, likeness_request
 from moderation.models import Account, LikenessRequest, ModelVersion
 from moderation.public.appeals import appeal_context, appeal_take
 from moderation.public.country import country_of
+from moderation.public.form_pages import form_of
 from moderation.report_changes import (
     likeness_edit,
     likeness_withdraw,
@@ -117,8 +118,8 @@ def report(request: HttpRequest, code: str) -> HttpResponse:
         )
     except Refusal as refusal:
         if isinstance(refusal, AlreadyReported) and refusal.report is not None:
-            # To the report that is there: it can be changed on its page.
-            return redirect("report-status", token=refusal.report.token)
+            # To the report that is there: what was written now can be put into it.
+            return _status(request, refusal.report.token, refusal)
         return _show(request, language, "public/report.html", context, refusal)
     return redirect("report-status", token=filed.token)
 
@@ -161,6 +162,7 @@ def _status(request: HttpRequest, token: str, refusal: Refusal | None = None) ->
     language = known_language(request.GET.get("language", ""), found.language)
     context = {
         "report": found,
+        "page": reverse("report-status", args=[token]),
         "visible": found.version.visibility in REACHABLE,
         "reversed": selectors.public.was_reversed(found),
         **appeal_context(found),
@@ -168,7 +170,7 @@ def _status(request: HttpRequest, token: str, refusal: Refusal | None = None) ->
     return _show(request, language, "public/report_status.html", context, refusal)
 
 
-@require_POST
+@form_of("report-status", "token")
 def report_appeal(request: HttpRequest, token: str) -> HttpResponse:
     """Take a reporter's appeal, or a message in its thread."""
     found = selectors.public.report_by_token(token)
@@ -179,7 +181,7 @@ def report_appeal(request: HttpRequest, token: str) -> HttpResponse:
     return redirect("report-status", token=token)
 
 
-@require_POST
+@form_of("report-status", "token")
 def report_change(request: HttpRequest, token: str) -> HttpResponse:
     """Change the words of an open report, or take it back."""
     found = selectors.public.report_by_token(token)
@@ -217,7 +219,18 @@ def likeness(request: HttpRequest) -> HttpResponse:
         )
     except Refusal as refusal:
         return _show(request, language, "public/likeness.html", context, refusal)
-    return _show(request, language, "public/likeness_sent.html", {"email": given.get("email", "")})
+    # So that a page that is loaded again sends nothing again.
+    request.session["likeness_email"] = given.get("email", "")
+    return redirect(reverse("likeness-sent") + f"?language={language.value}")
+
+
+@require_GET
+def likeness_sent(request: HttpRequest) -> HttpResponse:
+    """Say where the link went that makes a request valid."""
+    email = request.session.get("likeness_email", "")
+    if not email:
+        return redirect("likeness")
+    return _show(request, language_of(request), "public/likeness_sent.html", {"email": email})
 
 
 @require_http_methods(["GET", "POST"])
@@ -237,6 +250,7 @@ def _likeness_status(
     language = known_language(request.GET.get("language", ""), found.language)
     rows = selectors.reporting.request_rows(found)
     context = {
+        "page": reverse("likeness-page", args=[found.token]),
         "request_": found,
         "rows": rows,
         "is_open": found.withdrawn_at is None
@@ -245,7 +259,7 @@ def _likeness_status(
     return _show(request, language, "public/likeness_page.html", context, refusal)
 
 
-@require_POST
+@form_of("likeness-page", "token")
 def likeness_change(request: HttpRequest, token: str) -> HttpResponse:
     """Change the words of a request that is open, or take it back."""
     found = selectors.reporting.request_by_token(token)

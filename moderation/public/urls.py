@@ -14,6 +14,7 @@ urlpatterns = [
     path("reports/<str:token>/", reporting.report_status, name="report-status"),
     path("reports/<str:token>/change/", reporting.report_change, name="report-change"),
     path("likeness/", reporting.likeness, name="likeness"),
+    path("likeness/sent/", reporting.likeness_sent, name="likeness-sent"),
     path("likeness/<str:token>/", reporting.likeness_page, name="likeness-page"),
     path("likeness/<str:token>/change/", reporting.likeness_change, name="likeness-change"),
     path("reports/<str:token>/appeal/", reporting.report_appeal, name="report-appeal"),

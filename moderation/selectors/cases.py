@@ -331,9 +331,9 @@ def case_stamp(case: Case) -> str:
 def _sentences(
     rules: list[Rule], concerned: list[Finding], reports: list[Report]
 ) -> dict[str, str]:
-    """Compose, for each rule, what the creator would be told: the facts, then what would help.
+    """Compose, for each rule, the facts that the creator would be told.
 
-    A draft of a message, which the moderator reads, changes and signs.
+    A draft, which the moderator reads, changes and signs. What would help, the rule says itself.
     """
     found: dict[int | None, list[Finding]] = {}
     for finding in concerned:
@@ -344,8 +344,7 @@ def _sentences(
         facts = [_fact(finding) for finding in found.get(rule.pk, [])[:3]]
         if not facts and rule.pk in reported:
             facts = ["It was reported."]
-        advice = f"What would change this: {rule.advice}" if rule.advice else ""
-        sentences[rule.slug] = " ".join([f"{rule.title}:", *facts, advice]).strip()
+        sentences[rule.slug] = " ".join([f"{rule.title}:", *facts])
     return sentences
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import nh3
@@ -106,6 +107,15 @@ def step_in(step: Step, language: str) -> str:
 def percent(score: float | None) -> str:
     """Turn a score in 0..1 into a length for the bar: an attribute, so no inline style."""
     return f"{100 * (score or 0):.1f}%"
+
+
+@register.filter
+def points(count: Decimal, language: str = "en") -> str:
+    """Say a number of points: “1 point”, “0.5 points”, “0,5 Punkte”."""
+    number = f"{Decimal(count).normalize():f}"
+    if language == Language.GERMAN:
+        return f"{number.replace('.', ',')} {'Punkt' if count == 1 else 'Punkte'}"
+    return f"{number} {'point' if count == 1 else 'points'}"
 
 
 @register.filter

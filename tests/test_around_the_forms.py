@@ -1,0 +1,223 @@
+"""What stands around the forms of reporters, depicted persons and creators, in both languages."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.urls import reverse
+
+from moderation.appeal_files import appeal_files_store
+from moderation.appeals import appeal_file
+from moderation.decisions import decision_make
+from moderation.likeness import likeness_confirm, likeness_request, likeness_sweep
+from moderation.models import Account, LikenessRequest, Notice, Report
+from moderation.queue import case_claim
+from moderation.report_changes import report_withdraw
+from moderation.reports import report_file
+from moderation.states import Action, Language
+from moderation.templatetags.text import points
+from tests import factories
+
+pytestmark = pytest.mark.usefixtures("policy")
+Browser = Callable[[Account | None], Client]
+
+
+def _page(client: Client, address: str) -> str:
+    response = client.get(address)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def _dismissed_request(uma: Account, mo: Account) -> LikenessRequest:
+    version = factories.published(uma)
+    likeness_request(
+        models=f"https://x.example/models/{version.code}/",
+        email="dana@example.org",
+        signature="Dana",
+        text="My face.",
+        is_intimate=False,
+        agrees=True,
+        language=Language.GERMAN,
+        address="",
+    )
+    request = LikenessRequest.objects.get()
+    likeness_confirm(request=request)
+    likeness_sweep(request_id=request.pk)
+    case = case_claim(case=request.reports.get().case, actor=mo)
+    decision_make(case=case, action=Action.APPROVE, facts="Somebody else.", actor=mo)
+    return request
+
+
+# --- A form's address, opened ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["report-change", "report-appeal"])
+def test_the_address_of_a_reporters_form_leads_to_their_page(
+    name: str, as_: Browser, uma: Account
+) -> None:
+    report = report_file(version=factories.published(uma), text="A red star.", actor=None)
+    client = as_(None)
+    refused = client.post(reverse("report-change", args=[report.token]), {"text": " "})
+    page = reverse("report-status", args=[report.token])
+    assert f'href="{page}?language=de"' in refused.content.decode()
+    led = client.get(reverse(name, args=[report.token]) + "?language=de")
+    assert (led.status_code, led["Location"]) == (302, f"{page}?language=de")
+    assert client.delete(reverse(name, args=[report.token])).status_code == 405
+
+
+def test_the_address_of_a_creators_form_leads_to_the_page_it_stands_on(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    decision = factories.decided(uma, mo)
+    for form, page, code in (
+        ("edit", "version", decision.version.code),
+        ("submit", "version", decision.version.code),
+        ("appeal-message", "decision", decision.code),
+    ):
+        led = as_(uma).get(reverse(f"creator:{form}", args=[code]))
+        assert (led.status_code, led["Location"]) == (302, reverse(f"creator:{page}", args=[code]))
+
+
+# --- Depicted persons ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("language", "way", "clock"),
+    [
+        ("en", "Look at it again", "The 48 hours end"),
+        ("de", "Noch einmal ansehen lassen", "Die 48 Stunden enden"),
+    ],
+)
+def test_whose_request_was_dismissed_is_led_to_an_appeal_and_told_of_no_clock(
+    language: str, way: str, clock: str, as_: Browser, uma: Account, mo: Account
+) -> None:
+    request = _dismissed_request(uma, mo)
+    client = as_(None)
+    address = reverse("likeness-page", args=[request.token]) + f"?language={language}"
+    page = _page(client, address)
+    token = request.reports.get().token
+    assert way in page
+    assert clock not in page
+    assert reverse("report-status", args=[token]) in page
+    assert reverse("report-appeal", args=[token]) in _page(client, f"/reports/{token}/")
+    led = client.get(reverse("likeness-change", args=[request.token]))
+    assert led["Location"] == reverse("likeness-page", args=[request.token])
+
+
+@pytest.mark.parametrize("language", [Language.ENGLISH, Language.GERMAN])
+def test_the_letter_that_nothing_was_done_names_our_own_appeal_before_others(
+    language: Language, uma: Account, mo: Account
+) -> None:
+    version = factories.published(uma)
+    report = report_file(
+        version=version, text="A star.", email="rui@x.example", actor=None, language=language
+    )
+    case = case_claim(case=report.case, actor=mo)
+    decision_make(case=case, action=Action.APPROVE, facts="Orange.", actor=mo)
+    letter = Notice.objects.get(kind="report_no_action")
+    for words in (letter.text, letter.html):
+        assert 0 < words.index("184") < words.index("2022/2065")
+
+
+# --- Reporters -------------------------------------------------------------------------------
+
+
+def test_a_second_report_is_said_to_be_one_and_its_words_are_kept(
+    as_: Browser, uma: Account, rui: Account
+) -> None:
+    version = factories.published(uma)
+    first = report_file(version=version, text="A red star.", actor=rui)
+    client = as_(rui)
+    again = client.post(reverse("report", args=[version.code]), {"text": "And a hammer."})
+    page = again.content.decode()
+    assert again.status_code == 409
+    assert "You have reported this already" in page
+    assert ">And a hammer.</textarea>" in page
+    assert reverse("report-change", args=[first.token]) in page
+    assert Report.objects.get().text == "A red star."
+
+
+@pytest.mark.parametrize(
+    ("language", "wrong"),
+    [
+        ("en", ("not told", "only way", "Answered")),
+        ("de", ("erfahren nicht", "Nur so", "Beantwortet")),
+    ],
+)
+def test_the_page_of_a_withdrawn_report_promises_no_answer(
+    language: str, wrong: tuple[str, ...], as_: Browser, uma: Account
+) -> None:
+    report = report_file(version=factories.published(uma), text="A red star.", actor=None)
+    report_withdraw(report=report)
+    page = _page(as_(None), f"/reports/{report.token}/?language={language}")
+    assert not [words for words in wrong if words in page]
+
+
+# --- Creators --------------------------------------------------------------------------------
+
+
+def test_a_creator_adds_to_an_open_appeal_before_the_team_has_written(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    decision = factories.decided(uma, mo)
+    appeal_file(decision=decision, text="No.", actor=uma)
+    client = as_(uma)
+    address = reverse("creator:appeal-message", args=[decision.code])
+    assert address in _page(client, reverse("creator:decision", args=[decision.code]))
+    assert client.post(address, {"message": "One more thing."}).status_code == 302
+    page = _page(client, reverse("creator:decision", args=[decision.code]))
+    assert "One more thing." in page
+
+
+def test_the_notice_of_an_appeal_does_not_say_how_to_appeal(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    decision = factories.decided(uma, mo)
+    appeal_file(decision=decision, text="No.", actor=uma)
+    buttons = {
+        notice.kind: _page(as_(uma), reverse("creator:notice", args=[notice.code]))
+        for notice in Notice.objects.filter(recipient=uma, decision=decision)
+    }
+    assert ">The decision</a>" in buttons["appeal_received"]
+    assert ">The decision and how to appeal</a>" in buttons["decision_remove"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kept"),
+    [
+        ("x.html", b"<script>alert(1)</script>", "x.html.txt"),
+        ("a" * 300, b"words", "a" * 251 + ".txt"),
+        ("photo.JPEG", b"\xff\xd8\xff\xe0", "photo.JPEG"),
+        ("photo.svg", b"\xff\xd8\xff\xe0", "photo.svg.jpg"),
+    ],
+)
+def test_the_file_of_an_appeal_is_named_as_what_it_is(
+    name: str, content: bytes, kept: str, uma: Account, mo: Account
+) -> None:
+    appeal = appeal_file(decision=factories.decided(uma, mo), text="No.", actor=uma)
+    (row,) = appeal_files_store(appeal=appeal, uploads=[SimpleUploadedFile(name, content)])
+    assert row.name == kept
+
+
+def test_points_are_said_as_people_say_them() -> None:
+    said = [points(Decimal(count)) for count in ("1.00", "0.50", "10", "2")]
+    assert said == ["1 point", "0.5 points", "10 points", "2 points"]
+    assert points(Decimal("0.50"), "de") == "0,5 Punkte"
+    assert points(Decimal("1.00"), "de") == "1 Punkt"
+
+
+# --- Logging in ------------------------------------------------------------------------------
+
+
+def test_logging_in_leads_the_team_to_its_queue_and_others_to_the_models(
+    client: Client, mo: Account, uma: Account
+) -> None:
+    for person, page in ((mo, reverse("console:queue")), (uma, "/")):
+        words = {"login": person.username, "password": factories.PASSWORD}
+        led = client.post(reverse("account_login"), words)
+        assert (led.status_code, led["Location"]) == (302, page)
+        client.post(reverse("account_logout"))
+    wished = client.post(reverse("account_login") + "?next=/policy/", words)
+    assert wished["Location"] == "/policy/"
