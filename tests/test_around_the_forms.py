@@ -12,7 +12,7 @@ from moderation.appeal_files import appeal_files_store
 from moderation.appeals import appeal_file
 from moderation.decisions import decision_make
 from moderation.likeness import likeness_confirm, likeness_request, likeness_sweep
-from moderation.models import Account, LikenessRequest, Notice, Report
+from moderation.models import Account, LikenessRequest, ModelVersion, Notice, Report
 from moderation.queue import case_claim
 from moderation.report_changes import report_withdraw
 from moderation.reports import report_file
@@ -199,6 +199,25 @@ def test_the_file_of_an_appeal_is_named_as_what_it_is(
     appeal = appeal_file(decision=factories.decided(uma, mo), text="No.", actor=uma)
     (row,) = appeal_files_store(appeal=appeal, uploads=[SimpleUploadedFile(name, content)])
     assert row.name == kept
+
+
+def test_adding_a_preview_to_a_draft_keeps_the_texts_and_saving_them_the_preview(
+    as_: Browser, uma: Account
+) -> None:
+    client = as_(uma)
+    client.post(reverse("creator:create"), {"title": "Kiln"})
+    draft = ModelVersion.objects.get()
+    texts = {"title": "Kiln", "description": "Fired clay.", "prompt": "a bowl"}
+    for address, colour in (("creator:add", (9, 9, 9)), ("creator:edit", (99, 9, 9))):
+        picture = SimpleUploadedFile("p.png", factories.picture_bytes(colour))
+        sent = client.post(reverse(address, args=[draft.code]), {**texts, "preview": picture})
+        assert sent.status_code == 302
+    draft.uploaded_model.refresh_from_db()
+    assert draft.uploaded_model.description == "Fired clay."
+    assert draft.previews.filter(prompt="a bowl").count() == 2
+    page = _page(client, reverse("creator:version", args=[draft.code]))
+    assert 'form="draft" name="preview"' in page
+    assert 'form="draft" formaction=' in page
 
 
 def test_points_are_said_as_people_say_them() -> None:

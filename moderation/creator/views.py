@@ -118,8 +118,27 @@ def edit(request: HttpRequest, code: str) -> HttpResponse:
         intake.draft_edit(version=found, **_texts(request), actor=_account(request))
     except Refusal as refusal:
         return _show(request, found, refusal)
+    refused = _add_previews(request, found)
+    if refused is not None:
+        return _show(request, selectors.creators.own_version(_account(request), code), refused)
     messages.success(request, "Saved.")
     return redirect("creator:version", code=code)
+
+
+def _add_previews(request: HttpRequest, draft: ModelVersion) -> Refusal | None:
+    """Add the pictures that came with a form; return the first refusal."""
+    first: Refusal | None = None
+    for upload in request.FILES.getlist("preview"):
+        try:
+            intake.version_add_preview(
+                version=draft,
+                upload=upload,
+                prompt=request.POST.get("prompt", ""),
+                actor=_account(request),
+            )
+        except Refusal as refusal:
+            first = first or refusal
+    return first
 
 
 @login_required
@@ -133,14 +152,11 @@ def add(request: HttpRequest, code: str) -> HttpResponse:
             intake.version_add_file(version=found, upload=upload, actor=_account(request))
         except Refusal as refusal:
             first = first or refusal
-    for upload in request.FILES.getlist("preview"):
+    first = _add_previews(request, found) or first
+    if "title" in request.POST:
+        # The texts stand on the same page, and are not lost because a picture is added.
         try:
-            intake.version_add_preview(
-                version=found,
-                upload=upload,
-                prompt=request.POST.get("prompt", ""),
-                actor=_account(request),
-            )
+            intake.draft_edit(version=found, **_texts(request), actor=_account(request))
         except Refusal as refusal:
             first = first or refusal
     if first is not None:
