@@ -46,7 +46,7 @@ def _dismissed_request(uma: Account, mo: Account) -> LikenessRequest:
     likeness_confirm(request=request)
     likeness_sweep(request_id=request.pk)
     case = case_claim(case=request.reports.get().case, actor=mo)
-    decision_make(case=case, action=Action.APPROVE, facts="Somebody else.", actor=mo)
+    decision_make(case=case, action=Action.APPROVE, rules=[], facts="Somebody else.", actor=mo)
     return request
 
 
@@ -115,7 +115,7 @@ def test_the_letter_that_nothing_was_done_names_our_own_appeal_before_others(
         version=version, text="A star.", email="rui@x.example", actor=None, language=language
     )
     case = case_claim(case=report.case, actor=mo)
-    decision_make(case=case, action=Action.APPROVE, facts="Orange.", actor=mo)
+    decision_make(case=case, action=Action.APPROVE, rules=[], facts="Orange.", actor=mo)
     letter = Notice.objects.get(kind="report_no_action")
     for words in (letter.text, letter.html):
         assert 0 < words.index("184") < words.index("2022/2065")
