@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from django.conf import settings
@@ -18,7 +19,7 @@ def _free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def _start(folder: Path, port: str) -> subprocess.Popen[str]:
+def _start(folder: Path, port: str, *options: str) -> subprocess.Popen[str]:
     # A newcomer has no servers, whatever database the other tests run on.
     environment = {
         name: text
@@ -26,7 +27,7 @@ def _start(folder: Path, port: str) -> subprocess.Popen[str]:
         if name not in {"DATABASE_URL", "REDIS_URL", "STORAGE_URL"}
     }
     return subprocess.Popen(
-        [sys.executable, "manage.py", "up"],
+        [sys.executable, "manage.py", "up", *options],
         cwd=settings.BASE_DIR,
         env={**environment, "WEIGHHOUSE_DATA": str(folder), "PORT": port},
         stdout=subprocess.PIPE,
@@ -74,24 +75,13 @@ def test_the_house_starts_weighs_stops_and_starts_again_on_the_same_data(tmp_pat
     house = _start(folder, port)
     try:
         first = _page(port, house)
-        # Somebody was killed while writing a message.
-        (folder / "broker" / "messages" / "1_x.notices.msg").touch()
         assert "Meadow shapes" in first
         assert "demo" in first.lower()
         deadline = time.monotonic() + 60
         while "Blue hour" not in _page(port, house):
             assert time.monotonic() < deadline, "the worker never weighed the fresh upload"
             time.sleep(0.5)
-        worker = next(iter(_processes(folder, "celery -A config worker")))
-        os.kill(worker, signal.SIGKILL)
-        deadline = time.monotonic() + 120
-        while not (_processes(folder, "celery -A config worker") - {worker}):
-            assert house.poll() is None
-            assert time.monotonic() < deadline, "the worker was not started again"
-            time.sleep(0.5)
-        assert "Meadow shapes" in _page(port, house)
         output = _stop(house)
-        assert "worker died (status -9); it is started again." in output
         assert f"http://127.0.0.1:{port}/" in output
         assert "weighhouse" in output
         assert not _processes(folder)
@@ -99,6 +89,45 @@ def test_the_house_starts_weighs_stops_and_starts_again_on_the_same_data(tmp_pat
         house = _start(folder, port)
         assert "Meadow shapes" in _page(port, house)
         assert "0 uploads loaded" in _stop(house)
+    finally:
+        if house.poll() is None:
+            os.killpg(house.pid, signal.SIGKILL)
+            house.communicate()
+
+
+def _wait_for(house: subprocess.Popen[str], happened: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert house.poll() is None, house.stdout and house.stdout.read()
+        assert time.monotonic() < deadline, what
+        time.sleep(0.5)
+
+
+def test_neither_half_a_message_nor_a_worker_that_dies_ends_the_house(tmp_path: Path) -> None:
+    folder, port = tmp_path / "data", _free_port()
+    messages = folder / "broker" / "messages"
+    messages.mkdir(parents=True)
+    # Somebody was killed while writing it.
+    (messages / "1_x.notices.msg").touch()
+    house = _start(folder, port, "--no-demo")
+    try:
+        aside = messages / "1_x.notices.unreadable"
+        _wait_for(house, aside.exists, "no worker has read the message")
+        workers = _processes(folder, "celery -A config worker")
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        _wait_for(
+            house,
+            lambda: _processes(folder, "celery -A config worker") - workers,
+            "the worker was not started again",
+        )
+        (messages / "2_x.notices.msg").touch()
+        aside = messages / "2_x.notices.unreadable"
+        _wait_for(house, aside.exists, "the new worker reads nothing")
+        _page(port, house)
+        output = _stop(house)
+        assert "worker died (status -9); it is started again." in output
+        assert not _processes(folder)
     finally:
         if house.poll() is None:
             os.killpg(house.pid, signal.SIGKILL)
