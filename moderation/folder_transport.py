@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 class Channel(filesystem.Channel):
     """Writes whole messages, and survives those that are not."""
 
-    def _put(self, queue: str, payload: dict[str, Any], **_: Any) -> None:
+    # What kombu calls the second parameter differs between its own classes.
+    def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]
         """Put a message onto a queue. Raises ChannelError where the folder takes none."""
         # In the order of their sending, as kombu names them.
         name = f"{round(time.monotonic() * 1000)}_{uuid.uuid4()}.{queue}.msg"
@@ -38,7 +39,7 @@ class Channel(filesystem.Channel):
                 written.unlink(missing_ok=True)
             raise ChannelError(f"The message {name} cannot be written: {error}") from error
 
-    def _get(self, queue: str) -> dict[str, Any]:
+    def _get(self, queue: str, timeout: float | None = None) -> Any:
         """Take the oldest message of a queue that can be read. Raises Empty."""
         paths = Path(self.data_folder_in).iterdir()
         for path in sorted(path for path in paths if _queue_of(path) == queue):
