@@ -76,19 +76,37 @@ class Weighing:
     seen: tuple[Any, ...]
 
 
-def case_weigh(*, case: Case, in_full: bool = True) -> None:
+def case_weigh(*, case: Case) -> None:
     """Compute the priority, the clock and the place of a case, and what it is found by.
 
-    Called whenever a finding, a report or the reach of the version changes. Everything that the
-    queue says about the case is stored here, so that what is shown is what was computed. Its
-    caller holds the lock on the version. Without ``in_full`` no language is guessed, which would
-    have a web process read 95 MB while everybody waits, and the sweeper weighs it once more.
+    Called whenever a report or the reach of the version changes. Everything that the queue says
+    about the case is stored here, so that what is shown is what was computed. Its caller holds the
+    lock on the version. No language is guessed, which would have a web process read 95 MB while
+    everybody waits, and the sweeper weighs it once more.
     """
-    weighing = _weighing(case, in_full=in_full)
-    _weighing_store(case, weighing, now=timezone.now() if in_full else None)
+    _weighing_store(case, _weighing(case, language=None), now=None)
 
 
-def _weighing(case: Case, *, in_full: bool) -> Weighing:
+@transaction.atomic(savepoint=False)
+def case_open_weighed(*, version: ModelVersion, source: Case.Source) -> Case:
+    """Return the open case on a version, weighed in full, opening one if there is none.
+
+    For workers: the language is guessed before the opening is recorded, because every other
+    writer waits for whoever has recorded something.
+    """
+    ModelVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
+    language = _language(version)
+    case, _ = case_open(version=version, source=source, actor=None)
+    _weighing_store(case, _weighing(case, language=language), now=timezone.now())
+    return case
+
+
+def _language(version: ModelVersion) -> str:
+    page = version.uploaded_model
+    return language_of(f"{page.title}\n{page.description}")
+
+
+def _weighing(case: Case, *, language: str | None) -> Weighing:
     # What was seen is read first: whatever comes in after it asks for another weighing.
     seen = _to_weigh(case)
     findings = list(
@@ -98,8 +116,6 @@ def _weighing(case: Case, *, in_full: bool) -> Weighing:
         # Where there is no score, PostgreSQL would put it first and SQLite last.
         .order_by(F("score").desc(nulls_last=True), "pk")
     )
-    page = case.version.uploaded_model
-    language = language_of(f"{page.title}\n{page.description}") if in_full else None
     return Weighing(findings, case_witnesses(case), language, seen)
 
 
@@ -179,7 +195,7 @@ def cases_weigh() -> int:
     )
     for case in cases:
         # Read without a lock: in a flood of reports everybody would wait for the reading.
-        weighing = _weighing(case, in_full=True)
+        weighing = _weighing(case, language=_language(case.version))
         with transaction.atomic():
             # Reports lock the version, too: none comes in between asking and storing.
             version = ModelVersion.objects.select_for_update(

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from moderation.audit import event_record
 from moderation.audits import audit_draw
-from moderation.cases import case_open, case_weigh
+from moderation.cases import case_open_weighed
 from moderation.clearing import not_cleared
 from moderation.counters import counter_add
 from moderation.embeddings import EmbeddingIn, embeddings_record
@@ -71,6 +71,7 @@ def findings_record(
     Returns False, and stores nothing but a count, if the lease was lost: then somebody else hands
     them in.
     """
+    _version_lock(lease)
     if not job_finish(lease, seconds=seconds):
         counter_add(name="late_answers")
         return False
@@ -106,24 +107,31 @@ def findings_record(
             defaults={"sketch": known.sketch, "data_sha256": known.data_sha256},
         )
     embeddings_record(embeddings=embeddings)
+    if job.version.triaged_at is None:
+        version_settle(version=job.version)
+    else:
+        version_reconsider(job=job)
     event_record(
         action="triage.answered",
         actor=None,
         version=job.version,
         data={"stage": job.stage, "attempt": job.attempts, "findings": len(findings)},
     )
-    if job.version.triaged_at is None:
-        version_settle(version=job.version)
-    else:
-        version_reconsider(job=job)
     return True
 
 
 def attempt_failed(*, lease: Lease, error: str) -> None:
     """Give a job back after a failed attempt; after the last one its case says so."""
     with transaction.atomic():
+        _version_lock(lease)
         if job_fail(lease, error=error):
             version_settle(version=ModelVersion.objects.get(jobs__pk=lease.job_id))
+
+
+def _version_lock(lease: Lease) -> None:
+    """Lock the version of a job: first, as everywhere. The record's lock, for all, comes last."""
+    locked = ModelVersion.objects.select_for_update(of=("self",), no_key=True)
+    locked.filter(jobs__pk=lease.job_id).first()
 
 
 def versions_settle() -> int:
@@ -191,19 +199,18 @@ def version_settle(*, version: ModelVersion) -> None:
     # A re-upload of what a depicted person has asked to be taken down waits for a person, too.
     for_a_person = upload_claimed(version=version) or for_a_person
     if for_a_person:
-        case, _ = case_open(version=version, source=Case.Source.TRIAGE, actor=None)
-        case_weigh(case=case)
         notice_issue(kind="in_review", version=version, account=version.uploaded_model.creator)
+        case_open_weighed(version=version, source=Case.Source.TRIAGE)
         return
     if version.visibility == Visibility.QUARANTINED:
         version.visibility = Visibility.PUBLISHED
         version.published_at = now
         version.save(update_fields=["visibility", "published_at"])
+        audit_draw(version=version)
+        notice_issue(kind="published", version=version, account=version.uploaded_model.creator)
         event_record(
             action="version.published",
             actor=None,
             version=version,
             data={"from": Visibility.QUARANTINED, "reason": "clean and complete"},
         )
-        audit_draw(version=version)
-        notice_issue(kind="published", version=version, account=version.uploaded_model.creator)

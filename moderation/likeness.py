@@ -154,13 +154,20 @@ def likeness_confirm(*, request: LikenessRequest) -> None:
     """
     now = timezone.now()
     due_at = now + timedelta(hours=LIKENESS_HOURS)
+    # All of them before the first event: nobody waits for a model with the record's lock in hand.
+    named = list(request.versions.select_for_update(of=("self",), no_key=True).order_by("pk"))
     started = LikenessRequest.objects.filter(
         pk=request.pk, valid_at__isnull=True, withdrawn_at__isnull=True
     ).update(valid_at=now, due_at=due_at)
     if not started:
         return
     request.refresh_from_db()
-    named = list(request.versions.order_by("pk"))
+    notice_issue(
+        kind="likeness_received",
+        email=request.email,
+        language=request.language,
+        extra={"request_token": request.token, "models": len(named), "due_at": due_at},
+    )
     event_record(
         action="likeness.valid",
         actor=None,
@@ -168,12 +175,6 @@ def likeness_confirm(*, request: LikenessRequest) -> None:
     )
     for version in named:
         _claim(request, version, NAMED)
-    notice_issue(
-        kind="likeness_received",
-        email=request.email,
-        language=request.language,
-        extra={"request_token": request.token, "models": len(named), "due_at": due_at},
-    )
     wake_likeness(request_id=request.pk)
 
 
@@ -182,7 +183,27 @@ def likeness_sweep(*, request_id: int) -> int:
     request = LikenessRequest.objects.filter(pk=request_id, valid_at__isnull=False).first()
     if request is None:
         return 0
-    return _claim_copies(request, copies_of(request.versions.all()))
+    claimed = set(request.reports.values_list("version_id", flat=True))
+    copies = copies_of(request.versions.all())
+    return sum(_claim_copy(request, copy) for copy in copies if copy.version_id not in claimed)
+
+
+@transaction.atomic
+def _claim_copy(request: LikenessRequest, copy: Copy) -> bool:
+    version = ModelVersion.objects.select_for_update(no_key=True).get(pk=copy.version_id)
+    if version.visibility == Visibility.REMOVED:
+        # Taken down by a decision it needs no clock; the banks keep it down.
+        return False
+    return any(_claim(stands, version, copy.found_by) for stands in _standing([request.pk]))
+
+
+def _standing(requests: Iterable[int]) -> list[LikenessRequest]:
+    """Lock the requests that were not taken back while copies were being looked for.
+
+    Their versions are locked before, and nothing is recorded yet.
+    """
+    rows = LikenessRequest.objects.select_for_update(no_key=True)
+    return list(rows.filter(pk__in=requests, withdrawn_at__isnull=True).order_by("pk"))
 
 
 def likeness_requests_sweep() -> int:
@@ -194,30 +215,19 @@ def likeness_requests_sweep() -> int:
 def upload_claimed(*, version: ModelVersion) -> bool:
     """Open a case for an upload that holds what an open request is about; True if one is.
 
-    Called before a version is published, so that a re-upload within the time does not come up.
+    Called before a version is published, so that a re-upload within the time does not come up. Its
+    caller holds the lock on the version and has recorded nothing yet.
     """
     waiting = LikenessRequest.objects.filter(reports__state=ReportState.OPEN).distinct()
-    claimed = False
-    for request in waiting.prefetch_related("versions"):
-        if version in request.versions.all():
-            continue
-        mine = [copy for copy in copies_of(request.versions.all()) if copy.version_id == version.pk]
-        claimed = bool(_claim_copies(request, mine)) or claimed
-    return claimed
-
-
-def _claim_copies(request: LikenessRequest, copies: Iterable[Copy]) -> int:
-    ways = {copy.version_id: copy.found_by for copy in copies}
-    # Once taken down by a decision it needs no clock; the banks keep it down.
-    versions = ModelVersion.objects.filter(pk__in=ways).exclude(visibility=Visibility.REMOVED)
-    with transaction.atomic():
-        # Who takes it back while copies are being looked for is not asked for them again.
-        stands = LikenessRequest.objects.select_for_update().filter(withdrawn_at__isnull=True)
-        if not stands.filter(pk=request.pk).exists():
-            return 0
-        return sum(
-            _claim(request, version, ways[version.pk]) for version in versions.order_by("pk")
-        )
+    ways: dict[int, str] = {}
+    for request in waiting.exclude(versions=version).prefetch_related("versions"):
+        for copy in copies_of(request.versions.all()):
+            if copy.version_id == version.pk:
+                ways[request.pk] = copy.found_by
+    if not ways:
+        return False
+    claims = [_claim(request, version, ways[request.pk]) for request in _standing(ways)]
+    return any(claims)
 
 
 def _claim(request: LikenessRequest, version: ModelVersion, found_by: str) -> bool:
@@ -241,7 +251,7 @@ def _claim(request: LikenessRequest, version: ModelVersion, found_by: str) -> bo
         due_at=request.due_at,
     )
     hold_schedule(version=version, due_at=request.due_at)
-    case_weigh(case=case, in_full=False)
+    case_weigh(case=case)
     event_record(
         action="likeness.claimed",
         actor=None,

@@ -87,10 +87,23 @@ def likeness_withdraw(*, request: LikenessRequest) -> None:
 
 
 def _open_reports(request: LikenessRequest) -> list[Report]:
-    """Lock a request and return its open reports, each locked, too."""
-    locked = LikenessRequest.objects.select_for_update().get(pk=request.pk)
-    # In the order in which every other writer locks versions.
-    reports = request.reports.filter(state=ReportState.OPEN).order_by("version_id")
+    """Lock a request and return its open reports, each locked, too.
+
+    The versions first and in order, as every other writer; who claims a copy holds the request,
+    so that under its lock the reports stay the same.
+    """
+    open_reports = request.reports.filter(state=ReportState.OPEN).order_by("version_id")
+    while True:
+        with transaction.atomic():
+            expected = list(open_reports.values_list("version_id", flat=True))
+            versions = ModelVersion.objects.select_for_update(no_key=True).order_by("pk")
+            list(versions.filter(pk__in=expected))
+            locked = LikenessRequest.objects.select_for_update(no_key=True).get(pk=request.pk)
+            reports = list(open_reports.all())
+            if {report.version_id for report in reports} <= set(expected):
+                break
+            # A copy was claimed meanwhile. The savepoint gives the locks back.
+            transaction.set_rollback(True)
     if locked.withdrawn_at is not None or (locked.valid_at is not None and not reports):
         raise _closed()
     return [_open_report(report) for report in reports]

@@ -182,7 +182,7 @@ def _weigh(case: Case) -> None:
         # A flood: the sweeper is going to weigh it for everybody who came meanwhile.
         return
     if case.reports.count() <= WEIGHED_AT_ONCE:
-        case_weigh(case=case, in_full=False)
+        case_weigh(case=case)
     else:
         Case.objects.filter(pk=case.pk, weighed_at__isnull=False).update(weighed_at=None)
 

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 
 from moderation.audit import event_record
-from moderation.cases import case_open, case_weigh
+from moderation.cases import case_open_weighed
 from moderation.errors import Conflict
 from moderation.jobs import job_add
 from moderation.models import Account, Case, ModelVersion, Policy, TriageJob
@@ -64,9 +64,7 @@ def version_reconsider(*, job: TriageJob) -> Case | None:
     after = _concerns(job)
     if not any(is_raised(before.get(key, Concern.NONE), after[key]) for key in after):
         return None
-    case, _ = case_open(version=job.version, source=Case.Source.TRIAGE, actor=None)
-    case_weigh(case=case)
-    return case
+    return case_open_weighed(version=job.version, source=Case.Source.TRIAGE)
 
 
 def _concerns(job: TriageJob | None) -> dict[tuple[str | None, int | None, int | None], str]:
@@ -94,6 +92,5 @@ def rescreenings_settle() -> int:
     jobs = list(dead.select_related("version"))
     for job in jobs:
         with transaction.atomic():
-            case, _ = case_open(version=job.version, source=Case.Source.TRIAGE, actor=None)
-            case_weigh(case=case)
+            case_open_weighed(version=job.version, source=Case.Source.TRIAGE)
     return len(jobs)
