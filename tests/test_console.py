@@ -261,6 +261,18 @@ def test_who_opens_what_only_takes_a_form_is_led_to_the_case(
     assert as_(mo).get(address).status_code == 405
 
 
+@pytest.mark.parametrize(("header", "offered"), [("", 0), ("CF-IPCountry", 1)])
+def test_restricting_by_country_is_offered_where_countries_can_be_told(
+    as_: Browser, uma: Account, mo: Account, settings: Any, header: str, offered: int
+) -> None:
+    settings.COUNTRY_HEADER = header
+    case = factories.held(uma)
+    case_claim(case=case, actor=mo)
+    page = _page(as_(mo), case)
+    assert page.count('value="geo_restrict"') == offered
+    assert page.count('name="countries"') == offered
+
+
 # --- Together -------------------------------------------------------------------------------
 
 

@@ -470,3 +470,19 @@ def test_what_was_decided_can_be_undone_from_the_queue(
     case.refresh_from_db()
     assert (case.state, case.claimed_by) == ("claimed", mo)
     assert "/undo/" not in text(client)
+
+
+def test_what_is_over_has_no_clock_and_no_place_in_an_order(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    factories.decided(uma, mo)
+    page = text(as_(mo), "state=decided")
+    assert "of the time is used" not in page
+    assert "the clock stands still" not in page
+    assert "Why" not in page.split("data-row")[1]
+
+
+def test_two_cases_in_hand_are_called_two(as_: Browser, uma: Account, mo: Account) -> None:
+    for number in range(2):
+        case_claim(case=factories.held(uma, title=f"Number {number}"), actor=mo)
+    assert re.search(r"You hold <a[^>]*>2 cases</a>", text(as_(mo)))
