@@ -200,7 +200,7 @@ def test_a_first_strike_counts_half_and_the_second_in_full(
     assert standing.step and standing.step.name == "a warning"
     assert standing.following and standing.following.points == 2
     page = as_(uma).get(reverse("creator:standing")).content.decode()
-    assert "1.50 points" in page
+    assert "1.5 points" in page
     assert "muted for three days" in page
 
 
