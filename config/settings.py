@@ -3,6 +3,7 @@
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -186,7 +187,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # process that was frozen in the middle of a transaction, with its locks, hold everybody: who
     # waits gives up with a clean 503, and after two minutes PostgreSQL ends the frozen one.
     # What DATABASE_URL says itself, such as ?sslmode=require, is added and goes before.
-    _asked: dict[str, object] = DATABASES["default"].get("OPTIONS", {})
+    _asked: Any = DATABASES["default"].get("OPTIONS", {})
     DATABASES["default"]["OPTIONS"] = {
         "connect_timeout": 5,
         "options": "-c lock_timeout=20s -c idle_in_transaction_session_timeout=120s",
