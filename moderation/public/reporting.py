@@ -118,6 +118,9 @@ def report(request: HttpRequest, code: str) -> HttpResponse:
         )
     except Refusal as refusal:
         if isinstance(refusal, AlreadyReported) and refusal.report is not None:
+            if request.POST.get("text", "").strip() == refusal.report.text:
+                # Sent twice: there is nothing new to keep.
+                return redirect("report-status", token=refusal.report.token)
             # To the report that is there: what was written now can be put into it.
             return _status(request, refusal.report.token, refusal)
         return _show(request, language, "public/report.html", context, refusal)
