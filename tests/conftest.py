@@ -37,6 +37,20 @@ def require(condition: bool, reason: str) -> None:
     pytest.skip(reason)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what touches no database where only that is asked (``ONLY_WITH_DATABASE``)."""
+    if os.environ.get("ONLY_WITH_DATABASE") != "true":
+        return
+    using = {"db", "transactional_db", "live_server"}
+    chosen = [
+        item
+        for item in items
+        if item.get_closest_marker("django_db") or using & set(getattr(item, "fixturenames", ()))
+    ]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+    items[:] = chosen
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _tasks_are_registered() -> None:
     # Under eager mode a task name that is not registered would silently go to the broker.
