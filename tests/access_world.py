@@ -19,6 +19,7 @@ from moderation.child_safety import STEPS
 from moderation.decisions import decision_make
 from moderation.downloads import download_link
 from moderation.external import external_account
+from moderation.holds import holds_place
 from moderation.inquiries import inquiry_send
 from moderation.intake import version_withdraw
 from moderation.likeness import likeness_request
@@ -169,9 +170,17 @@ def _of_creators(world: World, people: Mapping[str, Account]) -> None:
     withdrawn = factories.published(uma)
     version_withdraw(version=withdrawn, actor=uma)
     states["withdrawn"] = _version(withdrawn)
-    clocked = factories.published(uma)
-    ModelVersion.objects.filter(pk=clocked.pk).update(hidden_from=timezone.now())
-    states["hidden by clock"] = _version(clocked)
+    states["hidden by clock"] = _version(_hidden_by_clock(factories.published(uma)))
+
+
+def _hidden_by_clock(version: ModelVersion) -> ModelVersion:
+    """Let the 48 hours of a depicted person run out without a decision."""
+    report = report_file(version=version, text="This is me.", actor=None)
+    now = timezone.now()
+    Report.objects.filter(pk=report.pk).update(due_at=now)
+    ModelVersion.objects.filter(pk=version.pk).update(hidden_from=now)
+    holds_place()
+    return version
 
 
 def _of_moderators(world: World, people: Mapping[str, Account]) -> None:
@@ -355,12 +364,15 @@ def _of_marketplaces(world: World) -> None:
         version=published, text="A star.", actor=external_account(marketplace=shop, external_id="7")
     )
     states["api report"] = {"code": report.code, "version": published.code}
+    hidden = _hidden_by_clock(factories.published(user))
+    states["api hidden by clock"] = {"code": hidden.code}
     states["api webhook"] = {"code": webhook.code}
 
 
 # What stands in an address: each parameter, and what of a state it names; then whose it is.
 _PARAMETERS = """
 code=version                    model report creator:withdraw creator:version creator:next-version
+code=version                    creator:hold
 code=version                    creator:edit creator:add creator:submit creator:upload-begin
 code=version file=file          download
 signed=signed                   download-signed
@@ -435,6 +447,7 @@ FORMS: Mapping[str, dict[str, Any]] = {
     "creator:create": {"title": "Ink"},
     "creator:edit": {"title": "Ink"},
     "creator:decision": {"text": "It is a leaf."},
+    "creator:hold": {"text": "It is nobody."},
     "creator:appeal-message": {"message": "A leaf."},
     "creator:answer-inquiry": {"answer": "Mine."},
     "creator:measure": {"text": "I had grounds."},
@@ -452,6 +465,7 @@ BODIES: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
         "name": "a.safetensors",
         "sha256": "a" * 64,
     },
+    "/versions/{code}/objections": lambda given: {"text": "It is nobody."},
     "/decisions/{code}/appeals": lambda given: {"text": "It is a leaf."},
     "/reports": lambda given: {"version": given["version"], "text": "A star.", "on_behalf_of": "9"},
     "/webhooks": lambda given: {"url": "https://shop.example.org/more"},

@@ -251,8 +251,11 @@ def test_a_data_folder_with_a_space_in_its_name_reaches_the_clock_whole(
 ) -> None:
     commands: dict[str, list[str]] = {}
 
-    class Manager:
+    class House:
         returncode = 0
+
+        def __init__(self, kept: set[str]) -> None:
+            assert "clock" in kept
 
         def add_process(self, name: str, command: str, env: dict[str, str]) -> None:
             commands[name] = shlex.split(command)
@@ -260,7 +263,7 @@ def test_a_data_folder_with_a_space_in_its_name_reaches_the_clock_whole(
         def loop(self) -> None:
             pass
 
-    monkeypatch.setattr(up, "Manager", Manager)
+    monkeypatch.setattr(up, "House", House)
     settings.DATA_DIR = tmp_path / "my data"
     assert up.Command()._supervise("8000", 2) == 0
     assert str(settings.DATA_DIR / "clock") in commands["clock"]
