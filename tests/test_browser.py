@@ -258,6 +258,7 @@ def test_a_passkey_is_added_and_logs_in_alone(open_page: Callable[[], Page], uma
     page.get_by_role("link", name="uma").wait_for()
     # The picture for an app holds under the same policy of content.
     page.goto("/account/second-factor/app/")
+    page.get_by_role("link", name="Use a passkey").click()
     page.get_by_role("button", name="Show my passkey").click()
     picture = page.get_by_role("img", name="QR code")
     picture.wait_for()
