@@ -23,7 +23,8 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from moderation.api.urls import api
 from moderation.policy import policy_import, policy_read
 from tests import factories
-from tests.access_world import BODIES, FORMS, PARAMETERS, World, world_build
+from tests.access_requests import BODIES, FORMS, PARAMETERS
+from tests.access_world import World, world_build
 
 MATRIX = Path(__file__).parent / "access_matrix.md"
 # Django's own views and allauth's take a PUT for a POST, so there it says nothing new.
