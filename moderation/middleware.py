@@ -48,7 +48,8 @@ class RefusalMiddleware:
     """Answers a ``Refusal`` with its own sentence and status.
 
     Whoever opens an address that only takes a form, as after a log-in in the middle of a
-    decision, is led to the page above it, where the form is.
+    decision or by the link to another language under a refusal, is led to the page above it,
+    where the form is, with what they chose.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -64,7 +65,8 @@ class RefusalMiddleware:
             return render(request, "refusal.html", {"refusal": refusal}, status=400)
         response = self.get_response(request)
         if response.status_code == 405 and _opens_a_page(request):
-            return redirect(_page_above(request.path))
+            chosen = request.META.get("QUERY_STRING", "")
+            return redirect(_page_above(request.path) + (f"?{chosen}" if chosen else ""))
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:

@@ -26,7 +26,7 @@ code=upload number=one          creator:upload-part
 code=decision                   creator:decision creator:appeal-message
 code=appeal_file                creator:appeal-file console:appeal-file
 code=notice                     creator:notice console:resend-letter
-code=inquiry                    creator:answer-inquiry
+version=version code=inquiry    creator:answer-inquiry
 code=measure                    creator:measure console:settle-measure
 code=case                       console:case console:take-over console:assign console:escalate
 code=case                       console:ask console:message console:peek console:group

@@ -11,6 +11,7 @@ from django.urls import reverse
 from moderation.appeal_files import appeal_files_store
 from moderation.appeals import appeal_file
 from moderation.decisions import decision_make
+from moderation.inquiries import inquiry_send
 from moderation.likeness import likeness_confirm, likeness_request, likeness_sweep
 from moderation.models import Account, LikenessRequest, ModelVersion, Notice, Report
 from moderation.queue import case_claim
@@ -52,6 +53,8 @@ def _dismissed_request(uma: Account, mo: Account) -> LikenessRequest:
 
 # --- A form's address, opened ----------------------------------------------------------------
 
+HTML = {"Accept": "text/html,*/*;q=0.8"}
+
 
 @pytest.mark.parametrize("name", ["report-change", "report-appeal"])
 def test_the_address_of_a_reporters_form_leads_to_their_page(
@@ -62,22 +65,40 @@ def test_the_address_of_a_reporters_form_leads_to_their_page(
     refused = client.post(reverse("report-change", args=[report.token]), {"text": " "})
     page = reverse("report-status", args=[report.token])
     assert f'href="{page}?language=de"' in refused.content.decode()
-    led = client.get(reverse(name, args=[report.token]) + "?language=de")
+    address = reverse(name, args=[report.token])
+    led = client.get(address + "?language=de", headers=HTML)
     assert (led.status_code, led["Location"]) == (302, f"{page}?language=de")
-    assert client.delete(reverse(name, args=[report.token])).status_code == 405
+    # A program is told what it did wrong.
+    assert client.get(address).status_code == 405
+    assert client.delete(address, headers=HTML).status_code == 405
 
 
 def test_the_address_of_a_creators_form_leads_to_the_page_it_stands_on(
     as_: Browser, uma: Account, mo: Account
 ) -> None:
-    decision = factories.decided(uma, mo)
-    for form, page, code in (
-        ("edit", "version", decision.version.code),
-        ("submit", "version", decision.version.code),
-        ("appeal-message", "decision", decision.code),
-    ):
-        led = as_(uma).get(reverse(f"creator:{form}", args=[code]))
-        assert (led.status_code, led["Location"]) == (302, reverse(f"creator:{page}", args=[code]))
+    draft, case = factories.draft(uma), factories.held(uma)
+    inquiry = inquiry_send(case=case_claim(case=case, actor=mo), text="Who is it?", actor=mo)
+    public, decision = factories.published(uma), factories.decided(uma, mo)
+    appeal_file(decision=decision, text="No.", actor=uma)
+    forms: dict[str, list[str]] = {
+        "edit": [draft.code],
+        "add": [draft.code],
+        "remove": [draft.code, draft.previews.get().code],
+        "submit": [draft.code],
+        "withdraw": [public.code],
+        "next-version": [public.code],
+        "answer-inquiry": [case.version.code, inquiry.code],
+        "appeal-message": [decision.code],
+        "read-all": [],
+        "language": [],
+    }
+    client = as_(uma)
+    for name, codes in forms.items():
+        address = reverse(f"creator:{name}", args=codes)
+        led = client.get(address + "?page=1", headers=HTML)
+        assert led.status_code == 302, name
+        assert led["Location"].endswith("?page=1"), name
+        assert f'action="{address}"' in _page(client, led["Location"]), name
 
 
 # --- Depicted persons ------------------------------------------------------------------------
@@ -102,7 +123,7 @@ def test_whose_request_was_dismissed_is_led_to_an_appeal_and_told_of_no_clock(
     assert clock not in page
     assert reverse("report-status", args=[token]) in page
     assert reverse("report-appeal", args=[token]) in _page(client, f"/reports/{token}/")
-    led = client.get(reverse("likeness-change", args=[request.token]))
+    led = client.get(reverse("likeness-change", args=[request.token]), headers=HTML)
     assert led["Location"] == reverse("likeness-page", args=[request.token])
 
 

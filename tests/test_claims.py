@@ -181,7 +181,7 @@ def test_a_case_waits_for_the_creator_and_comes_back_with_the_answer(
     studio = as_(uma)
     page = studio.get(f"/studio/{case.version.code}/").content.decode()
     assert "Whose &lt;b&gt;drawing&lt;/b&gt; is it?" in page
-    address = reverse("creator:answer-inquiry", args=[inquiry.code])
+    address = reverse("creator:answer-inquiry", args=[case.version.code, inquiry.code])
     assert as_(nobody).post(address, {"answer": "Mine!"}).status_code == 404
     assert studio.post(address, {"answer": " "}).status_code == 422
     assert studio.post(address, {"answer": "My own."}).status_code == 302
@@ -203,7 +203,8 @@ def test_without_an_answer_the_case_comes_back_by_itself(
     Inquiry.objects.update(answer_until=timezone.now() - timedelta(seconds=1))
     sweep()
     assert state(case) == ("queued", "")
-    address = reverse("creator:answer-inquiry", args=[Inquiry.objects.get().code])
+    codes = [case.version.code, Inquiry.objects.get().code]
+    address = reverse("creator:answer-inquiry", args=codes)
     assert as_(uma).post(address, {"answer": "Late."}).status_code == 410
     assert Event.objects.filter(action="case.not_answered").count() == 1
 

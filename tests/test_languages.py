@@ -299,7 +299,9 @@ def test_a_creator_reads_their_models_and_where_each_stands_in_german(
     inquiry = inquiry_send(case=case_claim(case=case, actor=mo), text="Wer ist gezeigt?", actor=mo)
     read(pages[2])
     sent = client.post(
-        reverse("creator:answer-inquiry", args=[inquiry.code]), {"answer": "Niemand."}, follow=True
+        reverse("creator:answer-inquiry", args=[case.version.code, inquiry.code]),
+        {"answer": "Niemand."},
+        follow=True,
     )
     assert english_in(sent.content.decode()) == []
     decision = _decided(uma, mo, Action.REMOVE)

@@ -7,7 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.files.storage import default_storage
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
 from moderation import selectors
 from moderation.appeals import appeal_write
@@ -15,7 +15,6 @@ from moderation.authz import Hidden
 from moderation.creator.language import in_own_language, said_in
 from moderation.intake import version_withdraw
 from moderation.models import Account
-from moderation.public.form_pages import form_of
 from moderation.states import Side
 from moderation.strikes import standing_of_account
 
@@ -33,7 +32,7 @@ def standing(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@form_of("creator:decision", "code")
+@require_POST
 def message(request: HttpRequest, code: str) -> HttpResponse:
     """Write to the person who hears one's appeal."""
     account = cast(Account, request.user)
@@ -64,7 +63,7 @@ def appeal_file(request: HttpRequest, code: str) -> FileResponse:
 
 
 @login_required
-@form_of("creator:version", "code")
+@require_POST
 def withdraw(request: HttpRequest, code: str) -> HttpResponse:
     """Take a version down for good."""
     account = cast(Account, request.user)

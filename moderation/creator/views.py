@@ -8,7 +8,7 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from moderation import intake, selectors
 from moderation.accounts import account_set_language
@@ -20,7 +20,6 @@ from moderation.inquiries import inquiry_answer
 from moderation.misuse import measure_appeal
 from moderation.models import Account, ModelVersion
 from moderation.notices import notice_read, notices_read
-from moderation.public.form_pages import form_of
 from moderation.statements import statement_of
 from moderation.states import Side, Visibility
 from moderation.translations import known_language
@@ -101,7 +100,7 @@ def _show(
 
 
 @login_required
-@form_of("creator:version", "code")
+@require_POST
 def next_version(request: HttpRequest, code: str) -> HttpResponse:
     """Open the draft of the model's next version."""
     found = selectors.creators.own_version(_account(request), code)
@@ -110,7 +109,7 @@ def next_version(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@form_of("creator:version", "code")
+@require_POST
 def edit(request: HttpRequest, code: str) -> HttpResponse:
     """Change the texts of a draft."""
     found = selectors.creators.own_version(_account(request), code)
@@ -142,7 +141,7 @@ def _add_previews(request: HttpRequest, draft: ModelVersion) -> Refusal | None:
 
 
 @login_required
-@form_of("creator:version", "code")
+@require_POST
 def add(request: HttpRequest, code: str) -> HttpResponse:
     """Add files of weights and previews to a draft; each is kept or refused on its own."""
     found = selectors.creators.own_version(_account(request), code)
@@ -165,7 +164,7 @@ def add(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@form_of("creator:version", "code")
+@require_POST
 def remove(request: HttpRequest, code: str, item: str) -> HttpResponse:
     """Take a file or preview off a draft."""
     found = selectors.creators.own_version(_account(request), code)
@@ -174,7 +173,7 @@ def remove(request: HttpRequest, code: str, item: str) -> HttpResponse:
 
 
 @login_required
-@form_of("creator:version", "code")
+@require_POST
 def submit(request: HttpRequest, code: str) -> HttpResponse:
     """Submit a draft."""
     found = selectors.creators.own_version(_account(request), code)
@@ -187,20 +186,19 @@ def submit(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@form_of("creator:models")
-def answer_inquiry(request: HttpRequest, code: str) -> HttpResponse:
+@require_POST
+def answer_inquiry(request: HttpRequest, version: str, code: str) -> HttpResponse:
     """Take the creator's answer to a moderator's question."""
-    inquiry = selectors.creators.own_inquiry(_account(request), code)
-    version = inquiry.case.version
+    inquiry = selectors.creators.own_inquiry(_account(request), version, code)
     try:
         inquiry_answer(
             inquiry=inquiry, text=request.POST.get("answer", ""), actor=_account(request)
         )
     except Refusal as refusal:
-        found = selectors.creators.own_version(_account(request), version.code)
+        found = selectors.creators.own_version(_account(request), version)
         return _show(request, found, refusal)
     messages.success(request, said_in(request, "answered"))
-    return redirect("creator:version", code=version.code)
+    return redirect("creator:version", code=version)
 
 
 @login_required
@@ -223,7 +221,7 @@ def notice(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@form_of("creator:notices")
+@require_POST
 def read_all(request: HttpRequest) -> HttpResponse:
     """Mark everything the account was told as read."""
     notices_read(account=_account(request))
@@ -231,7 +229,7 @@ def read_all(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@form_of("creator:notices")
+@require_POST
 def language(request: HttpRequest) -> HttpResponse:
     """Choose the language in which one is told things."""
     account = _account(request)

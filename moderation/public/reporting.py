@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from moderation import selectors
 from moderation.errors import Refusal
@@ -14,7 +14,6 @@ from moderation.likeness import likeness_confirm, likeness_request
 from moderation.models import Account, LikenessRequest, ModelVersion
 from moderation.public.appeals import appeal_context, appeal_take
 from moderation.public.country import country_of
-from moderation.public.form_pages import form_of
 from moderation.report_changes import (
     likeness_edit,
     likeness_withdraw,
@@ -173,7 +172,7 @@ def _status(request: HttpRequest, token: str, refusal: Refusal | None = None) ->
     return _show(request, language, "public/report_status.html", context, refusal)
 
 
-@form_of("report-status", "token")
+@require_POST
 def report_appeal(request: HttpRequest, token: str) -> HttpResponse:
     """Take a reporter's appeal, or a message in its thread."""
     found = selectors.public.report_by_token(token)
@@ -184,7 +183,7 @@ def report_appeal(request: HttpRequest, token: str) -> HttpResponse:
     return redirect("report-status", token=token)
 
 
-@form_of("report-status", "token")
+@require_POST
 def report_change(request: HttpRequest, token: str) -> HttpResponse:
     """Change the words of an open report, or take it back."""
     found = selectors.public.report_by_token(token)
@@ -262,7 +261,7 @@ def _likeness_status(
     return _show(request, language, "public/likeness_page.html", context, refusal)
 
 
-@form_of("likeness-page", "token")
+@require_POST
 def likeness_change(request: HttpRequest, token: str) -> HttpResponse:
     """Change the words of a request that is open, or take it back."""
     found = selectors.reporting.request_by_token(token)

@@ -70,10 +70,10 @@ def open_inquiry(version: ModelVersion) -> Inquiry | None:
     return Inquiry.objects.filter(case__version=version, closed_at__isnull=True).first()
 
 
-def own_inquiry(account: Account, code: str) -> Inquiry:
-    """Return a question to this creator by its code. Raises Hidden for anybody else's."""
+def own_inquiry(account: Account, version: str, code: str) -> Inquiry:
+    """Return a question about one's version, by both codes. Raises Hidden for anybody else's."""
     inquiry = (
-        Inquiry.objects.filter(code=code)
+        Inquiry.objects.filter(case__version__code=version, code=code)
         .select_related("case__version__uploaded_model__creator")
         .first()
     )
