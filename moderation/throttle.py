@@ -50,8 +50,11 @@ LIMITS: Mapping[str, Limit] = {
     # refused. Right ones give their token back, so people who share an address do not add up.
     "password.address": Limit(burst=10, per_day=1440),
     # Wrong passwords for one account from everywhere: NIST SP 800-63B-4, 3.2.2 allows a hundred in
-    # a row. While it is empty a passkey and a letter still let its owner in.
+    # a row. While it is empty its owner gets in with a browser that is known, by passkey or letter.
     "password.account": Limit(burst=100, per_day=500),
+    # Wrong passwords for one account in a browser that it was logged in with before; they are
+    # counted here alone, so that nobody else's keep it waiting.
+    "password.browser": Limit(burst=10, per_day=144),
     # Codes of an app: 144 guesses a day among 10^6, of which three are valid at a time.
     "second_factor": Limit(burst=10, per_day=144),
     # One code opens once: 90 s is how long an app's code is valid, with the tolerance either side.

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.core import mail
 from django.template.loader import get_template
 from django.test import Client
@@ -67,13 +68,91 @@ def test_right_passwords_use_nothing_up(uma: Account) -> None:
 
 
 def test_an_account_that_is_tried_from_everywhere_opens_by_letter(uma: Account) -> None:
-    for number in range(100):
-        log_in("uma", "wrong", REMOTE_ADDR=f"203.0.113.{number}")
+    _guessed_from_everywhere("uma")
     assert log_in("uma", REMOTE_ADDR=OTHER_MACHINE)[1].status_code == 429
     client = Client(REMOTE_ADDR=OTHER_MACHINE)
     client.post("/log-in/forgotten/", {"email": "uma@example.org"})
     _new_password(client, "four plain words here")
     assert client.get("/studio/").status_code == 200
+
+
+def _guessed_from_everywhere(name: str) -> None:
+    """Let strangers empty the bucket of an account, as they can go on doing."""
+    for number in range(100):
+        log_in(name, "wrong", REMOTE_ADDR=f"203.0.113.{number}")
+
+
+def test_strangers_who_guess_do_not_keep_an_owner_out_of_a_browser_that_is_known(
+    uma: Account,
+) -> None:
+    browser, _ = log_in("uma")
+    cookie = browser.cookies["known_browser"]
+    assert cookie["httponly"] and cookie["samesite"] == "Lax"
+    assert int(cookie["max-age"]) >= 180 * 86_400
+    browser.post("/log-out/")
+    _guessed_from_everywhere("uma")
+    assert log_in("uma", REMOTE_ADDR=OTHER_MACHINE)[1].status_code == 429
+    for name in ("uma", "uma@example.org"):
+        assert log_in(name, client=browser)[1].status_code == 302
+        # ... nor from what matters in there.
+        confirm(browser)
+        browser.post("/log-out/")
+    # What is guessed in this browser is counted all the same.
+    for number in range(10):
+        assert log_in("uma", f"wrong {number}", client=browser)[1].status_code == 200
+    assert log_in("uma", client=browser)[1].status_code == 429
+
+
+def test_a_browser_is_known_to_the_accounts_it_was_logged_in_with_and_no_other(
+    uma: Account, rui: Account
+) -> None:
+    browser, _ = log_in("rui")
+    browser.post("/log-out/")
+    _guessed_from_everywhere("uma")
+    _guessed_from_everywhere("rui")
+    assert log_in("uma", client=browser)[1].status_code == 429
+    # Nor by writing another's number over one's own.
+    mark = browser.cookies["known_browser"].value
+    forged = Client()
+    forged.cookies["known_browser"] = mark.replace(f"{rui.pk}:", f"{uma.pk}:", 1)
+    assert log_in("uma", client=forged)[1].status_code == 429
+    assert log_in("rui", client=browser)[1].status_code == 302
+
+
+def test_a_browser_that_was_shared_knows_the_last_five(uma: Account) -> None:
+    people = ["uma", *(factories.account(f"p{number}").username for number in range(5))]
+    browser = Client()
+    for name in people:
+        log_in(name, client=browser)
+        browser.post("/log-out/")
+    for name in (people[0], people[1]):
+        _guessed_from_everywhere(name)
+    assert log_in(people[1], client=browser)[1].status_code == 302
+    browser.post("/log-out/")
+    assert log_in(people[0], client=browser)[1].status_code == 429
+
+
+def test_a_new_password_makes_every_other_browser_unknown(uma: Account) -> None:
+    owner, _ = log_in("uma")
+    thief, _ = log_in("uma")
+    new = {"password1": "four plain words here", "password2": "four plain words here"}
+    changed = owner.post("/account/password/", {"oldpassword": factories.PASSWORD, **new})
+    assert changed["Location"] == "/account/"
+    owner.post("/log-out/")
+    _guessed_from_everywhere("uma")
+    assert log_in("uma", "four plain words here", client=thief)[1].status_code == 429
+    assert log_in("uma", "four plain words here", client=owner)[1].status_code == 302
+
+
+def test_an_address_that_waits_in_ones_own_account_opens_no_way_around_the_count(
+    uma: Account,
+) -> None:
+    rui = factories.account("rui")
+    EmailAddress.objects.create(user=rui, email=uma.email)
+    browser, _ = log_in("rui")
+    browser.post("/log-out/")
+    _guessed_from_everywhere("uma")
+    assert log_in(uma.email, client=browser)[1].status_code == 429
 
 
 def test_an_account_is_guessed_no_more_often_by_its_name_and_its_address_together(

@@ -24,12 +24,14 @@ def test_a_password_alone_opens_nothing_once_an_app_is_set_up(uma: Account) -> N
     assert "An app that shows codes was set up" in mail.outbox[-1].body
     client, answer = log_in("uma")
     assert answer["Location"].startswith("/log-in/second-factor/")
+    assert "known_browser" not in client.cookies, "it is not the owner's yet"
     assert client.get("/studio/").status_code == 302
     assert client.post("/log-in/second-factor/", {"code": "000000"}).status_code == 200
     assert client.get("/studio/").status_code == 302
     code = code_of(secret)
     assert client.post("/log-in/second-factor/", {"code": code}).status_code == 302
     assert client.get("/studio/").status_code == 200
+    assert "known_browser" in client.cookies
     # Whoever looked over the shoulder has a code that is used, however it is typed.
     thief, _ = log_in("uma")
     for typed in (code, f"{code[:3]} {code[3:]}", f"{code[:3]}-{code[3:]}"):

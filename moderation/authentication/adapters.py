@@ -13,11 +13,12 @@ from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.db import IntegrityError, transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseBase
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.text import wrap
 
+from moderation.authentication.known_browsers import browser_known, browser_remember
 from moderation.authz import needs_second_factor
 from moderation.errors import Conflict, Refusal
 from moderation.models import Account
@@ -70,9 +71,7 @@ class AccountAdapter(DefaultAccountAdapter):
         # As signing up does it: a name typed as a ligature, or in full width, is the plain one.
         username = Account.normalize_username(str(credentials.get("username") or ""))
         credentials["username"] = username
-        taken = [("password.address", client_address(request))]
-        typed = {username, str(credentials.get("email") or "")} - {""}
-        taken += [("password.account", key) for key in _whose(typed)]
+        taken = _counted(request, {username, str(credentials.get("email") or "")} - {""})
         for limit, key in taken:
             require_token(limit=limit, key=key)
         account: Account | None = super().authenticate(request, **credentials)
@@ -80,6 +79,12 @@ class AccountAdapter(DefaultAccountAdapter):
             for limit, key in taken:
                 throttle_give_back(limit=limit, key=key)
         return account
+
+    def post_login(self, request: HttpRequest, user: Account, **given: Any) -> HttpResponseBase:
+        """Remember the browser of whoever is logged in now, every stage behind them."""
+        response: HttpResponseBase = super().post_login(request, user, **given)
+        browser_remember(request, response, user)
+        return response
 
     def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
         """Return how somebody can show again who they are: by a second factor where there is one.
@@ -226,14 +231,28 @@ class SecondFactorAdapter(DefaultMFAAdapter):
         return str(user.username)
 
 
-def _whose(typed: Collection[str]) -> list[str]:
-    """Return whom a guess is counted against: the accounts it may open, or what was typed.
+def _counted(request: HttpRequest, typed: Collection[str]) -> list[tuple[str, str]]:
+    """Return the buckets that a guess takes a token from: limit and key.
 
-    An account has one bucket, whether its name is typed or its address.
+    An account has one bucket, whether its name is typed or its address, and one for each browser
+    that knows it. What opens no account is counted under what was typed.
     """
-    found = {account.pk for text in typed for account in filter_users_by_email(text)}
-    found |= {account.pk for account in map(get_user_by_username, typed) if account is not None}
-    return [str(pk) for pk in sorted(found)] or [f"typed:{min(typed, default='').casefold()}"]
+    accounts = _whose(typed)
+    known = {account.pk: browser_known(request, account) for account in accounts}
+    own = [("password.browser", key) for key in known.values() if key is not None]
+    others = [str(pk) for pk, key in known.items() if key is None]
+    if accounts and not others:
+        return own
+    keys = others or [f"typed:{min(typed, default='').casefold()}"]
+    common = [("password.account", key) for key in keys]
+    return [("password.address", client_address(request)), *own, *common]
+
+
+def _whose(typed: Collection[str]) -> list[Account]:
+    """Return the accounts that a guess may open."""
+    found = {account for text in typed for account in filter_users_by_email(text)}
+    found |= {account for account in map(get_user_by_username, typed) if account is not None}
+    return sorted(found, key=lambda account: account.pk)
 
 
 def _at_home(path: str) -> str:

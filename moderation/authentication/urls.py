@@ -1,6 +1,6 @@
 """Addresses of signing up, logging in, and of one's own account.
 
-The views are allauth's; only those that are named here can be reached. Their names are allauth's
+Most views are allauth's; only those that are named here can be reached. Their names are allauth's
 too, because it looks them up.
 """
 
@@ -33,7 +33,7 @@ urlpatterns = [
     ),
     path("log-out/", account.logout, name="account_logout"),
     path("account/", views.home, name="account_home"),
-    path("account/password/", account.password_change, name="account_change_password"),
+    path("account/password/", views.PasswordChange.as_view(), name="account_change_password"),
     path("account/password/first/", account.password_set, name="account_set_password"),
     path("account/e-mail/", account.email, name="account_email"),
     path("account/e-mail/<str:key>/", account.confirm_email, name="account_confirm_email"),

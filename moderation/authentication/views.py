@@ -1,6 +1,8 @@
-"""What allauth has no view for: signing up, the page of one's own account, the app's QR code."""
+"""What allauth has no view for, or another: signing up, one's own account, the app's QR code."""
 
+from allauth.account.forms import ChangePasswordForm
 from allauth.account.utils import complete_signup, setup_user_email
+from allauth.account.views import PasswordChangeView
 from allauth.mfa.adapter import get_adapter
 from allauth.mfa.totp.internal.auth import SECRET_SESSION_KEY
 from django.contrib.auth.decorators import login_required
@@ -11,6 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from moderation.accounts import account_sign_up
+from moderation.authentication.known_browsers import browser_remember
 from moderation.authz import Hidden
 from moderation.errors import Refusal
 from moderation.public.reporting import client_address
@@ -39,6 +42,16 @@ def sign_up(request: HttpRequest) -> HttpResponse:
     setup_user_email(request, account, [])
     response: HttpResponse = complete_signup(request, account, None, reverse("creator:models"))
     return response
+
+
+class PasswordChange(PasswordChangeView):
+    """Changing one's password, after which this browser is the only one that is known."""
+
+    def form_valid(self, form: ChangePasswordForm) -> HttpResponse:
+        """Change it."""
+        response: HttpResponse = super().form_valid(form)
+        browser_remember(self.request, response, form.user)
+        return response
 
 
 @require_GET
