@@ -277,6 +277,33 @@ def test_an_appeal_against_what_is_held_apart_is_answered_there_by_who_took_no_p
     assert cleo.post(address, given).status_code == 404
 
 
+def test_a_specialist_takes_it_back_in_the_place_apart_and_is_led_to_no_page_that_is_closed(
+    apart: ChildSafetyRecord, as_: Browser, mo: Account, chris: Account, settings: Any
+) -> None:
+    settings.SECOND_PERSON_FOR = ["child_safety", "overturn"]
+    cleo = as_(factories.account("cleo", role=Role.CHILD_SAFETY))
+    place = reverse("console:child-safety-record", args=[apart.code])
+    back = reverse("console:reverse", args=[apart.decision.code])
+    assert back in cleo.get(place).content.decode()
+    refused = cleo.post(back, {"facts": " "})
+    assert refused.status_code == 422
+    assert "The report to the authorities" in refused.content.decode()
+    answer = cleo.post(back, {"facts": "It is a doll."}, follow=True)
+    assert answer.redirect_chain == [(place, 302)]
+    assert answer.status_code == 200
+    # It waits for another specialist, on whose page nothing leads to what is closed.
+    assert back not in answer.content.decode()
+    held = as_(chris).get(reverse("console:held")).content.decode()
+    assert "It is a doll." in held
+    assert reverse("console:case", args=[apart.decision.case.code]) not in held
+    assert "It is a doll." not in as_(mo).get(reverse("console:held")).content.decode()
+    reversal = apart.decision.overridden_by.get()
+    confirm = reverse("console:confirm", args=[reversal.code])
+    assert as_(chris).post(confirm).status_code == 302
+    apart.version.refresh_from_db()
+    assert apart.version.isolated_at is None
+
+
 def test_a_report_to_the_authorities_is_recorded_by_a_person_once_every_step_is_ticked(
     apart: ChildSafetyRecord, as_: Browser, chris: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -341,6 +341,54 @@ def test_a_decision_that_is_taken_back_restores_what_was_and_tells_who_was_told(
     assert as_(mo).post(address, {"facts": "Again."}).status_code == 409
 
 
+def test_a_decision_in_force_is_taken_back_on_the_page_of_its_case(
+    as_: Browser, uma: Account, rui: Account, mo: Account, sam: Account, settings: Any
+) -> None:
+    case = _reported(uma, rui, mo)
+    settings.UNDO_SECONDS = 10
+    as_(mo).post(reverse("console:decide", args=[case.code]), REMOVAL)
+    decision = Decision.objects.get()
+    page = reverse("console:case", args=[case.code])
+    back = reverse("console:reverse", args=[decision.code])
+    due = as_(sam).get(page).content.decode()
+    # Until people are told it is undone, not taken back.
+    assert "Can still be undone" in due
+    assert back not in due
+    Effect.objects.update(due_at=timezone.now())
+    decisions_enforce_due()
+    assert back in as_(sam).get(page).content.decode()
+    for reader in (rui, factories.account("pia", role=Role.POLICY_LEAD)):
+        assert back not in as_(reader).get(page).content.decode()
+    refused = as_(sam).post(back, {"facts": "x" * 5001})
+    assert refused.status_code == 422
+    # The form is open again, and holds what was typed.
+    assert "x" * 5001 in refused.content.decode().partition(f'action="{back}"')[2]
+    assert as_(sam).post(back, {"facts": "It is orange."}).url == page
+    told = as_(sam).get(page).content.decode()
+    assert "It is orange." in told
+    assert back not in told
+
+
+def test_the_page_of_a_case_says_who_confirmed_a_decision_and_what_became_of_it(
+    as_: Browser, popular: Case, mo: Account, sam: Account
+) -> None:
+    page = reverse("console:case", args=[popular.code])
+    as_(mo).post(reverse("console:decide", args=[popular.code]), REMOVAL)
+    withdrawn = Decision.objects.get()
+    for reader in (mo, sam):
+        assert "Waits for a second person" in as_(reader).get(page).content.decode()
+    as_(sam).post(reverse("console:cancel", args=[withdrawn.code]))
+    assert "Withdrawn before a second person confirmed it, by sam" in (
+        as_(mo).get(page).content.decode()
+    )
+    popular.refresh_from_db()
+    case_claim(case=popular, actor=mo)
+    as_(mo).post(reverse("console:decide", args=[popular.code]), REMOVAL)
+    again = Decision.objects.exclude(pk=withdrawn.pk).get()
+    as_(sam).post(reverse("console:confirm", args=[again.code]), {"reports_seen": "1"})
+    assert "confirmed by sam" in as_(mo).get(page).content.decode()
+
+
 def test_taking_the_later_of_two_restrictions_back_leaves_the_earlier(
     uma: Account, rui: Account, mo: Account
 ) -> None:

@@ -32,8 +32,10 @@ from moderation.selectors.queue import require_team
 from moderation.selectors.reporters import ReportRow, report_rows
 from moderation.states import (
     HELD_CASES,
+    REVERSIBLE,
     Action,
     Concern,
+    EffectState,
     JobState,
     Outcome,
     Side,
@@ -155,6 +157,7 @@ class CaseFile:
     reports: list[Report]
     report_rows: list[ReportRow]
     decisions: list[Decision]
+    reversible: frozenset[str]  # codes of those that can be taken back by a new one
     appeal: Appeal | None
     dead_jobs: list[dict[str, Any]]
     rules: list[Rule]
@@ -201,7 +204,9 @@ def case_file(case: Case, account: Account) -> CaseFile:
     reports = [row.report for row in rows]
     rules_named = [finding.rule for finding in concerned] + [report.rule for report in reports]
     decisions = list(
-        case.decisions.select_related("decided_by", "policy", "effect").order_by("decided_at")
+        case.decisions.select_related(
+            "decided_by", "policy", "effect__second_person", "effect__ended_by"
+        ).order_by("decided_at")
     )
     pointed_at = frozenset(rule.slug for rule in rules_named if rule)
     rules = [Rule(**row) for row in around["rules"]]
@@ -216,6 +221,7 @@ def case_file(case: Case, account: Account) -> CaseFile:
         reports=reports,
         report_rows=rows,
         decisions=decisions,
+        reversible=_reversible(decisions),
         appeal=case.appeals.select_related("answered_by", "appellant", "decision")
         .order_by("-filed_at")
         .first(),
@@ -234,6 +240,23 @@ def case_file(case: Case, account: Account) -> CaseFile:
         approval=APPROVAL,
         rules_first=[rule for rule in rules if rule.slug in pointed_at],
         rules_other=[rule for rule in rules if rule.slug not in pointed_at],
+    )
+
+
+def _reversible(decisions: list[Decision]) -> frozenset[str]:
+    """Return the codes of the decisions in force that none of the others takes back."""
+    taken_back = {
+        decision.overrides_id
+        for decision in decisions
+        if (decision.action == Action.REVERSE or decision.appeal_id is not None)
+        and decision.effect.state not in {EffectState.UNDONE, EffectState.CANCELLED}
+    }
+    return frozenset(
+        decision.code
+        for decision in decisions
+        if decision.action in REVERSIBLE
+        and decision.effect.state == EffectState.IN_FORCE
+        and decision.pk not in taken_back
     )
 
 

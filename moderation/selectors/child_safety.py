@@ -6,8 +6,16 @@ from django.db.models import Count, Q, QuerySet
 
 from moderation.authz import Hidden, conflict_of_interest, took_part
 from moderation.child_safety import require_child_safety
-from moderation.models import Account, Appeal, ChildSafetyRecord, PreviewImage
-from moderation.states import AppealState, Side
+from moderation.effects import restrictions_standing
+from moderation.models import (
+    Account,
+    Appeal,
+    ChildSafetyRecord,
+    Decision,
+    ModelVersion,
+    PreviewImage,
+)
+from moderation.states import Action, AppealState, EffectState, Side
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,32 @@ def appeals_of(account: Account, record: ChildSafetyRecord) -> list[Heard]:
         Heard(each, partial or (part if took_part(account, each.decision, appeal=each) else ""))
         for each in found.prefetch_related("files").order_by("filed_at")
     ]
+
+
+def reversible(account: Account, record: ChildSafetyRecord) -> list[Decision]:
+    """Return the decisions that hold a version apart and that this specialist can take back."""
+    require_child_safety(account)
+    if conflict_of_interest(account, record.version):
+        return []
+    being_taken_back = Decision.objects.filter(
+        version=record.version_id,
+        action=Action.REVERSE,
+        effect__state__in=[EffectState.HELD, EffectState.DUE],
+    ).values_list("overrides_id", flat=True)
+    taken = set(being_taken_back)
+    return [
+        decision
+        for decision in restrictions_standing(record.version)
+        if decision.action == Action.CHILD_SAFETY
+        and decision.effect.state == EffectState.IN_FORCE
+        and decision.pk not in taken
+    ]
+
+
+def code_for(version: ModelVersion) -> str:
+    """Return the code of the record about a version; empty before anything is in force."""
+    found = ChildSafetyRecord.objects.filter(version=version).values_list("code", flat=True)
+    return found.first() or ""
 
 
 def appeal_of(account: Account, code: str, appeal: str) -> Appeal:

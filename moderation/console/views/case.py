@@ -65,7 +65,7 @@ def case(request: HttpRequest, code: str) -> HttpResponse:
         # The last ones are enough: a session is no archive.
         request.session["opened"] = opened[-200:]
         return redirect("console:case", code=code)
-    return _show(request, found, warns=not is_opened(request, found))
+    return show_case(request, found, warns=not is_opened(request, found))
 
 
 @login_required
@@ -82,20 +82,22 @@ def peek(request: HttpRequest, code: str) -> HttpResponse:
         return private(HttpResponse(status=204))
     found = selectors.cases.case_for(account, found.code)
     stamp = selectors.cases.case_stamp(found)
-    page = _show(request, found, as_taken=True)
+    page = show_case(request, found, as_taken=True)
     if page.status_code == 200:
         page["X-Case"], page["X-Case-Stamp"] = found.code, stamp
     return page
 
 
-def _show(
+def show_case(
     request: HttpRequest,
     found: Case,
     refusal: Refusal | None = None,
     *,
     as_taken: bool = False,
     warns: bool = False,
+    reversing: str = "",
 ) -> HttpResponse:
+    """Draw the page; ``reversing`` is the decision that a refused form wanted to take back."""
     if refusal:
         # What it was refused for has just changed.
         found = selectors.cases.case_for(account_of(request), found.code)
@@ -119,7 +121,7 @@ def _show(
         return private(render(request, "console/warning.html", warning))
     if file.previews and not without_pictures and not as_taken:
         exposure_record(account=account_of(request), case=found, rules=file.rules_concerned)
-    given: Any = request.POST
+    given: Any = {} if reversing else request.POST
     if not given and found.state == CaseState.CLAIMED:
         given = _undone(file, account_of(request))
     context: dict[str, Any] = {
@@ -144,6 +146,8 @@ def _show(
         "given_rules": given.get("rules", [])
         if given is not request.POST
         else given.getlist("rules"),
+        "reversing": reversing,
+        "reason": request.POST.get("facts", ""),
     }
     page = render(request, "console/case.html", context, status=refusal.status if refusal else 200)
     return private(page)
@@ -157,7 +161,7 @@ def claim(request: HttpRequest, code: str) -> HttpResponse:
     try:
         case_claim(case=found, actor=account_of(request))
     except Refusal as refusal:
-        return _show(request, found, refusal)
+        return show_case(request, found, refusal)
     return redirect("console:case", code=code)
 
 
@@ -201,7 +205,7 @@ def decide(request: HttpRequest, code: str) -> HttpResponse:
             actor=account_of(request),
         )
     except Refusal as refusal:
-        return _show(request, found, refusal)
+        return show_case(request, found, refusal)
     messages.success(request, _told(decision), extra_tags=found.code)
     exposure_continue(account=account_of(request), case=found)
     undo_remember(request, decision)
@@ -269,7 +273,7 @@ def answer(request: HttpRequest, code: str) -> HttpResponse:
             actor=account_of(request),
         )
     except Refusal as refusal:
-        return _show(request, found, refusal)
+        return show_case(request, found, refusal)
     messages.success(request, _answered(reply), extra_tags=found.code)
     return redirect("console:queue")
 

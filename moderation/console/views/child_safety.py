@@ -30,10 +30,13 @@ def records(request: HttpRequest) -> HttpResponse:
 @require_GET
 def record(request: HttpRequest, code: str) -> HttpResponse:
     """Show one record; no picture is shown unless it is asked for."""
-    return _show(request, code)
+    return show_record(request, code)
 
 
-def _show(request: HttpRequest, code: str, refusal: Refusal | None = None) -> HttpResponse:
+def show_record(
+    request: HttpRequest, code: str, refusal: Refusal | None = None, *, reversing: str = ""
+) -> HttpResponse:
+    """Draw a record; ``reversing`` is the decision that a refused form wanted to take back."""
     found = selectors.child_safety.record_for(account_of(request), code)
     steps = [
         {"name": name, "sentence": sentence, "done": found.checklist.get(name)}
@@ -44,6 +47,9 @@ def _show(request: HttpRequest, code: str, refusal: Refusal | None = None) -> Ht
         "steps": steps,
         "appeals": selectors.child_safety.appeals_of(account_of(request), found),
         "milder": MILDER,
+        "reversible": selectors.child_safety.reversible(account_of(request), found),
+        "reversing": reversing,
+        "reason": request.POST.get("facts", ""),
         "refusal": refusal,
         "given": request.POST,
     }
@@ -79,7 +85,7 @@ def sent(request: HttpRequest, code: str) -> HttpResponse:
             actor=account_of(request),
         )
     except Refusal as refusal:
-        return _show(request, code, refusal)
+        return show_record(request, code, refusal)
     messages.success(request, "Recorded. The material is kept for a year from now.")
     return redirect("console:child-safety-record", code=code)
 
@@ -99,7 +105,7 @@ def appeal(request: HttpRequest, code: str, appeal: str) -> HttpResponse:
             actor=account_of(request),
         )
     except Refusal as refusal:
-        return _show(request, code, refusal)
+        return show_record(request, code, refusal)
     messages.success(request, "Answered. Whoever appealed is told once it is in force.")
     return redirect("console:child-safety-record", code=code)
 

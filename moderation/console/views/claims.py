@@ -7,7 +7,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from moderation import selectors
-from moderation.console.views.case import _show as show_case
+from moderation.console.views.case import show_case
 from moderation.console.views.common import account_of, private
 from moderation.errors import Refusal
 from moderation.inquiries import inquiry_send

@@ -9,6 +9,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from moderation import selectors
 from moderation.appeals import appeal_write
+from moderation.console.views.case import show_case
+from moderation.console.views.child_safety import show_record
 from moderation.console.views.common import account_of, private, undo_offered, undo_remember
 from moderation.decisions import (
     decision_cancel,
@@ -88,16 +90,29 @@ def undo(request: HttpRequest, code: str) -> HttpResponse:
 @require_POST
 def reverse(request: HttpRequest, code: str) -> HttpResponse:
     """Take a decision back by a new one."""
-    decision = selectors.decisions.decision_for(account_of(request), code)
-    reversal = decision_reverse(
-        decision=decision, facts=request.POST.get("facts", ""), actor=account_of(request)
-    )
+    account = account_of(request)
+    decision = selectors.decisions.decision_for(account, code)
+    is_apart = decision.version.isolated_at is not None
+    record = selectors.child_safety.code_for(decision.version) if account.is_child_safety else ""
+    try:
+        reversal = decision_reverse(
+            decision=decision, facts=request.POST.get("facts", ""), actor=account
+        )
+    except Refusal as refusal:
+        if not is_apart:
+            return show_case(request, decision.case, refusal, reversing=decision.code)
+        if not record:
+            raise
+        return show_record(request, record, refusal, reversing=decision.code)
     messages.success(
         request,
         "A second person has to confirm that it is taken back."
         if reversal.needs_second_person
         else "Taken back. Everybody who was told is told.",
     )
+    if is_apart:
+        # Nobody else's page shows it until a second person has confirmed.
+        return redirect("console:child-safety-record", code=record)
     return redirect("console:case", code=decision.case.code)
 
 
