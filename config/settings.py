@@ -147,6 +147,7 @@ MFA_RATE_LIMITS = False
 ACCOUNT_FORMS = {
     "change_password": "moderation.authentication.forms.NewPassword",
     "add_email": "moderation.authentication.forms.NewAddress",
+    "reset_password": "moderation.authentication.forms.ForgottenPassword",
 }
 MFA_ADAPTER = "moderation.authentication.adapters.SecondFactorAdapter"
 MFA_FORMS = {

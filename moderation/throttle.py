@@ -60,9 +60,12 @@ LIMITS: Mapping[str, Limit] = {
     # One code opens once: 90 s is how long an app's code is valid, with the tolerance either side.
     "second_factor.code": Limit(burst=1, per_day=960),
     "sign_up.address": Limit(burst=20, per_day=200),
-    # Letters about an account that somebody asks for: from one address, and to one letter box.
+    # Letters about an account that somebody asks for: from one network address, from there to one
+    # letter box, and of one kind to one letter box from everywhere. The last is empty for an hour
+    # at most, which is less than a letter's link works for: see `_has_one_already`.
     "letter.address": Limit(burst=20, per_day=100),
-    "letter.recipient": Limit(burst=5, per_day=20),
+    "letter.sender": Limit(burst=3, per_day=12),
+    "letter.recipient": Limit(burst=5, per_day=24),
 }
 
 

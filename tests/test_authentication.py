@@ -243,12 +243,62 @@ def test_asking_for_an_address_without_an_account_looks_the_same(uma: Account) -
     assert [letter.to for letter in mail.outbox] == [["uma@example.org"], ["stranger@example.org"]]
 
 
-def test_nobodys_letter_box_is_flooded_through_us(uma: Account) -> None:
-    for number in range(6):
-        client = Client(REMOTE_ADDR=f"203.0.113.{number}")
-        answer = client.post("/log-in/forgotten/", {"email": "uma@example.org"})
-    assert answer.status_code == 429
-    assert len(mail.outbox) == 5
+def _forgotten(address: str, **where: str) -> Any:
+    return Client(**where).post("/log-in/forgotten/", {"email": address})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("address", ["uma@example.org", "stranger@example.org"])
+def test_no_letter_box_is_flooded_and_nobody_learns_what_is_in_it(
+    address: str, uma: Account
+) -> None:
+    answers = [_forgotten(address, REMOTE_ADDR=f"203.0.113.{number}") for number in range(8)]
+    assert {answer["Location"] for answer in answers} == {"/log-in/forgotten/sent/"}
+    assert [letter.to for letter in mail.outbox] == [[address]] * 5
+
+
+def test_an_owner_gets_in_by_the_letters_that_strangers_ask_for(uma: Account) -> None:
+    for number in range(8):
+        _forgotten("uma@example.org", REMOTE_ADDR=f"203.0.113.{number}")
+    owner = Client(REMOTE_ADDR=OTHER_MACHINE)
+    said = owner.post("/log-in/forgotten/", {"email": "uma@example.org"}, follow=True)
+    assert said.status_code == 200
+    assert "sent within the last hour" in said.content.decode()
+    _new_password(owner, "four plain words here")
+    assert owner.get("/studio/").status_code == 200
+
+
+def test_asking_again_and_again_is_refused_to_whoever_does_it(uma: Account) -> None:
+    answers = [_forgotten("uma@example.org").status_code for _ in range(4)]
+    assert answers == [302, 302, 302, 429]
+    assert _forgotten("stranger@example.org").status_code == 302
+    assert _forgotten("uma@example.org", REMOTE_ADDR=OTHER_MACHINE).status_code == 302
+
+
+def test_letters_of_one_kind_use_up_none_of_another(uma: Account) -> None:
+    for number in range(8):
+        _forgotten("uma@example.org", REMOTE_ADDR=f"203.0.113.{number}")
+    client, _ = log_in("uma", REMOTE_ADDR=OTHER_MACHINE)
+    client.get("/account/e-mail/")
+    typed = {"email": "uma@example.org", "action_send": ""}
+    client.post("/account/e-mail/", typed, REMOTE_ADDR=OTHER_MACHINE)
+    assert mail.outbox[-1].subject == "Confirm your e-mail address"
+
+
+def test_an_address_that_only_waits_opens_no_account_and_gives_way_to_its_owner(
+    rui: Account,
+) -> None:
+    client, _ = log_in("rui")
+    link = _asks_to_move(client, "zoe@example.org")
+    # Whoever owns the letter box is nobody here yet.
+    _forgotten("zoe@example.org")
+    assert mail.outbox[-1].subject == "There is no account with this address"
+    assert _link(mail.outbox[-1]) == "/sign-up/"
+    typed = {"username": "zoe", "email": "zoe@example.org", "password": "four plain words"}
+    assert Client().post("/sign-up/", typed).status_code == 302
+    asked = len(mail.outbox)
+    client.post("/account/e-mail/", {"email": "zoe@example.org", "action_send": ""})
+    assert len(mail.outbox) == asked
+    assert "does not work any more" in Client().get(link).content.decode()
 
 
 def test_a_mail_server_that_is_away_is_said_and_loses_no_account(db: None, settings: Any) -> None:

@@ -25,7 +25,7 @@ from moderation.models import Account
 from moderation.outbox import LINE_LENGTH
 from moderation.public.reporting import client_address, language_of
 from moderation.states import Language
-from moderation.throttle import require_token, throttle_give_back
+from moderation.throttle import require_token, throttle_give_back, throttle_take
 from moderation.translations import templates_in
 
 logger = logging.getLogger(__name__)
@@ -144,12 +144,16 @@ class AccountAdapter(DefaultAccountAdapter):
             logger.warning("letter at sign-up", extra={"code": refusal.code})
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Send a letter somebody asked for; raises TooMany and NotSent."""
-        request = allauth_context.request
-        require_token(limit="letter.address", key=client_address(request))
-        require_token(limit="letter.recipient", key=email.casefold())
+        """Send a letter somebody asked for, unless the letter box has had many; raises TooMany
+        after too many from the same sender, and NotSent.
+        """
+        letter, sender = LETTERS[template_prefix], client_address(allauth_context.request)
+        require_token(limit="letter.address", key=sender)
+        require_token(limit="letter.sender", key=f"{sender} {email.casefold()}")
+        if _has_one_already(letter, email):
+            return
         try:
-            self._write(LETTERS[template_prefix], email, context)
+            self._write(letter, email, context)
         except (SMTPException, OSError, UnicodeError) as error:
             raise NotSent(
                 "The letter could not be sent just now. Try again in a few minutes."
@@ -184,6 +188,7 @@ class AccountAdapter(DefaultAccountAdapter):
             **context,
             "name": name,
             "site": settings.SITE_URL.rstrip("/"),
+            "signup_url": _at_home(reverse("account_signup")),
         }
 
         def part(name: str) -> str:
@@ -253,6 +258,15 @@ def _whose(typed: Collection[str]) -> list[Account]:
     found = {account for text in typed for account in filter_users_by_email(text)}
     found |= {account for account in map(get_user_by_username, typed) if account is not None}
     return sorted(found, key=lambda account: account.pk)
+
+
+def _has_one_already(letter: str, email: str) -> bool:
+    """Return whether a letter box has had so many of these letters that the last must do.
+
+    Its bucket is empty only where one was sent less than an hour ago, whose link works for days,
+    whoever asked for it: the owner needs no other, and nobody else learns that there is one.
+    """
+    return not throttle_take(limit="letter.recipient", key=f"{letter} {email.casefold()}")
 
 
 def _at_home(path: str) -> str:

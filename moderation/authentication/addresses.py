@@ -9,3 +9,9 @@ def waiting_addresses_forget(*, account: Account) -> None:
     """Delete the addresses that nobody confirmed; the links in their letters lead nowhere then."""
     waiting = EmailAddress.objects.filter(user=account, verified=False)
     waiting.exclude(email__iexact=account.email).delete()
+
+
+def waiting_addresses_give_way(*, account: Account) -> None:
+    """Delete the address of a new account wherever it waits: others keep asking for letters."""
+    waiting = EmailAddress.objects.filter(email__iexact=account.email, verified=False)
+    waiting.exclude(user=account).delete()

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from allauth.account.adapter import get_adapter
-from allauth.account.forms import AddEmailForm, ChangePasswordForm
+from allauth.account.forms import AddEmailForm, ChangePasswordForm, ResetPasswordForm
 from allauth.account.internal.flows.email_verification import send_verification_email_to_address
 from allauth.account.models import EmailAddress
 from allauth.core.internal.cryptokit import normalize_user_code
@@ -72,6 +72,19 @@ class NewPassword(ChangePasswordForm):
         given: str = self.cleaned_data["oldpassword"]
         if not get_adapter().reauthenticate(self.user, given):
             raise get_adapter().validation_error("enter_current_password")
+        return given
+
+
+class ForgottenPassword(ResetPasswordForm):
+    """The address of an account whose password is forgotten."""
+
+    def clean_email(self) -> str:
+        """Find the one account that has it: an address that waits to be confirmed opens none."""
+        given: str = super().clean_email()
+        found = Account.objects.filter(email__iexact=given, is_active=True)
+        # Compared once more as allauth does: a database may take two letters for the same one, and
+        # the letter goes to the address that was typed.
+        self.users = [account for account in found if account.email.lower() == given.lower()]
         return given
 
 

@@ -13,6 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from moderation.accounts import account_sign_up
+from moderation.authentication.addresses import waiting_addresses_give_way
 from moderation.authentication.known_browsers import browser_remember
 from moderation.authz import Hidden
 from moderation.errors import Refusal
@@ -39,6 +40,7 @@ def sign_up(request: HttpRequest) -> HttpResponse:
             {"refusal": refusal, "given": request.POST},
             status=refusal.status,
         )
+    waiting_addresses_give_way(account=account)
     setup_user_email(request, account, [])
     response: HttpResponse = complete_signup(request, account, None, reverse("creator:models"))
     return response
