@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from moderation.appeal_files import Upload, appeal_files_store
@@ -28,6 +27,7 @@ from moderation.models import (
 )
 from moderation.models.appeals import APPEAL_LENGTH, MESSAGE_LENGTH
 from moderation.notices import notice_issue
+from moderation.selectors.public import decision_on_report
 from moderation.states import (
     APPEAL_WINDOW,
     APPEALABLE_BY_CREATOR,
@@ -152,19 +152,6 @@ def appeal_file_by_reporter(
         raise Conflict("Nothing has been decided about this report yet.", code="nothing_to_appeal")
     appellant = actor if actor is not None and actor.pk == report.reporter_id else report.reporter
     return _file(decision, Side.REPORTER, text, uploads, appellant, report)
-
-
-def decision_on_report(report: Report) -> Decision | None:
-    """Return the last decision in force that left a report, or leaves it again, without action."""
-    return (
-        Decision.objects.filter(
-            Q(case=report.case_id) | Q(overrides__case=report.case_id),
-            effect__state__in=CAME_INTO_FORCE,
-        )
-        .select_related("effect", "version__uploaded_model", "case")
-        .order_by("-decided_at", "-pk")
-        .first()
-    )
 
 
 def _file(

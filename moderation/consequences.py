@@ -17,18 +17,18 @@ from moderation.effects import restrictions_standing
 from moderation.holds import hold_end
 from moderation.models import Account, Appeal, Case, ChildSafetyRecord, Decision, ModelVersion
 from moderation.notices import notice_issue
-from moderation.outcomes import reports_answer
+from moderation.outcomes import reports_answer, reports_answer_anew
 from moderation.second_reviews import reviews_end
 from moderation.statements import statement_issue, statement_of
 from moderation.states import (
     ABOUT_ACCOUNTS,
-    ANSWERED_REPORTS,
     LOOSENING,
     RESTRICTIONS,
     TOLD_TO_CREATOR,
     Action,
     AppealState,
     CaseState,
+    ReportState,
     Side,
 )
 from moderation.strikes import strike_give, strike_void
@@ -58,6 +58,7 @@ def decision_follow(*, decision: Decision) -> None:
         return
     hold_end(version=decision.version, actor=decision.decided_by)
     reports_answer(case=decision.case, decision=decision)
+    reports_answer_anew(decision=decision)
     if restricts and decision.appeal_id is None:
         _settle_reporters_appeals(decision)
 
@@ -130,9 +131,8 @@ def reversal_follow(*, decision: Decision, before: str) -> None:
         )
     if decision.action not in LOOSENING or overridden.action in ABOUT_ACCOUNTS:
         return
-    for report in overridden.case.reports.filter(state__in=sorted(ANSWERED_REPORTS)).select_related(
-        "reporter"
-    ):
+    acted_upon = overridden.case.reports.filter(state=ReportState.ACTED)
+    for report in acted_upon.select_related("reporter"):
         # Who was told that action was taken is told that it was taken back.
         if decision.appeal and report.pk == decision.appeal.report_id:
             continue

@@ -55,7 +55,8 @@ def misuse_figures(account: Account, *, since: datetime | None = None) -> Misuse
     answered = Report.objects.filter(
         reporter=account, state__in=sorted(ANSWERED_REPORTS), created_at__gte=begin
     )
-    unfounded = answered.filter(unfounded_at__isnull=False)
+    # A won appeal has shown that a report had a ground, whatever was said of it before.
+    unfounded = answered.filter(unfounded_at__isnull=False, state=ReportState.NO_ACTION)
     total, wrong = answered.count(), unfounded.count()
     gravity = unfounded.aggregate(most=Max("rule__harm"))["most"] or 1
     if unfounded.filter(is_child_safety=True).exists():

@@ -10,9 +10,15 @@ from django.utils import timezone
 
 from moderation.audit import event_record
 from moderation.dispatch import wake_reporters
-from moderation.models import Case, Decision, Report
+from moderation.models import Case, Decision, Notice, Report
 from moderation.notices import notice_issue
-from moderation.states import ANSWERED_REPORTS, RESTRICTIONS, ReportState
+from moderation.states import (
+    ANSWERED_REPORTS,
+    LOOSENING,
+    RESTRICTIONS,
+    AppealState,
+    ReportState,
+)
 
 PORTION = 50
 
@@ -28,16 +34,54 @@ def reports_answer(*, case: Case, decision: Decision) -> int:
     )
     if not answered:
         return 0
+    _record(case, decision, outcome, answered)
+    _begin_to_tell(case)
+    return answered
+
+
+def reports_answer_anew(*, decision: Decision) -> int:
+    """Change the outcome of reports whose answer an appeal has changed; return how many.
+
+    Whoever was told that nothing was done, or that it was taken back, is told that action was
+    taken after all. Whoever appealed is told by the answer to the appeal, or, where it was sent
+    back to be decided anew, here. Within the transaction of the decision.
+    """
+    before, appeal = decision.overrides, decision.appeal
+    if before is None or appeal is None or before.action not in LOOSENING:
+        return 0
+    own = Report.objects.filter(appeals=appeal)
+    cases = {before.case_id, before.overrides.case_id if before.overrides else before.case_id}
+    reports = Report.objects.filter(case__in=cases, state__in=sorted(ANSWERED_REPORTS))
+    restricts = decision.action in RESTRICTIONS
+    if not restricts:
+        # Sent back, and found to keep the rules once more: to everybody else nothing is new.
+        reports = own
+    outcome = ReportState.ACTED if restricts else ReportState.NO_ACTION
+    now = timezone.now()
+    chosen = Report.objects.filter(pk__in=list(reports.values_list("pk", flat=True)))
+    changed = chosen.update(state=outcome, answered_at=now, decision=decision, told_at=None)
+    if not changed:
+        return 0
+    if appeal.state != AppealState.REMANDED:
+        own.update(told_at=now)
+    _record(before.case, decision, outcome, changed)
+    _begin_to_tell(before.case)
+    return changed
+
+
+def _record(case: Case, decision: Decision, outcome: ReportState, reports: int) -> None:
     event_record(
         action="reports.answered",
         actor=decision.decided_by,
         version=decision.version,
         case=case,
-        data={"decision": decision.code, "outcome": outcome, "reports": answered},
+        data={"decision": decision.code, "outcome": outcome, "reports": reports},
     )
+
+
+def _begin_to_tell(case: Case) -> None:
     if reports_tell(case_id=case.pk) == PORTION:
         wake_reporters(case_id=case.pk)
-    return answered
 
 
 @transaction.atomic
@@ -63,6 +107,17 @@ def reports_tell(*, limit: int = PORTION, case_id: int | None = None) -> int:
             extra={
                 "clauses": report.decision.clauses,
                 "visibility": report.decision.new_visibility,
+                "after_all": _was_told_otherwise(report, report.decision),
             },
         )
     return len(reports)
+
+
+def _was_told_otherwise(report: Report, decision: Decision) -> bool:
+    """Return whether an appeal has changed what this reporter was told before."""
+    return (
+        decision.appeal_id is not None
+        and Notice.objects.filter(
+            report=report, kind__in=["report_no_action", "report_reversed"]
+        ).exists()
+    )

@@ -1,17 +1,17 @@
 """How often each reporter was right, by kind of report. Reads only; never discards anybody.
 
 A kind is the rule a report named, or its track where it named none. A report that was acted upon
-counts as borne out unless an appeal took the action back; withdrawn and open ones do not count.
+counts as borne out unless the action was taken back; withdrawn and open ones do not count.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Q
+from django.db.models import Count, Exists, OuterRef, Q
 
-from moderation.models import Case, Report, Rule
-from moderation.states import ANSWERED_REPORTS, AppealState, ReportState, Track
+from moderation.models import Case, Decision, Report, Rule
+from moderation.states import ANSWERED_REPORTS, LOOSENING, EffectState, ReportState, Track
 
 # Abuse of children weighs as much as the gravest rule, whatever rule the reporter named.
 CHILD_SAFETY_HARM = 5
@@ -49,13 +49,21 @@ class Witness:
 
 def accuracies(people: Iterable[int]) -> dict[int, dict[str, Accuracy]]:
     """Return the accuracy of accounts by kind; the kind “” is all kinds together."""
-    lost = Q(decision__appeal__state=AppealState.OVERTURNED)
+    taken_back = Q(
+        Exists(
+            Decision.objects.filter(
+                overrides=OuterRef("decision"),
+                action__in=sorted(LOOSENING),
+                effect__state=EffectState.IN_FORCE,
+            )
+        )
+    )
     rows = (
         Report.objects.filter(reporter__in=list(people), state__in=sorted(ANSWERED_REPORTS))
         .values("reporter", "track", "rule__slug")
         .annotate(
             answered=Count("pk", distinct=True),
-            right=Count("pk", filter=Q(state=ReportState.ACTED) & ~lost, distinct=True),
+            right=Count("pk", filter=Q(state=ReportState.ACTED) & ~taken_back, distinct=True),
         )
         .order_by()
     )

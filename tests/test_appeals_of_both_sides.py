@@ -22,6 +22,7 @@ from moderation.decisions import (
 )
 from moderation.errors import Conflict, NotAllowed
 from moderation.hearings import appeal_answer
+from moderation.misuse import misuse_figures
 from moderation.models import (
     Account,
     Appeal,
@@ -37,6 +38,7 @@ from moderation.models import (
     StatementOfReasons,
 )
 from moderation.queue import case_claim, case_release, queue_claim_next
+from moderation.reporters import Accuracy, accuracies
 from moderation.reports import report_file
 from moderation.states import Action, AppealState, Role
 from tests import factories
@@ -186,6 +188,92 @@ def test_a_reporter_appeals_until_the_last_minute_of_day_184_and_no_later(
     assert "out-of-court" in answer.content.decode()
     monkeypatch.setattr(appeals.timezone, "now", lambda: last)
     assert as_(None).post(address, {"text": "Look again."}).status_code == 302
+
+
+def _told(report: Report) -> list[str]:
+    return list(Notice.objects.filter(report=report).order_by("pk").values_list("kind", flat=True))
+
+
+def test_everybody_who_was_told_that_nothing_is_done_is_told_what_an_appeal_has_changed(
+    as_: Browser, uma: Account, rui: Account, nobody: Account, mo: Account, ada: Account
+) -> None:
+    report = _reported(uma, rui)
+    by_account = report_file(version=report.version, text="Me too.", actor=nobody)
+    by_visitor = report_file(
+        version=report.version, text="Ich auch.", email="v@example.org", language="de", actor=None
+    )
+    _decide(report.case, mo, Action.APPROVE)
+    as_(mo).post(reverse("console:unfounded", args=[by_account.code]))
+    appeal = appeal_file_by_reporter(report=report, text="Look again.", actor=rui)
+    _answer(appeal, ada, AppealState.OVERTURNED, action=Action.REMOVE, rules=["red-star"])
+    assert _told(report) == [
+        "report_received",
+        "report_no_action",
+        "report_appeal_received",
+        "report_appeal_overturned",
+    ]
+    for each in (by_account, by_visitor):
+        assert _told(each) == ["report_received", "report_no_action", "report_acted"]
+        each.refresh_from_db()
+        assert each.state == "acted"
+    letter = Notice.objects.get(kind="report_acted", email="v@example.org").text
+    assert "dass es bleibt, wie es ist" in letter
+    page = as_(None).get(reverse("report-status", args=[by_visitor.token])).content.decode()
+    assert "Es wurde etwas unternommen." in page
+    assert accuracies([rui.pk, nobody.pk])[rui.pk][""] == Accuracy(right=1, answered=1)
+    assert misuse_figures(nobody).unfounded == 0
+
+    # The creator appeals in their turn, with success: everybody hears of it, and it counts.
+    removal = Decision.objects.get(action="remove")
+    sam = factories.account("sam", role=Role.MODERATOR)
+    _answer(appeal_file(decision=removal, text="No.", actor=uma), sam, AppealState.OVERTURNED)
+    for each in (report, by_account, by_visitor):
+        assert _told(each)[-1] == "report_reversed"
+    assert (
+        "später zurückgenommen"
+        in as_(None).get(reverse("report-status", args=[by_visitor.token])).content.decode()
+    )
+    assert accuracies([rui.pk])[rui.pk][""] == Accuracy(right=0, answered=1)
+
+
+@pytest.mark.parametrize(
+    ("action", "told"), [(Action.REMOVE, "report_acted"), (Action.APPROVE, "report_no_action")]
+)
+def test_whose_appeal_was_sent_back_hears_what_was_decided_anew(
+    action: Action,
+    told: str,
+    uma: Account,
+    rui: Account,
+    nobody: Account,
+    mo: Account,
+    ada: Account,
+    sam: Account,
+) -> None:
+    report = _reported(uma, rui)
+    other = report_file(version=report.version, text="Me too.", actor=nobody)
+    _decide(report.case, mo, Action.APPROVE)
+    appeal = appeal_file_by_reporter(report=report, text="Look again.", actor=rui)
+    _answer(appeal, ada, AppealState.REMANDED)
+    _decide(report.version.cases.get(state="queued"), sam, action)
+    assert _told(report)[-2:] == ["report_appeal_remanded", told]
+    assert _told(other)[2:] == (["report_acted"] if action == Action.REMOVE else [])
+
+
+def test_what_is_taken_beside_a_case_answers_no_report(
+    as_: Browser, uma: Account, mo: Account, ada: Account
+) -> None:
+    acted, dismissed = _reported(uma, None), _reported(uma, None, title="Other")
+    _decide(acted.case, mo, Action.REMOVE)
+    for case, action in ((acted.case, Action.STRIKE), (dismissed.case, Action.LAW)):
+        decision_make(case=case, action=action, rules=["red-star"], facts="So.", actor=mo)
+    strike = Decision.objects.get(action="strike")
+    decision_reverse(decision=strike, facts="Too much.", actor=ada)
+    page = as_(None).get(reverse("report-status", args=[acted.token])).content.decode()
+    assert "later taken back" not in page
+    _decide(dismissed.case, mo, Action.APPROVE)
+    decision_make(case=dismissed.case, action=Action.LAW, rules=["red-star"], facts="So.", actor=mo)
+    appeal = appeal_file_by_reporter(report=dismissed, text="Look again.", actor=None)
+    assert appeal.decision.action == "approve"
 
 
 # --- Six cases that other houses met --------------------------------------------------------

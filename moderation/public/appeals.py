@@ -13,10 +13,10 @@ from moderation.appeal_files import Upload
 from moderation.appeals import (
     appeal_file_by_reporter,
     appeal_write,
-    decision_on_report,
     way_to_appeal,
 )
 from moderation.models import Report
+from moderation.selectors.public import decision_on_report
 from moderation.states import Side
 
 

@@ -1,6 +1,6 @@
 """What anybody may read."""
 
-from django.db.models import Exists, OuterRef, Prefetch, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 from django.utils import timezone
 
 from moderation.authz import (
@@ -19,11 +19,13 @@ from moderation.models import (
     Rule,
 )
 from moderation.states import (
+    ABOUT_ACCOUNTS,
+    CAME_INTO_FORCE,
     LISTED,
     LOOSENING,
-    RESTRICTIONS,
     UNKNOWN_COUNTRY,
-    EffectState,
+    Action,
+    ReportState,
     Visibility,
 )
 
@@ -123,11 +125,28 @@ def report_by_token(token: str) -> Report:
     return report
 
 
+def decision_on_report(report: Report) -> Decision | None:
+    """Return the last decision in force about what a report pointed to.
+
+    Also one that took another back, or replaced it, on a case of its own. What was taken beside
+    the case, about the account or to the authorities, answers no report.
+    """
+    return (
+        Decision.objects.filter(
+            Q(case=report.case_id)
+            | Q(overrides__case=report.case_id)
+            | Q(overrides=report.decision_id, overrides__isnull=False),
+            effect__state__in=CAME_INTO_FORCE,
+        )
+        .exclude(action__in=ABOUT_ACCOUNTS | {Action.LAW})
+        .exclude(overrides__action__in=ABOUT_ACCOUNTS)
+        .select_related("effect", "version__uploaded_model", "case")
+        .order_by("-decided_at", "-pk")
+        .first()
+    )
+
+
 def was_reversed(report: Report) -> bool:
     """Return whether what was done about a report was taken back."""
-    return Decision.objects.filter(
-        overrides__case=report.case_id,
-        overrides__action__in=RESTRICTIONS,
-        action__in=LOOSENING,
-        effect__state=EffectState.IN_FORCE,
-    ).exists()
+    last = decision_on_report(report)
+    return report.state == ReportState.ACTED and last is not None and last.action in LOOSENING
