@@ -114,6 +114,89 @@ def leave_a_child_behind(path: str) -> int:
     return number
 
 
-def modules_for_checking(path: str) -> list[str]:
-    __import__("triage.containers.check", fromlist=["check_file"]).check_file(path)
-    return sorted(sys.modules)
+def imported_by(module: str, function: str, *arguments: object) -> list[str]:
+    """Call a function and return the modules that were not there before."""
+    before = set(sys.modules)
+    getattr(__import__(module, fromlist=[function]), function)(*arguments)
+    return sorted(set(sys.modules) - before)
+
+
+def look_around() -> dict[str, object]:
+    """Say what this process and the one above it can be seen to hold."""
+    above = os.getppid()
+    parent = Path(f"/proc/{above}/status").read_text()
+    return {
+        "server": above,
+        "threads": int(parent.partition("Threads:")[2].split()[0]),
+        "open": {n: _leads_to(n) for n in range(200) if _is_open(n)},
+        "environment": Path("/proc/self/environ").read_text(),
+        "group": os.getpgrp() == os.getsid(0) == os.getpid(),
+    }
+
+
+def _leads_to(number: int) -> str:
+    return str(Path(f"/proc/self/fd/{number}").readlink()).partition(":")[0]
+
+
+def open_of_others() -> list[str]:
+    """Try to open memory and descriptors of the fork server and of its other children."""
+    above, opened = os.getppid(), []
+    for process in {above, *_children_of(above)} - {os.getpid()}:
+        for path in (f"/proc/{process}/mem", f"/proc/{process}/fd/0", f"/proc/{process}/environ"):
+            try:
+                os.close(os.open(path, os.O_RDONLY))
+            except OSError:
+                continue
+            opened.append(path)
+    return opened
+
+
+def _children_of(process: int) -> list[int]:
+    return [int(n) for n in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def write_number_and_sleep(path: str, seconds: float) -> None:
+    """Tell who this process and its parent are, and then do nothing."""
+    Path(path).write_text(f"{os.getpid()} {os.getppid()}")
+    time.sleep(seconds)
+
+
+def leave_the_group(path: str) -> int:
+    """Start a process that leaves group and session, and let go of it at once."""
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.write(write, str(os.getpid()).encode())
+            time.sleep(1)
+            Path(path).write_text("still here")
+            time.sleep(60)
+        os._exit(0)
+    return int(os.read(read, 20))
+
+
+def kill_the_server() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def stop_the_server() -> None:
+    os.kill(os.getppid(), signal.SIGSTOP)
+
+
+def close_everything() -> str:
+    os.closerange(0, 200)
+    return "never heard"
+
+
+def answer_by_itself(line: str) -> None:
+    """Write into every descriptor there is, and then answer as well."""
+    for number in range(200):
+        try:
+            os.write(number, line.encode())
+        except OSError:
+            continue
+
+
+def ignore_the_polite() -> int:
+    return os.getppid()

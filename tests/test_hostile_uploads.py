@@ -52,45 +52,29 @@ def chunks(cases: Iterable[str], size: int) -> list[tuple[str, ...]]:
 
 
 class Children:
-    """What the children of the sandbox have used: the most of each."""
+    """What each child of the sandbox took."""
 
     def __init__(self) -> None:
-        self.started: dict[int, float] = {}
         self.seconds: list[float] = []
         self.megabytes: list[float] = []
-
-    def begun(self, child: Any) -> None:
-        self.started[child.pid] = time.monotonic()
-
-    def ending(self, child: Any) -> None:
-        self.seconds.append(time.monotonic() - self.started.pop(child.pid))
-        try:
-            status = Path(f"/proc/{child.pid}/status").read_text()
-        except OSError:
-            return
-        # Gone from the status of a child that has left already; its address space was limited.
-        for line in status.splitlines():
-            if line.startswith("VmHWM:"):
-                self.megabytes.append(int(line.split()[1]) / 1024)
 
 
 @pytest.fixture
 def children(monkeypatch: pytest.MonkeyPatch) -> Iterator[Children]:
     """Watch every child of the sandbox, and say afterwards that each kept to the limits."""
     watched = Children()
-    start, end = sandbox._start, sandbox._end
+    ask = sandbox._ask
 
-    def starting() -> Any:
-        child = start()
-        watched.begun(child)
-        return child
+    def watching(request: bytes, seconds: float) -> Any:
+        began = time.monotonic()
+        answer, ending = ask(request, seconds)
+        watched.seconds.append(time.monotonic() - began)
+        watched.megabytes.append(ending.peak_memory / (1 << 20))
+        return answer, ending
 
-    def ending(child: Any) -> int:
-        watched.ending(child)
-        return end(child)
-
-    monkeypatch.setattr(sandbox, "_start", starting)
-    monkeypatch.setattr(sandbox, "_end", ending)
+    # One that is started meanwhile is ready before anything is asked of it.
+    sandbox.run(os.getpid)
+    monkeypatch.setattr(sandbox, "_ask", watching)
     parent = os.getpid()
     yield watched
     assert os.getpid() == parent

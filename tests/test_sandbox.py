@@ -11,8 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image
 
 from tests import sandboxed
+from triage.demo_uploads import UPLOADS, weights_of
+from triage.pictures import FORMATS
 from triage.sandbox import MAX_ANSWER_BYTES, Limits, SandboxError, run
 
 QUICK = Limits(seconds=1)
@@ -159,8 +162,30 @@ def test_the_parent_leaves_no_child_and_no_pipe_behind() -> None:
     assert len(psutil.Process().children()) == children
 
 
-def test_a_child_for_containers_imports_nothing_heavy() -> None:
-    """Start-up is paid for by every file."""
-    modules = run(sandboxed.modules_for_checking, __file__)
-    assert "triage.containers.check" in modules
-    assert not {"numpy", "PIL", "django", "celery", "torch", "zipfile"} & set(modules)
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    """Return a LoRA and a picture in each format that is taken, on disk."""
+    paths = {"lora": tmp_path / "lora.safetensors", "copy": tmp_path / "copy"}
+    paths["lora"].write_bytes(weights_of(UPLOADS[0])[1])
+    for form in FORMATS:
+        paths[form] = tmp_path / form
+        Image.new("RGB", (64, 64), "red").save(paths[form], form)
+    return {name: str(path) for name, path in paths.items()}
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "arguments"),
+    [
+        ("triage.containers.check", "check_file", ("lora",)),
+        ("triage.claims", "claims_data", ("lora",)),
+        ("triage.text_parts", "text_parts_data", ("lora", 0)),
+        ("triage.lineage", "describe", ("lora",)),
+        *(("triage.picture_checks", "copy_pixels", (form, "copy", 32)) for form in FORMATS),
+    ],
+)
+def test_what_a_reader_needs_is_there_before_it_is_called(
+    module: str, function: str, arguments: tuple[object, ...], files: dict[str, str]
+) -> None:
+    """What a child imports is paid for by every file."""
+    given = [files.get(str(argument), argument) for argument in arguments]
+    assert run(sandboxed.imported_by, module, function, *given, limits=Limits(file_mb=1)) == []

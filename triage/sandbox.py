@@ -1,9 +1,15 @@
 """Runs a function on a stranger's file in a child process that can be killed.
 
-The child is a fresh interpreter, so it works from any thread, under any server, and shares no
-memory, no open file and no secret with its parent. It gets its limits before it imports anything
-of ours (``sandbox_child.py``), and answers in JSON: nothing that a captured child could send
-back is ever unpickled.
+The child is forked from a small process of our own, the fork server (``sandbox_server.py``), which
+starts with the first call and has imported what readers need. That process was started afresh, so
+neither it nor its children share memory, an open file or a secret with this one, and calls work
+from any thread, under any server. A child gets its limits before it reads its call
+(``sandbox_child.py``), and answers in JSON: nothing that a captured child could send back is ever
+unpickled. It runs as the same user, so it can send signals to the fork server, and to this
+process; where it ends the fork server, the calls under way fail and the next starts another.
+
+Not multiprocessing's forkserver: that keeps the environment of its parent with all secrets, and
+listens at an address that a captured child could connect to.
 """
 
 import json
@@ -11,20 +17,30 @@ import logging
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from triage.sandbox_server import HEAD, READY
+
 logger = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 16_000_000
-# Fits into a pipe, so that sending it never waits for the child.
 MAX_REQUEST_BYTES = 16_000
-_CHILD = Path(__file__).with_name("sandbox_child.py")
+# How long the fork server may take to start, on a machine that is very busy.
+_START_SECONDS = 60.0
+# How long it may be late in ending a call before it counts as lost.
+_GRACE_SECONDS = 15.0
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
+    " from triage.sandbox_server import main; main()"
+)
 # What the interpreter itself may need to start; the rest of the environment may hold secrets.
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LANG")
 
@@ -64,7 +80,8 @@ def run(function: Callable[..., object], *arguments: object, limits: Limits | No
         raise TypeError(f"{function.__qualname__} cannot be imported by a child process.")
     request = json.dumps(
         {
-            "path": [entry or str(Path.cwd()) for entry in sys.path],
+            "path": _path(),
+            "folder": str(Path.cwd()),
             "module": function.__module__,
             "function": function.__qualname__,
             "arguments": arguments,
@@ -73,77 +90,189 @@ def run(function: Callable[..., object], *arguments: object, limits: Limits | No
     ).encode()
     if len(request) > MAX_REQUEST_BYTES:
         raise ValueError("The arguments are too long; pass a path instead of data.")
-    child = _start()
-    try:
-        answer, late = _talk(child, request, time.monotonic() + limits.seconds)
-    finally:
-        status = _end(child)
-    return _result(answer, late, status, limits)
+    answer, ending = _ask(request, limits.seconds)
+    return _result(answer, ending, limits)
 
 
-def _start() -> subprocess.Popen[bytes]:
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How a child ended, as the fork server says: memory in bytes resident at most."""
+
+    status: int
+    late: bool
+    processor_seconds: float
+    peak_memory: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ForkServer:
+    """A running process that forks children for this one, and the socket it takes calls from."""
+
+    process: subprocess.Popen[bytes]
+    connection: socket.socket
+
+    def begin(self, seconds: float, child: socket.socket, caller: socket.socket) -> None:
+        """Have a child forked that gets ``child``; ``caller`` is told how it ends.
+
+        Raises ``OSError`` where the fork server is gone.
+        """
+        numbers = [child.fileno(), caller.fileno()]
+        socket.send_fds(self.connection, [HEAD.pack(seconds)], numbers)
+
+    def stop(self) -> None:
+        """End it, and with it whatever it has at work."""
+        self.connection.close()
+        self.process.kill()
+        self.process.wait()
+
+
+class _ForkServers:
+    """The fork server of this process, started with the first call and again when it is lost."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: _ForkServer | None = None
+
+    def begin(self, seconds: float, child: socket.socket, caller: socket.socket) -> _ForkServer:
+        """Have a child forked, as above. Raises ``SandboxError`` (``sandbox.start``)."""
+        with self._lock:
+            if self._running:
+                try:
+                    self._running.begin(seconds, child, caller)
+                    return self._running
+                except OSError:
+                    logger.warning("The sandbox's fork server is gone; another is started.")
+                    self._running.stop()
+                    self._running = None
+            try:
+                self._running = _started()
+                self._running.begin(seconds, child, caller)
+            except OSError as error:
+                raise _not_started(error) from error
+            return self._running
+
+    def lose(self, server: _ForkServer) -> None:
+        """Stop one that does not answer; the next call starts another."""
+        with self._lock:
+            if self._running is server:
+                server.stop()
+                self._running = None
+
+    def leave(self) -> None:
+        """Leave the fork server to the process that this one was forked from."""
+        if self._running:
+            self._running.connection.close()
+        # Another thread may have held the lock, and that thread is not here.
+        self._lock, self._running = threading.Lock(), None
+
+
+_fork_servers = _ForkServers()
+os.register_at_fork(after_in_child=_fork_servers.leave)
+
+
+def _started() -> _ForkServer:
+    """Start a fork server and wait until it is ready. Raises ``OSError``."""
     environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     # Numerical libraries reserve address space for every thread that they start.
     environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    try:
-        return subprocess.Popen(
+    connection, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
             # Without the environment's paths, without site packages, without writing bytecode.
-            [sys.executable, "-I", "-S", "-B", str(_CHILD)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            [sys.executable, "-I", "-S", "-B", "-c", _PROGRAM, json.dumps(_path())],
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            bufsize=0,
             env=environment,
             start_new_session=True,
         )
-    except OSError as error:
+    server = _ForkServer(process, connection)
+    try:
+        connection.settimeout(_START_SECONDS)
+        if connection.recv(len(READY)) != READY:
+            raise OSError("it ended before it was ready")
+        connection.settimeout(_GRACE_SECONDS)
+    except OSError:
+        server.stop()
+        raise
+    return server
+
+
+def _path() -> list[str]:
+    return [entry or str(Path.cwd()) for entry in sys.path]
+
+
+def _ask(request: bytes, seconds: float) -> tuple[bytes, _Ending]:
+    """Have the request answered by a child; return what came back, and how the child ended."""
+    ours, childs = socket.socketpair()
+    watched, servers = socket.socketpair()
+    with ours, watched:
+        with childs, servers:
+            server = _fork_servers.begin(seconds, childs, servers)
+        lost_at = time.monotonic() + seconds + _GRACE_SECONDS
+        answer = _talk(ours, watched, request, lost_at)
+        ending = _hang_up(watched)
+    if ending is None:
+        _fork_servers.lose(server)
         raise SandboxError(
-            "sandbox.start", f"The process that should read the file did not start: {error}."
-        ) from error
+            "sandbox.start", "The process that starts those that read files was lost meanwhile."
+        )
+    return answer, ending
 
 
-def _talk(child: subprocess.Popen[bytes], request: bytes, deadline: float) -> tuple[bytes, bool]:
-    """Send the request; return what came back and whether time ran out before the end of it."""
-    if child.stdin is None or child.stdout is None:
-        raise SandboxError("sandbox.start", "The process that should read the file has no pipes.")
-    try:
-        child.stdin.write(request)
-        child.stdin.close()
-    except BrokenPipeError:
-        logger.warning("The sandbox's child died before it was told what to do.")
+def _talk(child: socket.socket, watched: socket.socket, request: bytes, until: float) -> bytes:
+    """Send the request and return what the child says before it, or the fork server, hangs up."""
     answer = bytearray()
-    with selectors.DefaultSelector() as selector:
-        selector.register(child.stdout, selectors.EVENT_READ)
-        while len(answer) <= MAX_ANSWER_BYTES:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return bytes(answer), True
-            if selector.select(left):
-                part = os.read(child.stdout.fileno(), 1 << 16)
-                answer += part
-                if not part or part.endswith(b"\n"):
-                    break
-    return bytes(answer), False
-
-
-def _end(child: subprocess.Popen[bytes]) -> int:
-    """Kill the child and whatever it started, and return its exit status.
-
-    A child that died without an answer keeps the status it died with.
-    """
+    child.settimeout(max(0.0, until - time.monotonic()))
     try:
-        # Its number cannot be another process's yet: nobody has waited for it.
-        os.killpg(child.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        child.kill()
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            pipe.close()
-    return child.wait()
+        child.sendall(request)
+        child.shutdown(socket.SHUT_WR)
+    except OSError:
+        logger.warning("The sandbox's child ended before it was told what to do.")
+    with selectors.DefaultSelector() as selector:
+        for each in (child, watched):
+            selector.register(each, selectors.EVENT_READ)
+        while len(answer) <= MAX_ANSWER_BYTES:
+            ready = [key.fileobj for key, _ in selector.select(max(0.0, until - time.monotonic()))]
+            if child not in ready:
+                break
+            try:
+                part = child.recv(1 << 16)
+            except ConnectionError:
+                break
+            answer += part
+            if not part or part.endswith(b"\n"):
+                break
+    return bytes(answer)
 
 
-def _result(answer: bytes, late: bool, status: int, limits: Limits) -> Any:
-    if late or status == -signal.SIGXCPU:
+def _hang_up(watched: socket.socket) -> _Ending | None:
+    """Have the child killed, if it is not yet; return how it ended, or None where nobody says."""
+    message = b""
+    watched.settimeout(_GRACE_SECONDS)
+    try:
+        watched.shutdown(socket.SHUT_WR)
+        while part := watched.recv(4096):
+            message += part
+    except OSError:
+        return None
+    if not message:
+        return None
+    report = json.loads(message)
+    if "error" in report:
+        raise _not_started(report["error"])
+    return _Ending(**report)
+
+
+def _not_started(cause: object) -> SandboxError:
+    return SandboxError(
+        "sandbox.start", f"The process that should read the file did not start: {cause}."
+    )
+
+
+def _result(answer: bytes, ending: _Ending, limits: Limits) -> Any:
+    status = ending.status
+    if ending.late or status == -signal.SIGXCPU:
         raise SandboxError(
             "sandbox.time", f"Reading the file took longer than {limits.seconds:g} seconds."
         )

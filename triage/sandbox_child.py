@@ -1,72 +1,69 @@
-"""The other side of ``sandbox.py``: started as a script, takes one call and answers it.
+"""What happens in a child of the fork server: it is confined, does one call, and answers.
 
-It imports next to nothing before its limits stand, because each import is paid for by every
-file, and because nothing of ours should run without them.
+The call is read, and a stranger's file touched, only when the process has nothing open but the
+socket it answers through, and stands under its limits.
 """
 
 import json
 import os
+import resource
+import signal
+import socket
 import sys
-from types import TracebackType
+from collections.abc import Mapping
+
+from triage import sandbox_linux
 
 MEGABYTE = 1 << 20
-# Linux: sched.h and prctl.h.
-_CLONE_NEWNET = 0x40000000
-_CLONE_NEWUSER = 0x10000000
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NO_NEW_PRIVS = 38
-_SIGKILL = 9
+# Written as it is: where memory has run out, there may be none left to make an answer in.
+_OUT_OF_MEMORY = b'{"error": "memory"}\n'
+# Standard input, output and error come before it, and lead nowhere.
+_CONNECTION = 3
 
 
-def main() -> None:
-    """Read a call from standard input, confine this process, and write the answer."""
-    answer_to = os.dup(1)
-    # Whatever a library prints must not reach the answer.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def do_call(connection: socket.socket, server: int, open_files: int) -> None:
+    """Confine this process, read one call from ``connection``, do it, and answer in JSON.
 
-    def reply(message: dict[str, object]) -> None:
-        # JSON holds no line break of its own, so one tells the parent that this is all.
-        line = json.dumps(message).encode() + b"\n"
-        with os.fdopen(answer_to, "wb") as stream:
-            stream.write(line)
-
-    def report(
-        kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
-        reply({"error": "memory" if kind is MemoryError else f"{kind.__name__}: {error}"[:2000]})
-
-    sys.excepthook = report
-    call = json.loads(sys.stdin.buffer.read())
-    leave_network()
-    set_limits(call["limits"])
-    sys.path[:] = call["path"]
-    module = __import__(call["module"], fromlist=[call["function"]])
-    result = getattr(module, call["function"])(*call["arguments"])
-    reply({"result": result})
+    ``server`` is the process that forked this one; of its descriptors, all below ``open_files``,
+    nothing but ``connection`` stays open.
+    """
+    # A group of its own, so that it is killed with all that it may start.
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.dup2(connection.detach(), _CONNECTION)
+    os.closerange(_CONNECTION + 1, open_files)
+    sandbox_linux.die_with_parent(server)
+    with socket.socket(fileno=_CONNECTION) as only:
+        only.sendall(_answer(only))
 
 
-def leave_network() -> None:
-    """Give up the network and new privileges, as far as the system lets an ordinary user."""
-    if sys.platform != "linux":
-        return
-    import ctypes  # costs 10 ms and exists for this alone
-
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
-    if libc.unshare(_CLONE_NEWNET) != 0:
-        # Many systems allow it inside a user namespace only, and containers often not at all.
-        libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-
-
-def set_limits(limits: dict[str, float]) -> None:
-    """Limit memory, processor time, written files and open files, where the system has limits."""
+def _answer(connection: socket.socket) -> bytes:
+    """Return what the call returned, or what it raised, as a line of JSON."""
     try:
-        import resource
-    except ImportError:  # not on Windows
-        return
+        with connection.makefile("rb") as stream:
+            call = json.loads(stream.read())
+        os.chdir(call["folder"])
+        sandbox_linux.leave_network()
+        set_limits(call["limits"])
+        sys.path[:] = call["path"]
+        module = __import__(call["module"], fromlist=[call["function"]])
+        result = getattr(module, call["function"])(*call["arguments"])
+        # JSON holds no line break of its own, so one tells the caller that this is all.
+        return json.dumps({"result": result}).encode() + b"\n"
+    except MemoryError:
+        return _OUT_OF_MEMORY
+    # Whatever a reader raises is its answer, and goes no further than this process.
+    except BaseException as error:  # noqa: BLE001
+        message = f"{type(error).__name__}: {error}"[:2000]
+        return json.dumps({"error": message}).encode() + b"\n"
+
+
+def set_limits(limits: Mapping[str, float]) -> None:
+    """Limit memory, processor time, written files and open files, where the system has limits."""
     seconds = int(limits["seconds"]) + 1
     for name, soft, hard in (
+        # All of the address space, what was there before the call included.
         ("RLIMIT_AS", int(limits["memory_mb"]) * MEGABYTE, None),
         ("RLIMIT_CPU", seconds, seconds + 1),
         ("RLIMIT_FSIZE", int(limits["file_mb"]) * MEGABYTE, None),
@@ -84,7 +81,3 @@ def set_limits(limits: dict[str, float]) -> None:
             resource.setrlimit(kind, (min(soft, wanted), wanted))
         except ValueError:  # macOS refuses some limits that it has
             continue
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Measure triage, the queue, a flood of reports, or workers side by side, on this machine."""
+"""Measure triage, the sandbox, the queue, a flood of reports, or workers, on this machine."""
 
 import gc
 import io
@@ -37,7 +37,7 @@ from triage import encoders, tasks
 from triage.demo_uploads import UPLOADS, weights_of
 from triage.encoders.base import Array, Encoder
 from triage.encoders.onnx import OnnxEncoder
-from triage.management import workers_benchmark
+from triage.management import sandbox_benchmark, workers_benchmark
 from triage.pictures import read_picture
 from triage.probes.previews import PreviewsProbe
 from triage.rescreening import rescreen
@@ -54,7 +54,7 @@ PER_WORKER = 8
 
 
 class Command(BaseCommand):
-    """``manage.py bench triage``, ``bench queue``, ``bench reports`` and ``bench workers``."""
+    """``manage.py bench triage``, ``sandbox``, ``queue``, ``reports`` and ``workers``."""
 
     help = (
         "Measure triage on this machine: encoders side by side, from stored files to committed "
@@ -66,12 +66,13 @@ class Command(BaseCommand):
         "reports” sends a flood of reports against one model to a real web server on PostgreSQL. "
         "“bench workers” lets one worker process and then two weigh the same uploads, on "
         "PostgreSQL and an empty Redis database, and says what the simulation had foreseen. "
+        "“bench sandbox” says how much processor time a files job and a preview take. "
         "docs/benchmarks.md holds what was measured."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare what to measure and how long."""
-        parser.add_argument("what", choices=["triage", "queue", "reports", "workers"])
+        parser.add_argument("what", choices=["triage", "sandbox", "queue", "reports", "workers"])
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         parser.add_argument("--rounds", type=int, default=8, help="turns of each rival (8)")
         parser.add_argument("--pictures", type=int, default=5000, help="for memory (5000)")
@@ -103,6 +104,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Measure and report."""
+        if options["what"] == "sandbox":
+            with _house_of_its_own():
+                figures = sandbox_benchmark.measure(picture=_jpeg(0), rounds=options["rounds"])
+            self._report(figures, as_json=options["json"])
+            return
         if options["what"] == "workers":
             self._report(
                 workers_benchmark.measure(
