@@ -143,7 +143,7 @@ def _weighing_store(case: Case, weighing: Weighing, *, now: datetime | None) -> 
     )
     case.reasons = {
         **weight.as_data(),
-        "reporters": len(witnesses),
+        "reporters": len({witness.person for witness in witnesses}),
         "strongest": _strongest(findings),
         "titles": _titles(findings, witnesses),
     }

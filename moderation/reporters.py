@@ -38,8 +38,12 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """One person's word against a version: what about, how probably right, until when."""
+    """One person's word against a version: what about, how probably right, until when.
 
+    ``person`` tells people apart and says nothing else.
+    """
+
+    person: object
     rule: Rule | None
     track: str
     probability: float
@@ -103,6 +107,7 @@ def case_witnesses(case: Case) -> list[Witness]:
         person = (reporter, "") if reporter else (None, email.lower())
         key = (*person, request, kind, is_child_safety)
         witnesses[key] = Witness(
+            person=(*person, request),
             rule=rule,
             track=track,
             probability=round(accuracy.probability, 4),

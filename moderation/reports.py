@@ -84,16 +84,20 @@ def report_file(
     ``email``. ``address`` is a digest of the network address it came from
     (``throttle.address_digest``). A registered trusted flagger's reports run on their own track.
 
-    Raises Hidden where the version cannot be seen, Conflict if this account has reported it,
-    Invalid with a code and field where something is missing, TooMany where a throttle refuses,
-    NotAllowed while reporting is suspended.
+    An account has one open report of a kind on a version: who said that a rule is broken can still
+    give notice of a crime. Raises Hidden where the version cannot be seen, Conflict if this account
+    has reported it, Invalid with a code and field where something is missing, TooMany where a
+    throttle refuses, NotAllowed while reporting is suspended.
     """
     words = words or Words(text=text, rule=rule, email=email)
+    is_urgent = words.is_child_safety and track in NOTICES_OF_ILLEGALITY
     require_sight(actor, version)
     if actor is not None:
         require_may_speak(actor)
     # Before anything else is asked: in a flood most people have reported it already.
-    _refuse_second(version, actor)
+    before = report_open_of(version=version, track=track, is_urgent=is_urgent, actor=actor)
+    if before is not None:
+        raise AlreadyReported(before)
     _require_reportable(version, actor)
     flagger = actor is not None and _is_flagger(actor)
     if flagger and track in {Track.RULE, Track.ILLEGAL}:
@@ -131,12 +135,13 @@ def report_file(
                 )
         except IntegrityError as error:
             # Two at the same moment: the constraint let only one through.
-            raise AlreadyReported(report_open_of(version=version, actor=actor)) from error
+            other = report_open_of(version=version, track=track, is_urgent=is_urgent, actor=actor)
+            raise AlreadyReported(other) from error
     return report
 
 
 class AlreadyReported(Conflict):
-    """This account has an open report on the version already."""
+    """This account has an open report of the same kind on the version already."""
 
     code = "already_reported"
 
@@ -145,17 +150,24 @@ class AlreadyReported(Conflict):
         self.report = report
 
 
-def report_open_of(*, version: ModelVersion, actor: Account | None) -> Report | None:
-    """Return the open report that an account has sent on a version, if any."""
+def report_open_of(
+    *, version: ModelVersion, track: Track, is_urgent: bool, actor: Account | None
+) -> Report | None:
+    """Return the open report of a kind that an account has sent on a version, if any.
+
+    ``is_urgent`` where a child may be in danger: that is a kind of its own.
+    """
     if actor is None:
         return None
-    return Report.objects.filter(reporter=actor, version=version, state=ReportState.OPEN).first()
-
-
-def _refuse_second(version: ModelVersion, actor: Account | None) -> None:
-    before = report_open_of(version=version, actor=actor)
-    if before is not None:
-        raise AlreadyReported(before)
+    # What a trusted flagger sends on these runs on the flaggers' track, whichever they chose.
+    tracks = {track, Track.FLAGGER} if track in {Track.RULE, Track.ILLEGAL} else {track}
+    return Report.objects.filter(
+        reporter=actor,
+        version=version,
+        state=ReportState.OPEN,
+        track__in=sorted(tracks),
+        is_child_safety=is_urgent,
+    ).first()
 
 
 def _require_reportable(version: ModelVersion, actor: Account | None) -> None:

@@ -144,6 +144,24 @@ def test_a_registered_flagger_runs_on_a_lane_of_its_own_and_is_looked_at_first(
     assert Report.objects.get(version=third).track == "illegal"
 
 
+def test_who_said_that_a_rule_is_broken_can_still_give_notice_of_a_crime_and_of_a_child_in_danger(
+    version: ModelVersion, as_: Browser, rui: Account, mo: Account
+) -> None:
+    client = as_(rui)
+    child = {"track": "illegal", "place": "the first preview", "is_child_safety": "on"}
+    for words in ({}, NOTICE, child):
+        assert _send(client, version, **words).status_code == 302
+        again = _send(client, version, **words | {"text": "A second star."})
+        assert again.status_code == 409
+        assert "A second star." in again.content.decode(), "what was typed is kept"
+    case = Case.objects.get()
+    kinds = set(case.reports.values_list("track", "is_child_safety"))
+    assert kinds == {("rule", False), ("illegal", False), ("illegal", True)}
+    assert case.reasons["reporters"] == 1, "one person, however often"
+    _decide(case, Action.REMOVE, mo)
+    assert Notice.objects.filter(kind="report_acted", recipient=rui).count() == 3
+
+
 def test_a_picture_sent_along_is_copied_and_only_moderators_see_it(
     version: ModelVersion, as_: Browser, mo: Account, uma: Account
 ) -> None:

@@ -304,9 +304,10 @@ class Report(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["case", "reporter"],
+                # Whoever said that a rule is broken may still say that it is a crime.
+                fields=["case", "reporter", "track", "is_child_safety"],
                 condition=Q(reporter__isnull=False) & ~Q(state=ReportState.WITHDRAWN),
-                name="report_once_per_account_and_case",
+                name="report_once_per_account_case_and_kind",
             ),
             models.UniqueConstraint(
                 fields=["case", "request"],
