@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.urls import reverse
 
 from moderation.models import Account, Decision, ModelVersion
 from tests import factories
@@ -230,6 +231,28 @@ def test_the_queue_refreshes_itself_and_keeps_open_what_its_reader_opened(
     page.get_by_role("button", name="Search").click()
     page.get_by_text("“secon”").wait_for()
     assert page.locator("li[data-row]").count() == 1
+
+
+@pytest.mark.usefixtures("asleep")
+def test_a_picture_is_seen_as_long_as_its_button_is_held(
+    open_page: Callable[[], Page], uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    page = _log_in(open_page(), "mo")
+    page.goto(reverse("console:case", args=[case.code]))
+    look = "getComputedStyle(document.querySelector('.shot img')).filter"
+    assert "blur" in page.evaluate(look)
+    page.get_by_role("button", name="Look at preview 1").hover()
+    page.mouse.down()
+    assert page.evaluate(look) == "none"
+    # Wherever it is let go.
+    page.mouse.move(1, 1)
+    page.mouse.up()
+    assert "blur" in page.evaluate(look)
+    page.keyboard.down("p")
+    assert page.evaluate(look) == "none"
+    page.keyboard.up("p")
+    assert "blur" in page.evaluate(look)
 
 
 def test_a_passkey_is_added_and_logs_in_alone(open_page: Callable[[], Page], uma: Account) -> None:

@@ -1,9 +1,11 @@
 """The page of a case: its evidence, verdicts, one's own keys, and what survives a conflict."""
 
+import hashlib
 import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from django.db import DatabaseError, connection, transaction
 from django.test import Client
@@ -15,12 +17,17 @@ from moderation.models import (
     Case,
     ConsolePreference,
     Decision,
+    Embedding,
     Finding,
+    LineageEdge,
     ModelVersion,
     Policy,
     Verdict,
 )
 from moderation.queue import case_claim
+from moderation.reports import report_file
+from moderation.selectors import groups
+from moderation.wellbeing import preference_choose
 from tests import factories
 
 Browser = Callable[[Account | None], Client]
@@ -306,6 +313,110 @@ def test_cases_with_the_same_bytes_are_decided_together_each_on_its_own(
     assert sorted(Decision.objects.values_list("creator__username", flat=True)) == ["rui", "uma"]
     third.refresh_from_db()
     assert third.state == "queued"
+
+
+def _unlike_any_other(case: Case, *, look: str) -> str:
+    """Give a case bytes of its own, and a preview with this PDQ hash; return its preview's hash."""
+    case.version.files.update(sha256=hashlib.sha256(case.code.encode()).hexdigest())
+    preview = case.version.previews.get()
+    preview.sha256 = hashlib.sha256(preview.code.encode()).hexdigest()
+    preview.save()
+    finding = case.version.findings.filter(concern="hold").get()
+    finding.pk, finding.key, finding.concern = None, "banks:::", "none"
+    finding.probe, finding.preview = "banks", preview
+    finding.evidence = {"pdq": look, "pdq_matched": True}
+    finding.save()
+    return preview.sha256
+
+
+def _embed(sha256: str, vector: list[float]) -> None:
+    row = np.array(vector, "<f2")
+    Embedding.objects.create(
+        kind="picture", sha256=sha256, encoder="demo", revision="1", dim=len(row),
+        vector=row.tobytes(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("look", "A preview that looks the same"),
+        ("lineage", "Weights derived, cosine 0.930"),
+        ("neighbourhood", "A preview that is much alike"),
+    ],
+)
+def test_what_looks_alike_or_is_related_is_decided_together_and_any_member_taken_out(
+    how: str, says: str, as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    mine, near, out, far = (
+        factories.held(who, rule="red-star", title=title)
+        for who, title in ((uma, "Mine"), (rui, "Near"), (uma, "Taken out"), (rui, "Far"))
+    )
+    # PDQ calls two pictures the same up to 31 of 256 bits.
+    looks = ["00" * 32, "f0" * 7 + "00" * 25, "0f" * 7 + "00" * 25, "ff" * 4 + "00" * 28]
+    if how != "look":
+        looks = ["00" * 32, "ff" * 32, "f0" * 32, "0f" * 32]
+    hashes = [
+        _unlike_any_other(case, look=look)
+        for case, look in zip((mine, near, out, far), looks, strict=True)
+    ]
+    if how == "lineage":
+        for relative in (near, out):
+            finding = relative.version.findings.filter(concern="hold").get()
+            LineageEdge.objects.create(
+                child=relative.version, parent=mine.version, finding=finding,
+                relation="derived", cosine=0.93,
+            )  # fmt: skip
+    if how == "neighbourhood":
+        for sha256, vector in zip(hashes, [[1, 0], [0.98, 0.2], [1, 0], [0.9, 0.43]], strict=True):
+            _embed(sha256, vector)
+    case_claim(case=mine, actor=mo)
+    client = as_(mo)
+    address = reverse("console:group", args=[mine.code])
+    assert f'href="{address}"' in _page(client, mine)
+    page, shown = _together(client, mine)
+    assert "Decide 3 cases together" in page
+    assert page.count(says) == 2
+    assert far.code not in page
+    for case in (mine, near, out):
+        assert f'value="{case.code}" checked' in page
+        assert case.version.previews.get().code in page
+    given = {"shown": shown, "action": "remove", "rules": ["red-star"]}
+    chosen = {"members": [mine.code, near.code]}
+    unsaid = client.post(address, given | chosen).content.decode()
+    # What was taken out stays out while one is told what is missing.
+    assert f'value="{near.code}" checked' in unsaid
+    assert f'value="{out.code}" checked' not in unsaid
+    answer = client.post(address, given | chosen | {"facts": "The same red star."})
+    assert "2 decided" in answer.content.decode()
+    decided = Decision.objects.order_by("case__pk")
+    assert [decision.case for decision in decided] == [mine, near]
+    assert len({decision.bulk for decision in decided}) == 1
+    out.refresh_from_db()
+    assert out.state == "queued"
+
+
+def test_a_group_longer_than_a_page_says_so_and_keeps_the_case_it_began_with(
+    as_: Browser, uma: Account, mo: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "MEMBERS", 2)
+    first, second, mine = (factories.held(uma, title=title) for title in ("One", "Two", "Mine"))
+    page, _ = _together(as_(mo), mine)
+    assert f'value="{mine.code}"' in page
+    assert f'value="{first.code}"' in page
+    assert f'value="{second.code}"' not in page
+    assert "There are more than 2" in page
+
+
+def test_what_was_only_reported_under_a_rule_shows_no_picture_to_who_opted_out_of_it(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    version = factories.published(uma)
+    report_file(version=version, text="A red star.", rule="red-star", actor=rui)
+    preference_choose(account=mo, shows_sharp=False, shows_colour=False, opted_out=["red-star"])
+    page, _ = _together(as_(mo), version.cases.get())
+    assert "you opted out of what it is about" in page
+    assert version.previews.get().code not in page
 
 
 def test_only_what_was_shown_can_be_decided_together(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
+from moderation.keys import KEYS
 from moderation.models import Account, Case, Decision
 from moderation.queue import case_claim
 from moderation.states import CaseState
@@ -35,6 +36,7 @@ def reader(mo: Account) -> Account:
 
 
 Page = Any
+KEYS_IN_USE = tuple(key.usual for key in KEYS.values())
 FORM = "document.querySelector('form.decide')"
 SHOWN = "document.querySelector('[data-case]')?.dataset.case ?? ''"
 
@@ -116,6 +118,70 @@ def test_keys_do_nothing_while_somebody_types_or_holds_another_key(
     window.keyboard.press("Escape")
     window.keyboard.press("x")
     assert window.evaluate(chosen) == "remove"
+
+
+@pytest.mark.parametrize("field", ["textarea", "input", "search", "select", "contenteditable"])
+def test_no_key_fires_in_any_kind_of_field(
+    field: str, window: Page, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case_claim(case=case, actor=mo)
+    window.goto(reverse("console:case", args=[case.code]))
+    window.evaluate(
+        """(kind) => {
+          const element = document.createElement(
+            kind === "contenteditable" ? "div" : kind === "search" ? "input" : kind);
+          if (kind === "search") element.type = "search";
+          if (kind === "contenteditable") element.contentEditable = "true";
+          if (kind === "select") element.innerHTML = "<option>a<option>x";
+          document.querySelector("main").prepend(element);
+          element.focus();
+          window.pressed = [];
+          document.addEventListener("key", (event) => window.pressed.push(event.detail.name));
+        }""",
+        field,
+    )
+    here = window.url
+    ticked = _ticked(window)
+    for key in (*KEYS_IN_USE, "1", "2"):
+        window.keyboard.press(key)
+    assert window.evaluate("window.pressed") == []
+    assert (window.url, _ticked(window)) == (here, ticked)
+    assert not window.evaluate("document.getElementById('keys').open")
+    assert window.evaluate(f"{FORM}.querySelector('[name=action]:checked')") is None
+
+
+def test_every_key_of_the_list_does_something_on_the_page_of_a_case_or_the_queue(
+    window: Page, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case_claim(case=case, actor=mo)
+    chosen = f"{FORM}.querySelector('[name=action]:checked')?.value"
+    address = reverse("console:case", args=[case.code])
+    window.goto(address)
+    for key, action in (("l", "limit"), ("d", "age_restrict"), ("x", "remove"), ("a", "approve")):
+        window.keyboard.press(key)
+        assert window.evaluate(chosen) == action
+    focused = "document.activeElement"
+    for key, name in (("e", "note"), ("w", "text"), ("n", "private_note"), ("c", "action")):
+        window.keyboard.press(key)
+        assert window.evaluate(f"{focused}.name") == name
+        if key != "c":
+            window.keyboard.press("Escape")
+    for key, switch in (("b", ".sharp"), ("g", ".colour"), ("o", ".large")):
+        window.keyboard.press(key)
+        assert window.evaluate(f"document.querySelector('.looks {switch}').checked"), key
+    window.keyboard.press("j")
+    assert window.evaluate(f"{focused}.closest('[data-stop]') !== null")
+    window.keyboard.press("?")
+    assert window.evaluate("document.getElementById('keys').open")
+    window.keyboard.press("Escape")
+    window.keyboard.press("/")
+    window.wait_for_url(f"**{reverse('console:queue')}#search")
+    _until(window, f"{focused}.id === 'search'")
+    window.goto(address)
+    window.keyboard.press("q")
+    window.wait_for_url(f"**{reverse('console:group', args=[case.code])}")
 
 
 def test_what_was_typed_is_there_again_when_the_page_is_opened_anew(

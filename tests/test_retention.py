@@ -31,7 +31,7 @@ from moderation.queue import case_claim
 from moderation.reports import report_file
 from moderation.retention import KEPT_AFTER_DECISION, hold_place, hold_release, purge
 from moderation.selectors.beside import related
-from moderation.selectors.groups import members_of
+from moderation.selectors.groups import group_of
 from moderation.selectors.look_alikes import look_alikes
 from moderation.selectors.marketplace import versions_of
 from moderation.selectors.workers import known_models
@@ -213,7 +213,7 @@ def test_what_is_held_apart_stands_in_no_list_of_admin_creator_marketplace_or_re
     assert look_alikes(same) == []
     case = case_claim(case=same.cases.get(), actor=mo)
     assert related(case).same == []
-    assert {member.case.version for member in members_of(case, mo)} == {same}
+    assert {member.case.version for member in group_of(case, mo).members} == {same}
     seen = as_(mo).get(reverse("console:case", args=[case.code])).content.decode()
     assert "Kept apart" not in seen
 

@@ -117,6 +117,24 @@ def test_what_was_seen_is_counted_once_and_shown_to_the_person_alone(
     assert as_(nobody).get(reverse("console:me")).status_code == 403
 
 
+def test_a_case_that_was_drawn_ahead_counts_once_it_is_shown(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    first, second = factories.held(uma), factories.held(uma, rule="red-star", title="Second")
+    case_claim(case=first, actor=mo)
+    client = as_(mo)
+    drawn = client.get(reverse("console:peek", args=[first.code]))
+    assert not Exposure.objects.exists()
+    answer = client.post(
+        reverse("console:decide", args=[first.code]),
+        {"action": "approve", "facts": "Fine.", "then": "next"},
+        headers={"X-Fetched-Case": drawn["X-Case"], "X-Fetched-Stamp": drawn["X-Case-Stamp"]},
+    )
+    assert answer["X-Use-Fetched"] == reverse("console:case", args=[second.code])
+    seen = Exposure.objects.get()
+    assert (seen.account, seen.case, seen.rule) == (mo, second, "red-star")
+
+
 def test_pictures_served_to_moderators_are_not_kept_by_the_browser(
     as_: Browser, uma: Account, mo: Account
 ) -> None:

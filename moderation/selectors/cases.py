@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Exists, F, Max, OuterRef, Subquery
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.http import Http404
 
@@ -323,6 +323,13 @@ def _findings(version: ModelVersion, account: Account) -> list[Any]:
         .annotate(said=Subquery(own.order_by("-given_at", "-pk").values("answer")[:1]))
         .order_by(F("score").desc(nulls_last=True), "pk")
     )
+
+
+def rules_concerned(case: Case) -> list[Rule]:
+    """Return the rules that a finding or a report on a case names, without reading the rest."""
+    found = case.version.findings.exclude(concern=Concern.NONE).values("rule")
+    named = Q(pk__in=found) | Q(pk__in=case.reports.values("rule"))
+    return list(Rule.objects.filter(named).order_by("pk"))
 
 
 def verdicts_by(account: Account, version: ModelVersion) -> dict[int, str]:

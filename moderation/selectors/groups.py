@@ -5,12 +5,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from django.db.models import Count, Exists, OuterRef, Q, Subquery
+from django.db.models import (
+    BooleanField,
+    Count,
+    Exists,
+    ExpressionWrapper,
+    OuterRef,
+    Q,
+    Subquery,
+)
 
 from moderation.authz import OWN, REPORTED_IT
 from moderation.models import (
     Account,
     Case,
+    CaseFacet,
     Embedding,
     Finding,
     LineageEdge,
@@ -19,7 +28,7 @@ from moderation.models import (
     Report,
 )
 from moderation.selectors.beside import same_bytes
-from moderation.states import OPEN_CASES, CaseState, Concern
+from moderation.states import OPEN_CASES, CaseState
 from moderation.wellbeing import preference_of
 
 # Of 256 bits; the distance at which PDQ's authors call two pictures the same ("The TMK+PDQF
@@ -44,7 +53,15 @@ class Member:
     is_unwanted: bool
 
 
-def members_of(case: Case, account: Account) -> list[Member]:
+@dataclass(frozen=True)
+class Group:
+    """What belongs together, as far as a page holds it."""
+
+    members: list[Member]
+    is_cut: bool
+
+
+def group_of(case: Case, account: Account) -> Group:
     """Return the open cases that belong with this one, itself first, in seven queries.
 
     By bytes, by lineage, by PDQ and by the neighbourhood of their embeddings. Those that this
@@ -66,10 +83,12 @@ def members_of(case: Case, account: Account) -> list[Member]:
         reporter=account, version__uploaded_model=OuterRef("version__uploaded_model")
     )
     preview = PreviewImage.objects.filter(version=OuterRef("version"))
-    unwanted = Finding.objects.filter(
-        version=OuterRef("version"), rule__slug__in=preference_of(account).opted_out
-    ).exclude(concern=Concern.NONE)
-    found = (
+    unwanted = CaseFacet.objects.filter(
+        case=OuterRef("pk"),
+        kind=CaseFacet.Kind.RULE,
+        value__in=preference_of(account).opted_out,
+    )
+    found = list(
         Case.objects.filter(Q(version__in=list(how), state__in=sorted(OPEN_CASES)) | Q(pk=case.pk))
         .filter(version__isolated_at__isnull=True)
         .select_related("version__uploaded_model__creator", "claimed_by")
@@ -79,7 +98,7 @@ def members_of(case: Case, account: Account) -> list[Member]:
             is_unwanted=Exists(unwanted),
             preview=Subquery(preview.order_by("position", "pk").values("code")[:1]),
         )
-        .order_by("pk")[:MEMBERS]
+        .order_by(ExpressionWrapper(Q(pk=case.pk), BooleanField()).desc(), "pk")[: MEMBERS + 1]
     )
     members = [
         Member(
@@ -90,9 +109,9 @@ def members_of(case: Case, account: Account) -> list[Member]:
             "" if row.is_unwanted else row.preview or "",
             row.is_unwanted,
         )
-        for row in found
+        for row in found[:MEMBERS]
     ]
-    return sorted(members, key=lambda member: member.case.pk != case.pk)
+    return Group(members, len(found) > MEMBERS)
 
 
 def _refusal(case: Any, account: Account) -> str:

@@ -60,6 +60,8 @@ document.addEventListener("key", (event) => {
   const done = {
     approve: () => choose("approve"),
     remove: () => choose("remove"),
+    limit: () => choose("limit"),
+    age_restrict: () => choose("age_restrict"),
     restrict,
     rule: () => nameRule(event.detail.rule),
     blur: () => toggle(".sharp"),
@@ -88,14 +90,22 @@ function peek(key) {
   window.addEventListener("blur", stop);
   return true;
 }
-for (const [begin, end] of [["pointerdown", "pointerup"]]) {
-  document.addEventListener(begin, (event) => {
-    const shot = event.target.closest?.(".shot .peek")?.closest(".shot");
-    if (!shot) return;
-    shot.classList.add("peeked");
-    document.addEventListener(end, () => shot.classList.remove("peeked"), { once: true });
-  });
-}
+// The same for a finger or a mouse on the button below a picture.
+document.addEventListener("pointerdown", (event) => {
+  const shot = event.target.closest?.(".peek")?.closest(".shot");
+  if (!shot) return;
+  shot.classList.add("peeked");
+  const ends = ["pointerup", "pointercancel", "blur"];
+  const stop = () => {
+    shot.classList.remove("peeked");
+    for (const end of ends) window.removeEventListener(end, stop);
+  };
+  for (const end of ends) window.addEventListener(end, stop);
+});
+document.addEventListener("contextmenu", (event) => {
+  // A long press is a look, and no menu.
+  if (event.target.closest?.(".peek")) event.preventDefault();
+});
 
 // --- The next case ---------------------------------------------------------------------------
 // It is drawn for us, but not taken: only submitting takes it. If somebody else was faster, or

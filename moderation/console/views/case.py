@@ -217,17 +217,22 @@ def decide(request: HttpRequest, code: str) -> HttpResponse:
 def _next(request: HttpRequest) -> HttpResponse:
     """Take the next case; say so if it is the one that the page has drawn already."""
     code, stamp = request.headers.get("X-Fetched-Case"), request.headers.get("X-Fetched-Stamp")
-    drawn = Case.objects.filter(code=code).first() if code else None
+    drawn = Case.objects.filter(code=code).select_related("version").first() if code else None
     unchanged = drawn is not None and selectors.cases.case_stamp(drawn) == stamp
     taken = claim_next(request)
     address = reverse("console:case", args=[code]) if code else ""
     if not code:
         return taken
-    if not unchanged or taken["Location"] != address:
+    if drawn is None or not unchanged or taken["Location"] != address:
         # The page goes there itself: a redirect would be followed, and its messages lost.
         response = HttpResponse(status=204)
         response["X-Go"] = taken["Location"]
         return private(response)
+    if drawn.version.previews.exists():
+        # Its page was drawn before it was anybody's; only now is it looked at.
+        exposure_record(
+            account=account_of(request), case=drawn, rules=selectors.cases.rules_concerned(drawn)
+        )
     offered = undo_offered(request)
     response = private(render(request, "console/_after.html", {"undoable": offered}))
     response["X-Use-Fetched"] = address

@@ -45,9 +45,14 @@ def group(request: HttpRequest, code: str) -> HttpResponse:
             failed = sum(bool(outcome.sentence) for outcome in outcomes)
             context |= {"outcomes": outcomes, "failed": failed, "decided": len(outcomes) - failed}
     if "outcomes" not in context:
-        members = selectors.groups.members_of(case, account)
-        free = [(row.case.code, row.reports) for row in members if not row.refused]
-        context |= {"members": members, "shown": shown_sign(members=free, account=account)}
+        found = selectors.groups.group_of(case, account)
+        free = [(row.case.code, row.reports) for row in found.members if not row.refused]
+        context |= {
+            "members": found.members,
+            "is_cut": found.is_cut,
+            "chosen": request.POST.getlist("members") if request.method == "POST" else None,
+            "shown": shown_sign(members=free, account=account),
+        }
     return private(render(request, "console/group.html", context, status=status))
 
 
