@@ -483,6 +483,18 @@ def test_the_document_describes_every_post_with_its_key(client: Client) -> None:
         assert "Idempotency-Key" in [parameter["name"] for parameter in post["parameters"]]
 
 
+def test_every_post_of_the_document_is_refused_without_its_key(shop: Marketplace) -> None:
+    document = shop.client.get("/api/v1/openapi.json").json()
+    for path in (path for path, item in document["paths"].items() if "post" in item):
+        answer = shop.client.post(
+            path.replace("{code}", "AAAAAAAAAAAA"),
+            "{}",
+            content_type="application/json",
+            headers={"Authorization": f"Bearer {shop.key}"},
+        )
+        assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_missing"), path
+
+
 def test_the_page_about_the_api_names_every_operation(client: Client) -> None:
     page = client.get("/api/v1/docs/").content.decode()
     document = client.get("/api/v1/openapi.json").json()

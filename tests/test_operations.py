@@ -16,11 +16,14 @@ from django.test import Client
 from django.utils import timezone
 
 from moderation.heartbeats import heart_beat
+from moderation.jobs import job_lease
 from moderation.models import Account, Heartbeat, Policy, TriageJob
 from tests import factories
 
 Browser = Callable[[Account | None], Client]
 pytestmark = pytest.mark.django_db
+KUBERNETES = configured.BASE_DIR / "docker" / "kubernetes.yaml"
+WATCHED = sorted((configured.BASE_DIR / "docker" / "watch").glob("*.*"))
 
 
 def _ready(client: Client, query: str = "") -> tuple[int, dict[str, Any]]:
@@ -111,6 +114,27 @@ def test_metrics_count_what_waits_and_what_was_done(
     assert "weighhouse_lease_expiries_total 2.0" in _metrics(client, settings)
 
 
+def test_no_measure_is_told_twice(
+    client: Client, settings: Any, policy: Policy, uma: Account, asleep: None
+) -> None:
+    factories.submitted(uma)
+    for job in factories.submitted(uma).jobs.all():
+        assert job_lease(job_id=job.pk) is not None
+    said = re.findall(r"^(weighhouse_\S+) ", _metrics(client, settings), re.MULTILINE)
+    assert 'weighhouse_job_attempts{stage="files"}' in said
+    assert len(said) == len(set(said))
+
+
+def test_where_nothing_waits_the_autoscaler_is_told_so(client: Client, settings: Any) -> None:
+    said = _metrics(client, settings)
+    scaled = re.findall(
+        r"name: (\w+), selector: { matchLabels: { stage: (\w+) } }", KUBERNETES.read_text()
+    )
+    assert len(scaled) == 2
+    for name, stage in scaled:
+        assert f'{name}{{stage="{stage}"}} 0.0' in said
+
+
 @pytest.mark.django_db(transaction=True)
 def test_metrics_tell_how_long_each_probe_took_and_how_often_it_failed(
     client: Client, settings: Any, policy: Policy, uma: Account
@@ -133,9 +157,6 @@ def test_the_number_of_questions_does_not_grow_with_the_house(
         factories.submitted(uma)
     with django_assert_max_num_queries(12):
         _metrics(client, settings)
-
-
-WATCHED = sorted((configured.BASE_DIR / "docker" / "watch").glob("*.*"))
 
 
 @pytest.mark.parametrize("page", WATCHED, ids=lambda page: page.name)

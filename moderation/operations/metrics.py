@@ -15,6 +15,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from moderation.models import TriageJob
 from moderation.selectors import operations as read
 
 # Known before they first happen, so that a rate over them is never undefined.
@@ -47,12 +48,18 @@ class HouseCollector(Collector):
         depth = _gauge("jobs", "Unfinished triage jobs.", "stage", "state")
         age = _gauge("oldest_due_job_seconds", "How long the oldest due job has waited.", "stage")
         tried = _gauge("job_attempts", "Attempts that unfinished jobs have had.", "stage")
+        # An autoscaler that is told nothing scales nothing down.
+        waiting = dict.fromkeys(TriageJob.Stage.values, 0.0)
+        attempted = dict.fromkeys(TriageJob.Stage.values, 0)
         for row in read.open_jobs():
             depth.add_metric([row["stage"], row["state"]], row["number"])
-            tried.add_metric([row["stage"]], row["tried"] or 0)
+            attempted[row["stage"]] += row["tried"] or 0
             if row["state"] == "queued":
                 waited = (now - row["oldest"]).total_seconds()
-                age.add_metric([row["stage"]], max(waited, 0))
+                waiting[row["stage"]] = max(waited, 0)
+        for stage, waited in waiting.items():
+            age.add_metric([stage], waited)
+            tried.add_metric([stage], attempted[stage])
         ended = _gauge("jobs_ended_last_hour", "Jobs that ended.", "stage", "state")
         attempts = _gauge("job_attempts_last_hour", "Attempts they took.", "stage", "state")
         for row in read.finished_jobs():
