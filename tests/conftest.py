@@ -4,6 +4,7 @@ Uma uploads, Rui reports, Mo moderates, Ada hears appeals, and Nobody may not.
 """
 
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,13 @@ SHARED_DATA = Path(
     os.environ.get("WEIGHHOUSE_TEST_DATA", django_settings.BASE_DIR.parent / "shared" / "data")
 )
 
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+# A machine without background traffic: the browser looks up nothing that the test did not ask for.
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
 
 def require(condition: bool, reason: str) -> None:
     """Skip with a reason on a laptop; fail where everything is meant to be installed."""
@@ -35,20 +43,6 @@ def require(condition: bool, reason: str) -> None:
     if IN_CI:
         pytest.fail(f"CI must have this: {reason}")
     pytest.skip(reason)
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what touches no database where only that is asked (``ONLY_WITH_DATABASE``)."""
-    if os.environ.get("ONLY_WITH_DATABASE") != "true":
-        return
-    using = {"db", "transactional_db", "live_server"}
-    chosen = [
-        item
-        for item in items
-        if item.get_closest_marker("django_db") or using & set(getattr(item, "fixturenames", ()))
-    ]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
-    items[:] = chosen
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -145,6 +139,20 @@ def redis_url() -> str:
     except (ImportError, OSError, redis.RedisError) as error:
         require(False, f"a Redis server at REDIS_TEST_URL ({error})")
     return url
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Return a browser for the tests of a file; each opens windows of its own."""
+    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    require(program is not None, "No Chromium is installed.")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with pytest.MonkeyPatch.context() as patch, playwright.sync_playwright() as driver:
+        # The driver keeps an event loop in this thread; the database is used between its calls.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        browser = driver.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

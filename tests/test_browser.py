@@ -1,7 +1,6 @@
 """A real browser plays creator, reporter, moderator and second moderator."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,54 +11,36 @@ from django.urls import reverse
 
 from moderation.models import Account, Decision, ModelVersion
 from tests import factories
-from tests.conftest import require
 from tests.test_flow import drawing
-
-CHROMIUM = next(
-    (
-        path
-        for name in ("chromium", "chromium-browser", "google-chrome")
-        if (path := shutil.which(name))
-    ),
-    None,
-)
-# A machine without background traffic: the browser looks up nothing that the test did not ask for.
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("policy")]
 Page = Any
 
 
 @pytest.fixture
-def open_page(live_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Page]]:
+def open_page(live_server: Any, chromium: Any) -> Iterator[Callable[[], Page]]:
     """Return a way to open a fresh browser window; fails on any script error or CSP violation."""
-    require(CHROMIUM is not None, "No Chromium is installed.")
-    playwright = pytest.importorskip("playwright.sync_api")
-    # The driver keeps an event loop in this thread; the database is used between its calls.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
     complaints: list[str] = []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    windows: list[Any] = []
 
-        def fresh() -> Page:
-            page = browser.new_context(base_url=live_server.url).new_page()
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.on(
-                "console",
-                lambda message: (
-                    complaints.append(message.text)
-                    if "Content Security Policy" in message.text
-                    else None
-                ),
-            )
-            page.set_default_timeout(20_000)
-            return page
+    def fresh() -> Page:
+        windows.append(chromium.new_context(base_url=live_server.url))
+        page = windows[-1].new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                complaints.append(message.text)
+                if "Content Security Policy" in message.text
+                else None
+            ),
+        )
+        page.set_default_timeout(20_000)
+        return page
 
-        yield fresh
-        browser.close()
+    yield fresh
+    for window in windows:
+        window.close()
     assert complaints == []
 
 

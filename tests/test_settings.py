@@ -1,10 +1,12 @@
 """Settings: what cannot work is refused at the start, in a sentence that names the variable."""
 
+import fcntl
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +162,9 @@ def test_redis_that_throws_messages_away_is_warned_of(redis_url: str, settings: 
 
     settings.CELERY_BROKER_URL = redis_url
     client = Redis.from_url(redis_url)
+    # The suite may run beside itself, on SQLite and on PostgreSQL, and there is one Redis.
+    turn = (Path(tempfile.gettempdir()) / "weighhouse-test-redis.lock").open("w")
+    fcntl.flock(turn, fcntl.LOCK_EX)
     before = client.config_get("maxmemory-policy")["maxmemory-policy"]
     try:
         client.config_set("maxmemory-policy", "allkeys-lru")
@@ -168,6 +173,7 @@ def test_redis_that_throws_messages_away_is_warned_of(redis_url: str, settings: 
         assert "weighhouse.W005" not in _found()
     finally:
         client.config_set("maxmemory-policy", before)
+        turn.close()
 
 
 def test_the_web_process_refuses_to_start_on_settings_that_cannot_work() -> None:

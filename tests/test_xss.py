@@ -40,9 +40,7 @@ from moderation.reports import report_file
 from moderation.statements import hold_statement_issue
 from moderation.states import Action, Role
 from tests import factories
-from tests.conftest import require
 from tests.test_accessibility import _addresses
-from tests.test_browser import CHROMIUM, FLAGS
 from tests.xss_payloads import payloads
 
 pytestmark = [
@@ -168,18 +166,6 @@ def _unguarded(table: str) -> Iterator[Any]:
             cursor.execute(sql)
 
 
-@pytest.fixture
-def browser(live_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Return a browser."""
-    require(CHROMIUM is not None, "No Chromium is installed.")
-    playwright = pytest.importorskip("playwright.sync_api")
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
-
-
 def test_there_are_more_than_five_hundred() -> None:
     assert len(PAYLOADS) >= 500
 
@@ -192,7 +178,7 @@ def test_every_text_is_known_as_written_by_people_or_not() -> None:
 
 
 def test_no_payload_runs_on_any_page(
-    browser: Any, live_server: Any, reader: Account, uma: Account, mo: Account, rui: Account
+    chromium: Any, live_server: Any, reader: Account, uma: Account, mo: Account, rui: Account
 ) -> None:
     apart = case_claim(case=factories.held(uma, rule="red-star"), actor=mo)
     decision_make(
@@ -274,7 +260,7 @@ def test_no_payload_runs_on_any_page(
     _poison()
     complaints: list[str] = []
     for person, addresses in pages.items():
-        context = browser.new_context(base_url=live_server.url)
+        context = chromium.new_context(base_url=live_server.url)
         if person is not None:
             client = Client()
             client.force_login(person)
