@@ -126,7 +126,9 @@ def draft_edit(
     words = _check_words("trigger_words", trigger_words)
     version = _locked_draft(version)
     page = UploadedModel.objects.select_for_update(no_key=True).get(pk=version.uploaded_model_id)
-    changed = [name for name, value in fields.items() if getattr(page, name) != value]
+    changed = [
+        name for name, value in fields.items() if _as_typed(getattr(page, name)) != _as_typed(value)
+    ]
     # The texts of the page are shared by its versions: nobody would weigh what is changed here
     # before it stands beside a version that was weighed with other words.
     if changed and page.versions.exclude(visibility=Visibility.DRAFT).exists():
@@ -137,9 +139,17 @@ def draft_edit(
             code="page_was_weighed",
             field=changed[0],
         )
-    UploadedModel.objects.filter(pk=page.pk).update(**fields)
+    if changed:
+        UploadedModel.objects.filter(pk=page.pk).update(**fields)
     version.trigger_words = words
     version.save(update_fields=["trigger_words"])
+
+
+def _as_typed(value: str | Sequence[str]) -> list[str]:
+    """Return a text as every form gives it back: browsers end lines, and pages join words."""
+    if isinstance(value, str):
+        return value.splitlines()
+    return [word.strip() for word in ",".join(value).split(",")]
 
 
 def _check_texts(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -12,6 +13,7 @@ from moderation.appeal_files import appeal_files_store
 from moderation.appeals import appeal_file
 from moderation.decisions import decision_make
 from moderation.inquiries import inquiry_send
+from moderation.intake import version_create
 from moderation.likeness import likeness_confirm, likeness_request, likeness_sweep
 from moderation.models import Account, LikenessRequest, ModelVersion, Notice, Report
 from moderation.queue import case_claim
@@ -239,6 +241,61 @@ def test_adding_a_preview_to_a_draft_keeps_the_texts_and_saving_them_the_preview
     page = _page(client, reverse("creator:version", args=[draft.code]))
     assert 'form="draft" name="preview"' in page
     assert 'form="draft" formaction=' in page
+
+
+@pytest.mark.parametrize("button", ["creator:add", "creator:edit", "creator:submit"])
+def test_whichever_button_of_a_draft_is_pressed_texts_weights_and_pictures_are_kept(
+    button: str, as_: Browser, uma: Account, policy: Any
+) -> None:
+    client = as_(uma)
+    client.post(reverse("creator:create"), {"title": "Kiln"})
+    draft = ModelVersion.objects.get()
+    sent = {
+        "title": "Kiln",
+        "description": "Fired clay.",
+        "file": factories.weights_upload(),
+        "preview": factories.preview_upload(),
+    }
+    assert client.post(reverse(button, args=[draft.code]), sent).status_code == 302
+    draft.refresh_from_db()
+    draft.uploaded_model.refresh_from_db()
+    assert draft.uploaded_model.description == "Fired clay."
+    assert (draft.files.count(), draft.previews.count()) == (1, 1)
+    assert (draft.visibility == "draft") == (button != "creator:submit")
+
+
+def test_a_draft_whose_texts_are_refused_is_not_submitted_and_shows_what_was_typed(
+    as_: Browser, uma: Account, policy: Any
+) -> None:
+    draft = factories.draft(uma)
+    typed = {"title": " ", "description": "Fired clay."}
+    answer = as_(uma).post(reverse("creator:submit", args=[draft.code]), typed)
+    assert answer.status_code == 422
+    assert "Fired clay." in answer.content.decode()
+    draft.refresh_from_db()
+    assert draft.visibility == "draft"
+
+
+def test_the_texts_of_a_next_version_are_sent_back_by_its_page_and_count_as_unchanged(
+    as_: Browser, uma: Account, policy: Any
+) -> None:
+    version = factories.published(uma)
+    page = version.uploaded_model
+    page.description, page.tags = "First line.\nSecond line.", ["ink, wash", "fox"]
+    page.save()
+    draft = version_create(uploaded_model=page, actor=uma)
+    typed = {
+        "title": page.title,
+        "description": "First line.\r\nSecond line.",
+        "tags": "ink, wash, fox",
+        "base_model": page.base_model,
+        "licence": page.licence,
+        "file": factories.weights_upload(),
+        "preview": factories.preview_upload(),
+    }
+    assert as_(uma).post(reverse("creator:submit", args=[draft.code]), typed).status_code == 302
+    page.refresh_from_db()
+    assert page.description == "First line.\nSecond line.", "as it was weighed"
 
 
 def test_points_are_said_as_people_say_them() -> None:

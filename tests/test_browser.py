@@ -179,9 +179,11 @@ def test_weights_go_on_where_they_stopped_when_the_connection_breaks(
 
     page.route("**/parts/*/", breaks_once)
     page.goto(f"/studio/{version.code}/")
+    page.get_by_label("Description").fill("Typed, and not saved.")
     page.get_by_label("Add weights").set_input_files(weights)
     page.get_by_role("button", name="Add", exact=True).first.click()
     page.get_by_text("SHA-256").wait_for()
+    assert page.get_by_label("Description").input_value() == "Typed, and not saved."
     # Part 3 broke twice and came a third time; no other was sent twice.
     assert sent == ["1", "2", "3", "3", "3", "4", "5"]
     assert Path(version.files.get().content.path).read_bytes() == content

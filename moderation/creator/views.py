@@ -113,20 +113,25 @@ def next_version(request: HttpRequest, code: str) -> HttpResponse:
 def edit(request: HttpRequest, code: str) -> HttpResponse:
     """Change the texts of a draft."""
     found = selectors.creators.own_version(_account(request), code)
-    try:
-        intake.draft_edit(version=found, **_texts(request), actor=_account(request))
-    except Refusal as refusal:
-        return _show(request, found, refusal)
-    refused = _add_previews(request, found)
+    refused = _take(request, found)
     if refused is not None:
         return _show(request, selectors.creators.own_version(_account(request), code), refused)
     messages.success(request, "Saved.")
     return redirect("creator:version", code=code)
 
 
-def _add_previews(request: HttpRequest, draft: ModelVersion) -> Refusal | None:
-    """Add the pictures that came with a form; return the first refusal."""
+def _take(request: HttpRequest, draft: ModelVersion) -> Refusal | None:
+    """Take everything that came with the form of a draft; return the first refusal.
+
+    Texts, weights and pictures stand on one page, and whichever button is pressed, none of them
+    is lost. Each file is kept or refused on its own.
+    """
     first: Refusal | None = None
+    for upload in request.FILES.getlist("file"):
+        try:
+            intake.version_add_file(version=draft, upload=upload, actor=_account(request))
+        except Refusal as refusal:
+            first = first or refusal
     for upload in request.FILES.getlist("preview"):
         try:
             intake.version_add_preview(
@@ -137,29 +142,22 @@ def _add_previews(request: HttpRequest, draft: ModelVersion) -> Refusal | None:
             )
         except Refusal as refusal:
             first = first or refusal
+    if "title" in request.POST:
+        try:
+            intake.draft_edit(version=draft, **_texts(request), actor=_account(request))
+        except Refusal as refusal:
+            first = first or refusal
     return first
 
 
 @login_required
 @require_POST
 def add(request: HttpRequest, code: str) -> HttpResponse:
-    """Add files of weights and previews to a draft; each is kept or refused on its own."""
+    """Add files of weights and previews to a draft."""
     found = selectors.creators.own_version(_account(request), code)
-    first: Refusal | None = None
-    for upload in request.FILES.getlist("file"):
-        try:
-            intake.version_add_file(version=found, upload=upload, actor=_account(request))
-        except Refusal as refusal:
-            first = first or refusal
-    first = _add_previews(request, found) or first
-    if "title" in request.POST:
-        # The texts stand on the same page, and are not lost because a picture is added.
-        try:
-            intake.draft_edit(version=found, **_texts(request), actor=_account(request))
-        except Refusal as refusal:
-            first = first or refusal
-    if first is not None:
-        return _show(request, selectors.creators.own_version(_account(request), code), first)
+    refused = _take(request, found)
+    if refused is not None:
+        return _show(request, selectors.creators.own_version(_account(request), code), refused)
     return redirect("creator:version", code=code)
 
 
@@ -177,10 +175,15 @@ def remove(request: HttpRequest, code: str, item: str) -> HttpResponse:
 def submit(request: HttpRequest, code: str) -> HttpResponse:
     """Submit a draft."""
     found = selectors.creators.own_version(_account(request), code)
-    try:
-        intake.version_submit(version=found, actor=_account(request))
-    except Refusal as refusal:
-        return _show(request, found, refusal)
+    refused = _take(request, found)
+    if refused is None:
+        found = selectors.creators.own_version(_account(request), code)
+        try:
+            intake.version_submit(version=found, actor=_account(request))
+        except Refusal as refusal:
+            refused = refusal
+    if refused is not None:
+        return _show(request, selectors.creators.own_version(_account(request), code), refused)
     messages.success(request, "Submitted. It is being weighed now.")
     return redirect("creator:version", code=code)
 

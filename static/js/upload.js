@@ -39,8 +39,8 @@ async function digest(blob) {
 }
 
 class Upload {
-  constructor(form, file) {
-    this.form = form;
+  constructor(form, address, file) {
+    this.address = address;
     this.file = file;
     this.token = form.querySelector("[name=csrfmiddlewaretoken]").value;
     this.row = document.createElement("li");
@@ -61,9 +61,9 @@ class Upload {
 
   async send() {
     const begin = () =>
-      ask(this.form.dataset.upload, { method: "POST", body: JSON.stringify({ name: this.file.name, size: this.file.size }) }, this.token);
+      ask(this.address, { method: "POST", body: JSON.stringify({ name: this.file.name, size: this.file.size }) }, this.token);
     let upload = await patiently(begin, (text) => this.tell(text));
-    const address = new URL(`../../uploads/${upload.code}/`, new URL(this.form.dataset.upload, location.href)).href;
+    const address = new URL(`../../uploads/${upload.code}/`, new URL(this.address, location.href)).href;
     const done = new Set(upload.have);
     let sent = done.size * upload.part_size;
     for (let number = 1; number <= upload.parts; number += 1) {
@@ -92,16 +92,19 @@ class Upload {
   }
 }
 
-for (const form of document.querySelectorAll("form[data-upload]")) {
+for (const place of document.querySelectorAll("[data-upload]")) {
+  const input = place.querySelector("input[type=file]");
+  const list = place.querySelector(".uploading");
+  const form = input.form;
+  // Whichever button is pressed: the weights go first, then the form with everything else.
   form.addEventListener("submit", async (event) => {
+    if (!input.files.length) return;
     event.preventDefault();
-    const input = form.querySelector("input[type=file]");
-    const list = form.querySelector(".uploading");
-    const button = form.querySelector("button");
-    const uploads = Array.from(input.files, (file) => new Upload(form, file));
+    const buttons = Array.from(form.elements).filter((element) => element.type === "submit");
+    const uploads = Array.from(input.files, (file) => new Upload(form, place.dataset.upload, file));
     list.replaceChildren(...uploads.map((upload) => upload.row));
     list.hidden = false;
-    button.disabled = true;
+    for (const button of buttons) button.disabled = true;
     const leaving = (unload) => unload.preventDefault();
     window.addEventListener("beforeunload", leaving);
     let refused = 0;
@@ -115,8 +118,10 @@ for (const form of document.querySelectorAll("form[data-upload]")) {
       }
     }
     window.removeEventListener("beforeunload", leaving);
-    button.disabled = false;
+    for (const button of buttons) button.disabled = false;
     delete form.dataset.sent;
-    if (!refused) location.reload();
+    // What has arrived is not sent a second time with the form.
+    input.value = "";
+    if (!refused) form.requestSubmit(event.submitter);
   });
 }
