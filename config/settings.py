@@ -29,6 +29,8 @@ _kept_key = env.str("SECRET_KEY", default="") or (
 # Without either, a key of this process alone: sessions then end with it, but none can be forged.
 SECRET_KEY = _kept_key or secrets.token_urlsafe(48)
 SECRET_KEY_IS_OF_THIS_PROCESS = not _kept_key
+# Keys of before: what was signed or encrypted under one is still read, and nothing new is.
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 SITE_URL = env.str("SITE_URL", default=f"http://127.0.0.1:{env.str('PORT', default='8000')}")

@@ -49,7 +49,7 @@ def account_set_language(*, account: Account, language: Language) -> None:
 
 @transaction.atomic
 def account_second_factor_reset(*, account: Account, actor: Account | None) -> int:
-    """Remove every second factor of somebody who lost them; return how many there were.
+    """Remove every second factor, lost or a stranger's; return how many there were.
 
     Whoever needs one is led to setting up a new one, after their password.
     """

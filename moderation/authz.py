@@ -28,10 +28,14 @@ class Hidden(Refusal):
         super().__init__("There is nothing at this address, or it is not for you to see.")
 
 
+def has_power(account: Account) -> bool:
+    """Return whether an account may do something to others: see them, or decide about them."""
+    return bool(account.is_team or account.is_staff or account.is_superuser)
+
+
 def needs_second_factor(account: Account) -> bool:
     """Return whether an account has power over others, and so gets in by a second factor only."""
-    powerful = account.is_team or account.is_staff or account.is_superuser
-    return bool(settings.REQUIRE_MFA) and powerful
+    return bool(settings.REQUIRE_MFA) and has_power(account)
 
 
 def require_moderator(account: Account) -> None:

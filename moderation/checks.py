@@ -57,7 +57,8 @@ def check_addresses(
     if settings.SECRET_KEY_IS_OF_THIS_PROCESS:
         yield Error(
             "SECRET_KEY is not set: every process would sign sessions with a key of its own, and "
-            "all would end when it restarts. Set SECRET_KEY to a long random text.",
+            "all would end when it restarts; apps that show codes would have to be set up anew. "
+            "Set SECRET_KEY to a long random text.",
             hint=HINT,
             id="weighhouse.E003",
         )

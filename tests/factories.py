@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from allauth.account.models import EmailAddress
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -30,6 +31,11 @@ def account(name: str, *, role: Role = Role.CREATOR) -> Account:
     return Account.objects.create_user(
         username=name, email=f"{name}@example.org", password=PASSWORD, role=role
     )
+
+
+def address_confirmed(account: Account) -> None:
+    """Let an account have followed the link of the letter to its address."""
+    EmailAddress.objects.create(user=account, email=account.email, verified=True, primary=True)
 
 
 def safetensors_bytes(

@@ -1,5 +1,6 @@
 """How a person of the cast logs in, and shows a second factor, in a test."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,13 @@ committed = pytest.mark.django_db(transaction=True)
 
 def confirm(client: Client) -> None:
     assert client.post("/account/confirm/", {"password": factories.PASSWORD}).status_code == 302
+
+
+def link_in(letter: Any) -> str:
+    """Return where the link of a letter leads, on the site."""
+    found = re.search(r"http://127\.0\.0\.1:8000(/\S+)", letter.body)
+    assert found, letter.body
+    return found[1]
 
 
 def app_set_up(client: Client) -> str:

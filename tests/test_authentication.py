@@ -13,7 +13,7 @@ from django.test import Client
 from moderation.logs import PrivateLinksFilter
 from moderation.models import Account, Event
 from tests import factories
-from tests.logging_in import LOG_IN, OTHER_MACHINE, confirm, log_in
+from tests.logging_in import LOG_IN, OTHER_MACHINE, confirm, link_in, log_in
 
 # --- Names, passwords, throttles ------------------------------------------------------------
 
@@ -198,14 +198,8 @@ def test_accounts_are_not_made_by_the_hundred(db: None) -> None:
 # --- Letters --------------------------------------------------------------------------------
 
 
-def _link(letter: Any) -> str:
-    found = re.search(r"http://127\.0\.0\.1:8000(/\S+)", letter.body)
-    assert found, letter.body
-    return found[1]
-
-
 def _new_password(client: Client, password: str) -> Any:
-    form = client.get(_link(mail.outbox[-1]), follow=True)
+    form = client.get(link_in(mail.outbox[-1]), follow=True)
     assert form.status_code == 200
     typed = {"password1": password, "password2": password}
     return client.post(form.context["action_url"], typed)
@@ -230,7 +224,7 @@ def test_a_forgotten_password_is_replaced_by_letter_once(
     assert mail.outbox[-1].subject in {"Your account was changed", "Ihr Konto wurde geändert"}
     # The thief's session has ended, and so has the link.
     assert elsewhere.get("/studio/").status_code == 302
-    assert "does not work any more" in Client().get(_link(letter), follow=True).content.decode()
+    assert "does not work any more" in Client().get(link_in(letter), follow=True).content.decode()
     assert Event.objects.filter(action="account.password_changed", actor=uma).count() == 1
 
 
@@ -292,7 +286,7 @@ def test_an_address_that_only_waits_opens_no_account_and_gives_way_to_its_owner(
     # Whoever owns the letter box is nobody here yet.
     _forgotten("zoe@example.org")
     assert mail.outbox[-1].subject == "There is no account with this address"
-    assert _link(mail.outbox[-1]) == "/sign-up/"
+    assert link_in(mail.outbox[-1]) == "/sign-up/"
     typed = {"username": "zoe", "email": "zoe@example.org", "password": "four plain words"}
     assert Client().post("/sign-up/", typed).status_code == 302
     asked = len(mail.outbox)
@@ -324,8 +318,8 @@ def test_an_address_changes_when_the_new_one_is_confirmed(uma: Account) -> None:
     uma.refresh_from_db()
     assert uma.email == "uma@example.org"
     letter = next(each for each in mail.outbox if each.to == ["uma@new.example.org"])
-    assert "uma@new.example.org" in client.get(_link(letter)).content.decode()
-    client.post(_link(letter))
+    assert "uma@new.example.org" in client.get(link_in(letter)).content.decode()
+    client.post(link_in(letter))
     uma.refresh_from_db()
     assert uma.email == "uma@new.example.org"
     assert mail.outbox[-1].to == ["uma@example.org"]
@@ -336,7 +330,7 @@ def _asks_to_move(client: Client, address: str) -> str:
     """Ask to move an account to another address; return the link that would confirm it."""
     confirm(client)
     client.post("/account/e-mail/", {"email": address, "action_add": ""})
-    return _link(next(letter for letter in mail.outbox if letter.to == [address]))
+    return link_in(next(letter for letter in mail.outbox if letter.to == [address]))
 
 
 @pytest.mark.parametrize("door", ["forgotten", "change"])
@@ -363,7 +357,7 @@ def test_no_link_of_a_letter_stands_in_a_log(uma: Account) -> None:
     link = _asks_to_move(client, "uma@new.example.org")
     assert link.count(":") == 2
     Client().post("/log-in/forgotten/", {"email": "uma@example.org"})
-    for secret in (link, link.replace(":", "%3A"), _link(mail.outbox[-1])):
+    for secret in (link, link.replace(":", "%3A"), link_in(mail.outbox[-1])):
         line = logging.LogRecord("x", logging.WARNING, "", 1, "CSRF: %s", (secret,), None)
         assert PrivateLinksFilter().filter(line)
         assert re.fullmatch(r"CSRF: /[a-z/-]+/…/", line.getMessage()), line.getMessage()
@@ -381,7 +375,7 @@ def test_an_account_is_never_left_without_an_address_or_with_somebody_elses(
     client.post("/account/e-mail/", {"email": "both@example.org", "action_add": ""})
     letter = mail.outbox[-1]
     Account.objects.filter(pk=rui.pk).update(email="both@example.org")
-    assert client.post(_link(letter)).status_code == 409
+    assert client.post(link_in(letter)).status_code == 409
     uma.refresh_from_db()
     assert uma.email == "uma@example.org"
 
@@ -392,7 +386,7 @@ def test_signing_up_asks_to_confirm_the_address(db: None) -> None:
     client.post("/sign-up/", typed)
     (letter,) = mail.outbox
     assert letter.to == ["zoe@example.org"]
-    client.post(_link(letter))
+    client.post(link_in(letter))
     zoe = Account.objects.get()
     assert zoe.emailaddress_set.get().verified  # type: ignore[attr-defined]
 

@@ -239,6 +239,7 @@ def test_a_picture_is_seen_as_long_as_its_button_is_held(
 
 
 def test_a_passkey_is_added_and_logs_in_alone(open_page: Callable[[], Page], uma: Account) -> None:
+    factories.address_confirmed(uma)
     page = _log_in(open_page(), "uma")
     device = page.context.new_cdp_session(page)
     device.send("WebAuthn.enable")

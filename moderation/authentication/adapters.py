@@ -19,6 +19,7 @@ from django.urls import reverse
 from django.utils.text import wrap
 
 from moderation.authentication.known_browsers import browser_known, browser_remember
+from moderation.authentication.stored_secrets import secret_decrypt, secret_encrypt
 from moderation.authz import needs_second_factor
 from moderation.errors import Conflict, Refusal
 from moderation.models import Account
@@ -222,6 +223,14 @@ class SecondFactorAdapter(DefaultMFAAdapter):
         "cannot_delete_authenticator": "Your role needs a second factor. Add another one before "
         "you remove this one.",
     }
+
+    def encrypt(self, text: str) -> str:
+        """Encrypt a secret before it is stored."""
+        return secret_encrypt(text)
+
+    def decrypt(self, encrypted_text: str) -> str:
+        """Read a stored secret; raises Unreadable if the key it was stored under is gone."""
+        return secret_decrypt(encrypted_text)
 
     def can_delete_authenticator(self, authenticator: Any) -> bool:
         """Return False for the last second factor of somebody whose role needs one."""

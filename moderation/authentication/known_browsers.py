@@ -57,4 +57,4 @@ def _marks(request: HttpRequest) -> Iterator[str]:
 
 def _signer(account: Account) -> TimestampSigner:
     # With the password in it, as in the link of a letter: a new one makes every browser unknown.
-    return TimestampSigner(salt=f"moderation.known_browser:{account.pk}:{account.password}")
+    return TimestampSigner(salt=f"moderation.known_browser:{account.password}")

@@ -1,19 +1,26 @@
-"""What follows when people change how they get in: the record, and an end to waiting addresses.
+"""What follows when people change how they get in: the record, and what a letter has shown.
 
-Writes ``Event``, never with an address or a secret, and deletes ``EmailAddress``.
+Writes ``Event``, never with an address or a secret, and ``EmailAddress``; removes second factors
+that somebody else set up.
 """
 
 from typing import Any
 
 from allauth.account import signals as account_signals
+from allauth.account.internal.flows.email_verification import verify_email_indirectly
 from allauth.account.internal.flows.login import record_authentication
+from allauth.account.internal.flows.manage_email import sync_user_email_address
+from allauth.account.models import EmailAddress
 from allauth.mfa import signals as second_factor_signals
+from allauth.mfa.utils import is_mfa_enabled
 from django.db import transaction
 from django.dispatch import receiver
 from django.http import HttpRequest
 
+from moderation.accounts import account_second_factor_reset
 from moderation.audit import event_record
 from moderation.authentication.addresses import waiting_addresses_forget
+from moderation.authz import has_power
 from moderation.models import Account
 
 
@@ -23,6 +30,20 @@ def _password(user: Account, **given: Any) -> None:
     # A thief who asked for another address before must not move the account there afterwards.
     waiting_addresses_forget(account=user)
     _record("account.password_changed", user)
+
+
+@receiver(account_signals.password_reset)
+def _letter_shows_whose_it_is(request: HttpRequest, user: Account, **given: Any) -> None:
+    """Take the address as confirmed: letters about passwords go to an account's own address only.
+
+    A second factor that was there before anybody had confirmed an address may be a stranger's, who
+    signed up with it. It gives way; that of somebody with power over others never does.
+    """
+    confirmed = EmailAddress.objects.filter(user=user, verified=True).exists()
+    if not confirmed and not has_power(user) and is_mfa_enabled(user):
+        account_second_factor_reset(account=user, actor=user)
+    sync_user_email_address(user)
+    verify_email_indirectly(request, user, user.email)
 
 
 @receiver(account_signals.email_changed)

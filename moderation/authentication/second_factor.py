@@ -1,6 +1,11 @@
-"""Keeps whoever has power over others out until a second factor has shown who they are."""
+"""Who must show a second factor, and who may set one up.
+
+Keeps whoever has power over others out until a second factor has shown who they are, and an address
+that nobody confirmed from getting one.
+"""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from allauth.account.adapter import get_adapter
@@ -8,14 +13,19 @@ from allauth.account.authentication import get_authentication_records
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from moderation.authentication.addresses import address_is_confirmed
 from moderation.authz import needs_second_factor
 from moderation.models import Account
 
 WHY = "Your role needs a second factor. Set one up, and the way is open."
+CONFIRM = (
+    "Confirm your e-mail address first: a second factor keeps out whoever has none, and must not "
+    "keep out the owner of an address that somebody else signed up with."
+)
 # What somebody needs in order to set one up, and what knows no sessions.
 OPEN_NAMES = ("account_", "mfa_")
 WITHOUT_SESSION = frozenset({"healthz", "readyz", "metrics"})
@@ -58,3 +68,24 @@ def _is_open(match: Any) -> bool:
         # The API knows tokens and no sessions.
         return bool(match.namespaces == ["api-1"])
     return match.url_name in WITHOUT_SESSION or str(match.url_name).startswith(OPEN_NAMES)
+
+
+def confirmed_first(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Lead an account to confirming its address before a view that sets up a second factor.
+
+    Not whoever is let nowhere else before they have one: an admin has vouched for them.
+    """
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        account = request.user
+        if (
+            isinstance(account, Account)
+            and not needs_second_factor(account)
+            and not address_is_confirmed(account)
+        ):
+            messages.warning(request, CONFIRM)
+            return HttpResponseRedirect(reverse("account_email"))
+        return view(request, *args, **kwargs)
+
+    return guarded

@@ -12,6 +12,7 @@ from allauth.mfa.webauthn import views as passkeys
 from django.urls import path, re_path
 
 from moderation.authentication import views
+from moderation.authentication.second_factor import confirmed_first
 
 urlpatterns = [
     path("sign-up/", views.sign_up, name="account_signup"),
@@ -45,7 +46,11 @@ urlpatterns = [
         name="mfa_reauthenticate_webauthn",
     ),
     path("account/second-factor/", second_factor.index, name="mfa_index"),
-    path("account/second-factor/app/", totp.activate_totp, name="mfa_activate_totp"),
+    path(
+        "account/second-factor/app/",
+        confirmed_first(totp.activate_totp),
+        name="mfa_activate_totp",
+    ),
     path("account/second-factor/app/code.svg", views.app_code, name="mfa_app_code"),
     path("account/second-factor/app/remove/", totp.deactivate_totp, name="mfa_deactivate_totp"),
     path(
@@ -64,7 +69,11 @@ urlpatterns = [
         name="mfa_download_recovery_codes",
     ),
     path("account/second-factor/passkeys/", passkeys.list_webauthn, name="mfa_list_webauthn"),
-    path("account/second-factor/passkeys/add/", passkeys.add_webauthn, name="mfa_add_webauthn"),
+    path(
+        "account/second-factor/passkeys/add/",
+        confirmed_first(passkeys.add_webauthn),
+        name="mfa_add_webauthn",
+    ),
     path(
         "account/second-factor/passkeys/<int:pk>/rename/",
         passkeys.edit_webauthn,
