@@ -15,6 +15,7 @@ from django.contrib.auth.models import Group
 from django.contrib.auth.views import redirect_to_login
 from django.core.paginator import Paginator
 from django.db import models, transaction
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -198,8 +199,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
         Without what is held apart for child safety: it is shown in the place apart alone.
         """
-        related = [name for name in ("case", "version__uploaded_model") if self._leads(name)]
-        rows = super().get_queryset(request)
+        related = [name for name in ("version__uploaded_model",) if self._leads(name)]
+        rows = super().get_queryset(request).annotate(case_code=_code_of_case(self.model))
         for path in _ways_to_a_version(self.model):
             rows = rows.exclude(**{f"{path}isolated_at__isnull": False})
         if self._leads("uploaded_model"):
@@ -218,10 +219,10 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description="case")
     def to_the_case(self, obj: Any) -> str:
         """Link to the case that the row belongs to, where there is one."""
-        case = obj if isinstance(obj, Case) else getattr(obj, "case", None)
-        if not isinstance(case, Case):
+        if not obj.case_code:
             return "–"
-        return format_html('<a href="{}">{}</a>', reverse("console:case", args=[case.code]), case)
+        address = reverse("console:case", args=[obj.case_code])
+        return format_html('<a href="{}">{}</a>', address, obj.case_code)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Return False: services add."""
@@ -238,6 +239,37 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def _leads(self, path: str) -> bool:
         name = path.partition("__")[0]
         return any(field.name == name and field.many_to_one for field in self.opts.get_fields())
+
+
+def _code_of_case(model: type[models.Model]) -> models.expressions.Combinable:
+    """Return the code of the case that a row leads to: its own, or the newest on its version."""
+    codes = [models.F(f"{path}code") for path in _ways_to_a_case(model)]
+    newest = Case.objects.order_by("-pk").values("code")
+    if model is UploadedModel:
+        found = [newest.filter(version__uploaded_model=models.OuterRef("pk"))]
+    else:
+        found = [
+            newest.filter(version=models.OuterRef(f"{path}pk"))
+            for path in _ways_to_a_version(model)
+        ]
+    ways = [*codes, *(models.Subquery(each[:1]) for each in found), models.Value("")]
+    return Coalesce(*ways) if len(ways) > 1 else ways[0]
+
+
+def _ways_to_a_case(model: type[models.Model], *, steps: int = 2) -> list[str]:
+    """Return the shortest lookups by which a row belongs to a case, as ``decision__case__``."""
+    if model is Case:
+        return [""]
+    links = [field for field in model._meta.concrete_fields if isinstance(field, models.ForeignKey)]
+    own = [f"{field.name}__" for field in links if field.related_model is Case]
+    if own or not steps:
+        return own
+    return [
+        f"{field.name}__{rest}"
+        for field in links
+        if field.related_model is not model
+        for rest in _ways_to_a_case(field.related_model, steps=steps - 1)
+    ]
 
 
 def _ways_to_a_version(model: type[models.Model], *, steps: int = 3) -> list[str]:

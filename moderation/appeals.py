@@ -14,6 +14,7 @@ from moderation.appeal_files import Upload, appeal_files_store
 from moderation.audit import event_record
 from moderation.authz import Hidden, require_impartial, require_no_part_in
 from moderation.cases import case_open_for_appeal, case_transition
+from moderation.child_safety import require_child_safety
 from moderation.effects import decisions_about, restrictions_standing, standing_of
 from moderation.errors import Conflict, Invalid, NotAllowed, TooLate
 from moderation.models import (
@@ -27,6 +28,7 @@ from moderation.models import (
 )
 from moderation.models.appeals import APPEAL_LENGTH, MESSAGE_LENGTH
 from moderation.notices import notice_issue
+from moderation.queue import case_claim
 from moderation.selectors.public import decision_on_report
 from moderation.states import (
     APPEAL_WINDOW,
@@ -297,3 +299,15 @@ def appeal_write(*, appeal: Appeal, text: str, actor: Account | None, from_team:
                 report=appeal.report,
                 extra={"text": text},
             )
+
+
+@transaction.atomic
+def appeal_write_apart(*, appeal: Appeal, text: str, actor: Account) -> None:
+    """Write to whoever appealed against what is held apart, as a specialist who took no part.
+
+    It is claimed with the message, for the length of a claim. Raises Hidden to who is no
+    specialist, and as ``case_claim`` and ``appeal_write`` do.
+    """
+    require_child_safety(actor)
+    case_claim(case=appeal.case, actor=actor)
+    appeal_write(appeal=appeal, text=text, actor=actor, from_team=True)

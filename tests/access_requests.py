@@ -40,7 +40,7 @@ code=decision                   console:bank console:known-answer
 code=record                     console:child-safety-record console:child-safety-step
 code=record                     console:child-safety-sent
 code=record preview=preview     console:child-safety-preview
-code=record appeal=appeal       console:child-safety-appeal
+code=record appeal=appeal       console:child-safety-appeal console:child-safety-message
 code=evidence                   console:evidence
 code=report                     console:unfounded
 saved=saved                     console:forget-filter
@@ -81,6 +81,7 @@ FORMS: Mapping[str, dict[str, Any]] = {
     "console:child-safety-step": {"step": next(iter(STEPS))},
     "console:child-safety-sent": {"authority": "NCMEC", "reference": "1"},
     "console:child-safety-appeal": {"outcome": "upheld", "answer": "It is a star."},
+    "console:child-safety-message": {"message": "Which doll?"},
     "creator:create": {"title": "Ink"},
     "creator:edit": {"title": "Ink"},
     "creator:decision": {"text": "It is a leaf."},

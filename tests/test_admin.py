@@ -10,16 +10,27 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from moderation.appeals import appeal_file
 from moderation.audit import chain_verify
 from moderation.decisions import decision_make
 from moderation.models import (
     Account,
+    Appeal,
     Case,
+    Decision,
+    Effect,
     Event,
+    Finding,
+    ModelFile,
     ModelVersion,
+    Notice,
     Person,
+    PreviewImage,
     Report,
+    StatementOfReasons,
+    TriageJob,
     TrustedFlagger,
+    UploadedModel,
 )
 from moderation.queue import case_claim
 from moderation.reports import Words, report_file
@@ -78,6 +89,25 @@ def test_every_moderation_table_is_shown_and_refuses_to_be_changed(
         assert client.post(address(model, "delete", row.pk), {"post": "yes"}).status_code == 403
     page = client.get(address(type(decision), "changelist")).content.decode()
     assert f'href="/console/cases/{decision.case.code}/"' in page
+
+
+def test_whatever_belongs_to_a_case_leads_to_it(
+    as_: Browser, root: Account, uma: Account, mo: Account, ada: Account
+) -> None:
+    decision = factories.decided(uma, mo)
+    appeal = appeal_file(decision=decision, text="A leaf.", actor=uma)
+    client = as_(root)
+    link = f'href="/console/cases/{decision.case.code}/"'
+    of_the_case = (
+        *(Case, Decision, Effect, StatementOfReasons, Appeal, Notice, Event),
+        *(Finding, TriageJob, ModelVersion, ModelFile, PreviewImage, UploadedModel),
+    )
+    for model in of_the_case:
+        row = model.objects.order_by("pk").last()  # type: ignore[attr-defined]
+        assert row is not None, model
+        for page in (address(model, "changelist"), address(model, "change", row.pk)):
+            assert link in client.get(page).content.decode(), page
+    assert appeal.case == decision.case
 
 
 def test_the_account_of_a_creator_is_suspended_by_a_decision_and_not_switched_off(

@@ -102,6 +102,64 @@ def test_a_description_of_three_megabytes_and_script_in_every_field_do_no_harm(
     assert "onerror=alert" not in re.sub(r"&lt;.*?&gt;", "", page)
 
 
+def test_what_its_creator_takes_down_under_review_stays_there_as_evidence(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star", title="Gone")
+    ModelVersion.objects.filter(pk=case.version_id).update(visibility="published")
+    case.version.refresh_from_db()
+    report_file(version=case.version, text="It is a star.", actor=rui)
+    case_claim(case=case, actor=mo)
+    client, preview = as_(mo), case.version.previews.get()
+    own = as_(uma).get(reverse("creator:version", args=[case.version.code])).content.decode()
+    withdraw = reverse("creator:withdraw", args=[case.version.code])
+    assert withdraw in own
+    assert as_(uma).post(withdraw).status_code == 302
+    picture = reverse("preview", args=[preview.code])
+    assert as_(None).get(picture).status_code == 404
+    page = _page(client, case)
+    for evidence in (
+        f'src="{picture}"',
+        "A finding made for a test.",
+        case.version.files.get().sha256,
+        "It is a star.",
+        "Now: taken down",
+    ):
+        assert evidence in page
+    assert client.get(picture).status_code == 200
+    assert "took the version down" in _beside(client, case, "history")
+    assert _decide(client, case, reports_seen="1").status_code == 302
+    case.refresh_from_db()
+    assert case.state == "decided"
+    assert _decide(client, case).status_code == 409
+    # The creator is told, and can appeal, as about anything else.
+    decision = Decision.objects.get()
+    told = as_(uma).get(reverse("creator:decision", args=[decision.code]))
+    assert "A red star." in told.content.decode()
+
+
+def test_a_description_of_three_megabytes_is_refused_at_the_door_with_a_sentence(
+    as_: Browser, uma: Account
+) -> None:
+    draft = factories.draft(uma)
+    given = {"title": "Long", "description": "long " * 600_000, "tags": "kept"}
+    refused = as_(uma).post(reverse("creator:edit", args=[draft.code]), given)
+    assert refused.status_code == 422
+    page = refused.content.decode()
+    assert "The description is 3,000,000 characters long; 20,000 are the most." in page
+    assert 'value="kept"' in page
+    assert page.count("long long") > 1000
+
+
+def test_a_finding_says_how_far_its_score_is_from_the_thresholds(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    assert "0.10 above hold" in _page(as_(mo), case)
+    case.version.findings.update(score=0.6)
+    assert "0.10 above review, 0.25 below hold" in _page(as_(mo), case)
+
+
 # --- Verdicts -------------------------------------------------------------------------------
 
 

@@ -260,16 +260,30 @@ def test_an_appeal_against_what_is_held_apart_is_answered_there_by_who_took_no_p
     assert address not in page
     given = {"outcome": "overturned", "answer": "It is a doll."}
     assert as_(chris).post(address, given).status_code == 403
+    ask = reverse("console:child-safety-message", args=[apart.code, appeal.code])
+    assert ask not in page
+    assert as_(chris).post(ask, {"message": "Whose?"}).status_code == 403
+    assert as_(mo).post(ask, {"message": "Whose?"}).status_code == 404
     assert as_(mo).post(address, given).status_code == 404
     cleo = as_(factories.account("cleo", role=Role.CHILD_SAFETY))
     page = cleo.get(place).content.decode()
     assert address in page
+    assert ask in page
     assert "<img" not in page
     unsaid = cleo.post(address, {"outcome": "remanded", "answer": "Look again."})
     assert unsaid.status_code == 422
     assert "Look again." in unsaid.content.decode()
     appeal.case.refresh_from_db()
     assert (appeal.state, appeal.case.state) == ("open", "appealed"), "nothing was half taken"
+    assert cleo.post(ask, {"message": " "}).status_code == 422
+    assert cleo.post(ask, {"message": "Whose doll is it?"}).status_code == 302
+    reply = reverse("creator:appeal-message", args=[decision.code])
+    assert "Whose doll is it?" in (
+        as_(uma).get(reverse("creator:decision", args=[decision.code])).content.decode()
+    )
+    assert as_(uma).post(reply, {"message": "My daughter's."}).status_code == 302
+    page = cleo.get(place).content.decode()
+    assert "Whose doll is it?" in page and "My daughter&#x27;s." in page
     assert cleo.post(address, given).status_code == 302
     appeal.refresh_from_db()
     apart.version.refresh_from_db()

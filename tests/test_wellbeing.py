@@ -49,6 +49,22 @@ def test_a_case_can_be_decided_without_looking(as_: Browser, severe: Case, mo: A
     assert not Exposure.objects.exists()
 
 
+@pytest.mark.parametrize(("code", "shown"), [("banks.sha256", 0), ("banks.pdq", 1)])
+def test_what_is_known_byte_for_byte_shows_no_picture_before_it_is_asked_for(
+    code: str, shown: int, as_: Browser, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case.version.findings.filter(concern="hold").update(probe="banks", code=code)
+    case_claim(case=case, actor=mo)
+    client = as_(mo)
+    page = _open(client, case)
+    assert page.count("<img") == Exposure.objects.count() == shown
+    assert ("matches banked material exactly" in page) is not bool(shown)
+    assert "Submit and next" in page
+    assert _open(client, case, "?open").count("<img") == 1
+    assert Exposure.objects.count() == 1
+
+
 def test_a_severe_case_is_not_drawn_ahead(
     as_: Browser, severe: Case, uma: Account, mo: Account
 ) -> None:

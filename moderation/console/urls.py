@@ -50,6 +50,11 @@ urlpatterns = [
         child_safety.appeal,
         name="child-safety-appeal",
     ),
+    path(
+        "child-safety/<str:code>/appeals/<str:appeal>/message/",
+        child_safety.message,
+        name="child-safety-message",
+    ),
     path("decisions/<str:code>/bank/", case.bank, name="bank"),
     path("evidence/<str:code>/", reporting.evidence, name="evidence"),
     path("reports/<str:code>/unfounded/", reporting.unfounded, name="unfounded"),

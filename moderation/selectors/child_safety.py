@@ -70,7 +70,7 @@ def appeals_of(account: Account, record: ChildSafetyRecord) -> list[Heard]:
     part = "You took part in this decision, so another specialist answers the appeal."
     return [
         Heard(each, partial or (part if took_part(account, each.decision, appeal=each) else ""))
-        for each in found.prefetch_related("files").order_by("filed_at")
+        for each in found.prefetch_related("files", "messages__author").order_by("filed_at")
     ]
 
 

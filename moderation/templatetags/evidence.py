@@ -72,6 +72,19 @@ def digit(number: int) -> str:
 
 
 @register.filter
+def margin(finding: Finding) -> str:
+    """Say how far a score is from the thresholds around it; nothing where there are none."""
+    score, review, hold = finding.score, finding.review, finding.hold
+    if score is None or review is None or hold is None:
+        return ""
+    if score >= hold:
+        return f"{score - hold:.2f} above hold"
+    if score >= review:
+        return f"{score - review:.2f} above review, {hold - score:.2f} below hold"
+    return f"{review - score:.2f} below review"
+
+
+@register.filter
 def looked_at(finding: Finding) -> str:
     """Say what a probe looks at, for findings that fall under no rule."""
     return _PROBES.get(finding.probe, in_plain_words(finding.probe))

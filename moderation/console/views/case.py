@@ -108,7 +108,11 @@ def show_case(
     severe = [rule for rule in file.rules_concerned if rule.is_severe]
     # A refused form is no request to look: what was not opened stays closed.
     unopened = severe and not is_opened(request, found)
-    without_pictures = "without-pictures" in request.GET or bool(refusal and unopened)
+    # Nor need anybody look at what is known byte for byte.
+    known_exactly = not severe and file.is_known_exactly and not is_opened(request, found)
+    without_pictures = (
+        "without-pictures" in request.GET or bool(refusal and unopened) or known_exactly
+    )
     if severe and as_taken:
         # Not drawn ahead: it is not opened before it is asked for.
         return private(HttpResponse(status=204))
@@ -127,6 +131,7 @@ def show_case(
     context: dict[str, Any] = {
         "file": file,
         "without_pictures": without_pictures,
+        "known_exactly": known_exactly,
         "case": found,
         "version": found.version,
         "model": found.version.uploaded_model,

@@ -8,6 +8,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from moderation import selectors
+from moderation.appeals import appeal_write_apart
 from moderation.child_safety import STEPS, picture_open, report_sent, step_tick
 from moderation.console.views.common import account_of, private
 from moderation.errors import Invalid, Refusal
@@ -107,6 +108,21 @@ def appeal(request: HttpRequest, code: str, appeal: str) -> HttpResponse:
     except Refusal as refusal:
         return show_record(request, code, refusal)
     messages.success(request, "Answered. Whoever appealed is told once it is in force.")
+    return redirect("console:child-safety-record", code=code)
+
+
+@login_required
+@require_POST
+def message(request: HttpRequest, code: str, appeal: str) -> HttpResponse:
+    """Write to whoever appealed against what is held apart."""
+    found = selectors.child_safety.appeal_of(account_of(request), code, appeal)
+    try:
+        appeal_write_apart(
+            appeal=found, text=request.POST.get("message", ""), actor=account_of(request)
+        )
+    except Refusal as refusal:
+        return show_record(request, code, refusal)
+    messages.success(request, "Sent. You hear the appeal for the length of a claim.")
     return redirect("console:child-safety-record", code=code)
 
 
