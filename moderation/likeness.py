@@ -20,7 +20,7 @@ from moderation.copies import Copy, copies_of
 from moderation.dispatch import wake_likeness
 from moderation.errors import Invalid
 from moderation.holds import hold_schedule
-from moderation.models import Case, LikenessRequest, ModelVersion, Report, Rule
+from moderation.models import Case, LikenessRequest, ModelVersion, PreviewImage, Report, Rule
 from moderation.models.cases import NAME_LENGTH, REPORT_LENGTH
 from moderation.models.reports import NAMED
 from moderation.notices import notice_issue
@@ -37,7 +37,8 @@ from moderation.throttle import TooMany, throttle_take
 MOST_MODELS = 50
 # The rule under which a likeness case is looked at, where the policy in force has it.
 LIKENESS_RULE = "real-person"
-_CODE = re.compile(r"(?:/models/)?([0-9a-hjkmnp-tv-z]{10})(?![0-9a-z])")
+_CODE = re.compile(r"(/previews/)?(?<![0-9A-Za-z])([0-9a-hjkmnp-tv-z]{10})(?![0-9A-Za-z])")
+_HOST = re.compile(r"https?://[^/\s]*")
 
 
 @transaction.atomic
@@ -85,9 +86,9 @@ def likeness_request(
 ) -> LikenessRequest:
     """Take a request and send the link that makes it valid.
 
-    ``models`` holds the addresses of the models, as text. ``agrees`` is the statement, in good
-    faith, that the person did not consent. Raises Invalid with a code and field for what is
-    missing, TooMany where a throttle refuses.
+    ``models`` holds the addresses of the models, or of their pictures, as text. ``agrees`` is the
+    statement, in good faith, that the person did not consent. Raises Invalid with a code and field
+    for what is missing, TooMany where a throttle refuses.
     """
     email, signature, text = email.strip(), signature.strip(), text.strip()
     versions = _named(models)
@@ -102,7 +103,11 @@ def likeness_request(
 
 
 def _named(models: str) -> list[ModelVersion]:
-    codes = list(dict.fromkeys(_CODE.findall(models)))
+    found = _CODE.findall(_HOST.sub(" ", models))
+    shown = PreviewImage.objects.filter(code__in=[code for is_picture, code in found if is_picture])
+    # Who copies the address of a picture means the version that shows it.
+    of_pictures = dict(shown.values_list("code", "version__code"))
+    codes = list(dict.fromkeys(of_pictures.get(code, code) for _, code in found))
     if not codes:
         raise Invalid(
             "Name at least one address of a model on this site.", code="no_models", field="models"

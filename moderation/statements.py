@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from moderation.models import Decision, Hold, Rule, StatementOfReasons
+from moderation.models import Decision, Hold, Report, Rule, StatementOfReasons
 from moderation.statement_words import WORDS, StatementWords
 from moderation.states import ABOUT_ACCOUNTS, Action, Ground, Language, Source
 
@@ -77,12 +78,25 @@ def statement_of(decision: Decision) -> Statement:
         detection=_detection(decision, words),
         automated_detection=decision.automated_detection,
         automated_decision="partially" if confirmed else "not_automated",
-        notice=words.reported if decision.case.reports.exists() else "",
+        notice=words.reported if reports_behind(decision).exists() else "",
         decided=decision.decided_by.pseudonym,
         appeal_until=decision.appeal_until,
         elsewhere=words.elsewhere,
         change=tuple(clause["advice"] for clause in decision.clauses),
     )
+
+
+def reports_behind(decision: Decision) -> QuerySet[Report]:
+    """Return the reports that led to a decision.
+
+    Those of its case and, where it answers an appeal, of the case that was appealed: what is sent
+    back is decided anew on a case of its own, which nobody has reported.
+    """
+    cases = {decision.case_id}
+    while decision.appeal is not None:
+        decision = decision.appeal.decision
+        cases.add(decision.case_id)
+    return Report.objects.filter(case__in=cases)
 
 
 def statement_of_hold(hold: Hold) -> Statement:

@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from moderation.models import Decision, Hold, Report
-from moderation.statements import CLOCK_LAW
+from moderation.statements import CLOCK_LAW, reports_behind
 from moderation.states import (
     CAME_INTO_FORCE,
     CLOCK,
@@ -133,6 +133,10 @@ def record_of(decision: Decision) -> Record:
     version = decision.version
     shown = version.published_at or version.submitted_at or version.created_at
     applied = decision.decided_at
+    if decision.appeal_id is None:
+        reports = decision.case.told_by  # type: ignore[attr-defined]
+    else:
+        reports = reports_behind(decision).only("track", "created_at")
     return Record(
         puid=f"decision-{decision.code}",
         action=decision.action,
@@ -140,11 +144,7 @@ def record_of(decision: Decision) -> Record:
         ground=decision.ground,
         legal_ground=decision.legal_ground,
         automated_detection=decision.automated_detection,
-        tracks=frozenset(
-            report.track
-            for report in decision.case.told_by  # type: ignore[attr-defined]
-            if report.created_at <= decision.decided_at
-        ),
+        tracks=frozenset(report.track for report in reports if report.created_at <= applied),
         policy=str(decision.policy),
         titles=tuple(clause["title"] for clause in decision.clauses),
         texts=tuple(clause["text"] for clause in decision.clauses),

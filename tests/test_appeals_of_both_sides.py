@@ -1,11 +1,14 @@
 """Appeals by creators and reporters, their threads and files, and the edge cases others met."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
 from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
@@ -39,8 +42,8 @@ from moderation.models import (
 )
 from moderation.queue import case_claim, case_release, queue_claim_next
 from moderation.reporters import Accuracy, accuracies
-from moderation.reports import report_file
-from moderation.states import Action, AppealState, Role
+from moderation.reports import Words, report_file
+from moderation.states import Action, AppealState, Role, Track
 from tests import factories
 
 pytestmark = pytest.mark.usefixtures("policy")
@@ -257,6 +260,23 @@ def test_whose_appeal_was_sent_back_hears_what_was_decided_anew(
     _decide(report.version.cases.get(state="queued"), sam, action)
     assert _told(report)[-2:] == ["report_appeal_remanded", told]
     assert _told(other)[2:] == (["report_acted"] if action == Action.REMOVE else [])
+
+
+def test_what_is_decided_anew_after_an_appeal_still_says_that_it_was_reported(
+    uma: Account, rui: Account, mo: Account, ada: Account, sam: Account, tmp_path: Path
+) -> None:
+    version = factories.published(uma)
+    words = Words(text="A red star.", place="the first preview", good_faith=True)
+    report = report_file(version=version, text="", track=Track.ILLEGAL, words=words, actor=rui)
+    removed = _decide(report.case, mo, Action.REMOVE)
+    _answer(appeal_file(decision=removed, text="No.", actor=uma), ada, AppealState.REMANDED)
+    anew = _decide(version.cases.get(state="queued"), sam, Action.LIMIT)
+    assert anew.case != report.case
+    assert anew.statement.content["notice"] == removed.statement.content["notice"] != ""
+    call_command("transparency", "export", "--since", "2020-01-01", "--out", str(tmp_path))
+    (file,) = tmp_path.glob("*.json")
+    sources = [row["source_type"] for row in json.loads(file.read_text())["statements"]]
+    assert sources == ["SOURCE_ARTICLE_16", "SOURCE_ARTICLE_16"]
 
 
 def test_what_is_taken_beside_a_case_answers_no_report(

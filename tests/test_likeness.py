@@ -163,6 +163,19 @@ def test_a_request_without_what_the_law_asks_for_is_refused(
     assert f'id="{missing}-error"' in response.content.decode()
 
 
+def test_the_address_of_a_picture_names_the_model_that_shows_it_and_no_host_is_taken_for_one(
+    uma: Account, as_: Browser
+) -> None:
+    shown, named = factories.published(uma), factories.published(uma, title="Other")
+    site = "https://strangebrand.example.org"
+    _ask(
+        as_(None),
+        shown,
+        models=f"{site}/previews/{shown.previews.get().code}/\n{site}/models/{named.code}/?x=1",
+    )
+    assert set(LikenessRequest.objects.get().versions.all()) == {shown, named}
+
+
 def test_letters_to_an_address_that_confirms_nothing_come_to_an_end(
     uma: Account, as_: Browser
 ) -> None:
