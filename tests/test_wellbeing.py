@@ -117,6 +117,22 @@ def test_after_too_much_of_the_worst_a_break_is_asked_for_and_what_is_held_can_b
     assert client.post(reverse("console:claim", args=[another.code])).status_code == 302
 
 
+def test_after_too_much_of_the_worst_no_other_severe_case_shows_its_pictures_to_who_reads_along(
+    as_: Browser, severe: Case, uma: Account, mo: Account, settings: Any
+) -> None:
+    settings.SEVERE_AN_HOUR = 1
+    client = as_(mo)
+    client.post(reverse("console:next"))
+    assert "<img" in _open(client, severe, "?open")
+    another = factories.held(uma, rule="red-star", title="Another")
+    page = _open(client, another, "?open")
+    assert "<img" not in page
+    assert "Take a break from the worst" in page
+    # What one holds can be finished, and seen.
+    assert "<img" in _open(client, severe)
+    assert Exposure.objects.get().case == severe
+
+
 def test_what_was_seen_is_counted_once_and_shown_to_the_person_alone(
     as_: Browser, uma: Account, mo: Account, ada: Account, nobody: Account
 ) -> None:

@@ -25,7 +25,7 @@ from moderation.console.views.common import (
 )
 from moderation.console.views.queue import claim_next
 from moderation.decisions import decision_make
-from moderation.errors import Conflict, Invalid, Refusal
+from moderation.errors import Conflict, Invalid, NotAllowed, Refusal
 from moderation.hearings import appeal_answer
 from moderation.models import Account, Appeal, Case, Decision
 from moderation.queue import case_claim, case_release, claim_renew, queue_for
@@ -43,7 +43,7 @@ from moderation.states import (
 )
 from moderation.strikes import standing_of_account
 from moderation.verdicts import verdict_give
-from moderation.wellbeing import exposure_continue, exposure_record
+from moderation.wellbeing import exposure_continue, exposure_record, require_rested
 
 # Beside the four that stand on the page by themselves.
 OTHER_ACTIONS = tuple(
@@ -113,6 +113,13 @@ def show_case(
     without_pictures = (
         "without-pictures" in request.GET or bool(refusal and unopened) or known_exactly
     )
+    tired = ""
+    if severe and found.claimed_by_id != request.user.pk and not without_pictures:
+        # Reading along is looking, too: the budget holds for every way to a picture.
+        try:
+            require_rested(account_of(request))
+        except NotAllowed as refused:
+            tired, without_pictures = refused.sentence, True
     if severe and as_taken:
         # Not drawn ahead: it is not opened before it is asked for.
         return private(HttpResponse(status=204))
@@ -132,6 +139,7 @@ def show_case(
         "file": file,
         "without_pictures": without_pictures,
         "known_exactly": known_exactly,
+        "tired": tired,
         "case": found,
         "version": found.version,
         "model": found.version.uploaded_model,
