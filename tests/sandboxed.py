@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -121,58 +122,30 @@ def imported_by(module: str, function: str, *arguments: object) -> list[str]:
     return sorted(set(sys.modules) - before)
 
 
-def look_around() -> dict[str, object]:
-    """Say what this process and the one above it can be seen to hold."""
-    above = os.getppid()
-    parent = Path(f"/proc/{above}/status").read_text()
+def open_descriptors() -> dict[int, str]:
+    """Return what is open and, roughly, what it leads to."""
     return {
-        "server": above,
-        "threads": int(parent.partition("Threads:")[2].split()[0]),
-        "open": {n: _leads_to(n) for n in range(200) if _is_open(n)},
-        "environment": Path("/proc/self/environ").read_text(),
-        "group": os.getpgrp() == os.getsid(0) == os.getpid(),
+        number: str(Path(f"/proc/self/fd/{number}").readlink()).partition(":")[0]
+        for number in range(200)
+        if _is_open(number)
     }
 
 
-def _leads_to(number: int) -> str:
-    return str(Path(f"/proc/self/fd/{number}").readlink()).partition(":")[0]
+def leads_its_group_and_session() -> bool:
+    return os.getpgrp() == os.getsid(0) == os.getpid()
 
 
-def open_of_others() -> list[str]:
-    """Try to open memory and descriptors of the fork server and of its other children."""
-    above, opened = os.getppid(), []
-    for process in {above, *_children_of(above)} - {os.getpid()}:
-        for path in (f"/proc/{process}/mem", f"/proc/{process}/fd/0", f"/proc/{process}/environ"):
-            try:
-                os.close(os.open(path, os.O_RDONLY))
-            except OSError:
-                continue
-            opened.append(path)
+def memory_of_others() -> list[int]:
+    """Return which of the fork server and its other children let their memory be opened."""
+    server, opened = os.getppid(), []
+    children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    for process in {server, *map(int, children)} - {os.getpid()}:
+        try:
+            os.close(os.open(f"/proc/{process}/mem", os.O_RDONLY))
+        except OSError:
+            continue
+        opened.append(process)
     return opened
-
-
-def _children_of(process: int) -> list[int]:
-    return [int(n) for n in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-
-
-def write_number_and_sleep(path: str, seconds: float) -> None:
-    """Tell who this process and its parent are, and then do nothing."""
-    Path(path).write_text(f"{os.getpid()} {os.getppid()}")
-    time.sleep(seconds)
-
-
-def leave_the_group(path: str) -> int:
-    """Start a process that leaves group and session, and let go of it at once."""
-    read, write = os.pipe()
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork() == 0:
-            os.write(write, str(os.getpid()).encode())
-            time.sleep(1)
-            Path(path).write_text("still here")
-            time.sleep(60)
-        os._exit(0)
-    return int(os.read(read, 20))
 
 
 def kill_the_server() -> None:
@@ -180,23 +153,58 @@ def kill_the_server() -> None:
     time.sleep(60)
 
 
-def stop_the_server() -> None:
-    os.kill(os.getppid(), signal.SIGSTOP)
+def start_a_program() -> int:
+    return subprocess.run(["true"], check=True).returncode
+
+
+def remove(path: str) -> None:
+    Path(path).unlink()
+
+
+def size(path: str) -> int:
+    return Path(path).stat().st_size
+
+
+def allocate(megabytes: int) -> int:
+    return len(bytearray(megabytes << 20)) >> 20
+
+
+def say_who(path: str) -> None:
+    """Write down who this process and its parent are, and do nothing for a minute."""
+    whole = Path(path).with_suffix(".part")
+    whole.write_text(f"{os.getpid()} {os.getppid()}")
+    whole.rename(path)
+    time.sleep(60)
+
+
+def wait_for(path: str) -> str:
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return "seen"
+
+
+def leave_the_group() -> int:
+    """Start a process that leaves group and session, let go of it, and return its number."""
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.write(write, str(os.getpid()).encode())
+            time.sleep(60)
+        os._exit(0)
+    return int(os.read(read, 20))
 
 
 def close_everything() -> str:
     os.closerange(0, 200)
-    return "never heard"
+    return "not heard"
 
 
-def answer_by_itself(line: str) -> None:
-    """Write into every descriptor there is, and then answer as well."""
+def write_everywhere(line: str) -> None:
+    """Write into every descriptor there is, and wait to be killed."""
     for number in range(200):
         try:
             os.write(number, line.encode())
         except OSError:
             continue
-
-
-def ignore_the_polite() -> int:
-    return os.getppid()
+    time.sleep(60)

@@ -12,6 +12,7 @@ Not multiprocessing's forkserver: that keeps the environment of its parent with 
 listens at an address that a captured child could connect to.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -36,7 +37,7 @@ MAX_REQUEST_BYTES = 16_000
 # How long the fork server may take to start, on a machine that is very busy.
 _START_SECONDS = 60.0
 # How long it may be late in ending a call before it counts as lost.
-_GRACE_SECONDS = 15.0
+_GRACE_SECONDS = 30.0
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
     " from triage.sandbox_server import main; main()"
@@ -71,9 +72,10 @@ def run(function: Callable[..., object], *arguments: object, limits: Limits | No
     and no more to be trusted than the file it read. What the function raises is not passed on:
     it is expected to return its own refusals.
 
-    Raises ``SandboxError`` with the code ``sandbox.start``, ``sandbox.time``, ``sandbox.memory``,
-    ``sandbox.broke`` (an exception), ``sandbox.died`` (a crash) or ``sandbox.answer``; raises
-    ``TypeError`` or ``ValueError`` where the call itself cannot be sent.
+    Raises ``SandboxError`` with the code ``sandbox.start`` (it did not start, or the fork server
+    was lost meanwhile), ``sandbox.time``, ``sandbox.memory``, ``sandbox.broke`` (an exception),
+    ``sandbox.died`` (a crash) or ``sandbox.answer``; raises ``TypeError`` or ``ValueError`` where
+    the call itself cannot be sent.
     """
     limits = limits or Limits()
     if function.__module__ == "__main__" or not function.__qualname__.isidentifier():
@@ -81,7 +83,7 @@ def run(function: Callable[..., object], *arguments: object, limits: Limits | No
     request = json.dumps(
         {
             "path": _path(),
-            "folder": str(Path.cwd()),
+            "folder": _folder(),
             "module": function.__module__,
             "function": function.__qualname__,
             "arguments": arguments,
@@ -199,7 +201,15 @@ def _started() -> _ForkServer:
 
 
 def _path() -> list[str]:
-    return [entry or str(Path.cwd()) for entry in sys.path]
+    return [entry or _folder() for entry in sys.path]
+
+
+def _folder() -> str:
+    """Return the working directory; the root where it was removed, as by an upgrade."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return "/"
 
 
 def _ask(request: bytes, seconds: float) -> tuple[bytes, _Ending]:
@@ -250,8 +260,9 @@ def _hang_up(watched: socket.socket) -> _Ending | None:
     """Have the child killed, if it is not yet; return how it ended, or None where nobody says."""
     message = b""
     watched.settimeout(_GRACE_SECONDS)
-    try:
+    with contextlib.suppress(OSError):  # macOS minds when the other side has closed
         watched.shutdown(socket.SHUT_WR)
+    try:
         while part := watched.recv(4096):
             message += part
     except OSError:

@@ -45,6 +45,7 @@ def _answer(connection: socket.socket) -> bytes:
             call = json.loads(stream.read())
         os.chdir(call["folder"])
         sandbox_linux.leave_network()
+        sandbox_linux.keep_apart(writes=call["limits"]["file_mb"] > 0)
         set_limits(call["limits"])
         sys.path[:] = call["path"]
         module = __import__(call["module"], fromlist=[call["function"]])

@@ -236,9 +236,9 @@ class _House:
 
     def run(self, versions: int, processes: Sequence[psutil.Process]) -> Run:
         """Let the workers weigh so many versions that are there all at once."""
-        before = _processor_seconds(processes)
+        before = processor_seconds(processes)
         rows = self._weigh(versions, [])
-        used = _processor_seconds(processes) - before
+        used = processor_seconds(processes) - before
         begun = rows[0][1]
         lasted = (max(ended for _, _, ended in rows) - begun).total_seconds()
         waits = tuple((began - begun).total_seconds() for _, began, _ in rows)
@@ -292,9 +292,10 @@ class _House:
             time.sleep(0.1)
 
 
-def _processor_seconds(processes: Sequence[psutil.Process]) -> float:
-    """Return the processor time of these processes and of the children they waited for."""
-    times = [process.cpu_times() for process in processes]
+def processor_seconds(processes: Sequence[psutil.Process]) -> float:
+    """Return the processor time of these, of what they started, and of what those waited for."""
+    below = [child for process in processes for child in process.children(recursive=True)]
+    times = [process.cpu_times() for process in (*processes, *below)]
     return sum(one.user + one.system + one.children_user + one.children_system for one in times)
 
 
