@@ -44,8 +44,9 @@ def event_record(
 ) -> Event:
     """Append one event to the chain, within the transaction of the deed itself.
 
-    ``actor`` is None where the machine acted. Raises TransactionManagementError outside of a
-    transaction: a deed and its record are written together or not at all.
+    ``actor`` is None where the machine acted. The event of a case is one of its version, too.
+    Raises TransactionManagementError outside of a transaction: a deed and its record are written
+    together or not at all.
     """
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError("An event is recorded with its deed.")
@@ -55,7 +56,8 @@ def event_record(
         at=timezone.now(),
         action=action,
         actor=actor,
-        version=version,
+        # By its number: a case that was read alone need not have its version read for this.
+        version_id=version.pk if version else case.version_id if case else None,
         case=case,
         data=dict(data or {}),
         previous_digest=digest,

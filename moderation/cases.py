@@ -50,7 +50,7 @@ def case_open(
     """Return the open case on a version, opening one if there is none; and whether it is new."""
     # Locking the version makes two openers queue up instead of meeting at the constraint.
     # Without its key: every event refers to the version, and would have to wait for us.
-    ModelVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
+    ModelVersion.objects.select_for_update(no_key=True).values_list("pk").get(pk=version.pk)
     case = Case.objects.filter(version=version, state__in=OPEN_CASES).first()
     if case is not None:
         return case, False
@@ -94,7 +94,7 @@ def case_open_weighed(*, version: ModelVersion, source: Case.Source) -> Case:
     For workers: the language is guessed before the opening is recorded, because every other
     writer waits for whoever has recorded something.
     """
-    ModelVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
+    ModelVersion.objects.select_for_update(no_key=True).values_list("pk").get(pk=version.pk)
     language = _language(version)
     case, _ = case_open(version=version, source=source, actor=None)
     _weighing_store(case, _weighing(case, language=language), now=timezone.now())
@@ -319,13 +319,7 @@ def _move(
         )
     fields |= _in_order(case, fields)
     _compare_and_set(case, state=to, **fields)
-    event_record(
-        action=action,
-        actor=actor,
-        version=case.version,
-        case=case,
-        data={"from": case.state, "to": to},
-    )
+    event_record(action=action, actor=actor, case=case, data={"from": case.state, "to": to})
 
 
 @transaction.atomic

@@ -140,9 +140,13 @@ def _claim_next(actor: Account) -> Case | None:
     # One press at a time for each moderator: a button pressed twice leads to one case.
     Account.objects.select_for_update(no_key=True).values_list("pk").get(pk=actor.pk)
     # What was set apart while somebody had it opens for them no more, and keeps them from nothing.
-    held = Case.objects.filter(
-        state__in=sorted(HELD_CASES), claimed_by=actor, version__isolated_at__isnull=True
-    ).first()
+    held = (
+        Case.objects.filter(
+            state__in=sorted(HELD_CASES), claimed_by=actor, version__isolated_at__isnull=True
+        )
+        .only("code")
+        .first()
+    )
     if held is not None:
         claim_renew(case=held, actor=actor)
         return held
@@ -160,7 +164,11 @@ def _first_free(actor: Account) -> Case | None:
     PostgreSQL skips what another transaction has locked, so that a whole team pressing the button
     at once is served side by side. SQLite has one writer, who is alone here.
     """
-    cases = _waiting_for(actor)
+    # Of its columns only what taking it needs: people wait for every one that is read.
+    cases = _waiting_for(actor).only(
+        *("code", "version_id", "state", "source", "claimed_by_id"),
+        *("priority", "paused_for", "due_at"),
+    )
     if connection.features.has_select_for_update_skip_locked:
         cases = cases.select_for_update(skip_locked=True, of=("self",), no_key=True)
     case = cases.first()

@@ -117,7 +117,7 @@ def _severe(account: Account, since: datetime) -> list[Exposure]:
     """Return what severe cases a person was shown, each once, the newest first."""
     shown = Exposure.objects.filter(account=account, is_severe=True, seen_at__gt=since)
     cases: dict[int, Exposure] = {}
-    for exposure in shown.order_by("-seen_at"):
+    for exposure in shown.only("case_id", "seen_at", "looked_for").order_by("-seen_at"):
         cases.setdefault(exposure.case_id, exposure)
     return list(cases.values())
 

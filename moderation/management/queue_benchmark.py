@@ -3,6 +3,7 @@
 Used by ``manage.py bench queue``. PostgreSQL only: SQLite is for one machine and small teams.
 """
 
+import gc
 import logging
 import os
 import platform
@@ -330,6 +331,9 @@ def _play(seconds: float) -> dict[str, Any]:
 
 def _serve(numbers: Sequence[int], begin: float, seconds: float) -> tuple[Times, Times]:
     """Play these moderators side by side, from ``begin`` on the clock of this machine."""
+    # As the web server does (config/wsgi.py).
+    gc.collect()
+    gc.freeze()
     moderators = list(Account.objects.filter(role=Role.MODERATOR).order_by("pk")[:CLIENTS])
     times: Times = {name: [] for name in ("queue_page", "claim", "release")}
     kinds: Times = {}
@@ -340,6 +344,9 @@ def _serve(numbers: Sequence[int], begin: float, seconds: float) -> tuple[Times,
             client = Client()
             client.force_login(moderators[number])
             views = _views(client)
+            # A server that has been up for a while has taken and given back before.
+            for turn in (1, 3):
+                _turn(client, turn, number, views, defaultdict(list), {})
             begun = max(begin, time.perf_counter()) + number / PER_SECOND
             for turn in range(int(seconds / pause) + 1):
                 time.sleep(max(0.0, begun + turn * pause - time.perf_counter()))
