@@ -1,4 +1,4 @@
-"""axe-core looks at every page of the console, light and dark, and has nothing to say.
+"""axe-core looks at every page of the console and of an account, light and dark: all is well.
 
 The pages come from the addresses of the console, so that a new one is looked at, too: if it needs
 something in its address, it says so here in ``_example``.
@@ -19,6 +19,7 @@ from moderation.models import Account, Case, ChildSafetyRecord, ReviewItem
 from moderation.queue import case_claim
 from moderation.states import Action, Role
 from tests import factories
+from tests.account_pages import account_pages, session_shown
 
 AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe-4.14.1.min.js"
 LONG = "Incomprehensibilities" * 4
@@ -60,6 +61,11 @@ def _violations(page: Page, address: str) -> list[str]:
     """Open an address and everything that folds, and return what axe-core finds wrong there."""
     answer = page.goto(address)
     assert answer is not None and answer.status == 200, (address, answer and answer.status)
+    return _faults(page, address)
+
+
+def _faults(page: Page, address: str) -> list[str]:
+    """Return what axe-core finds wrong on the page that is open."""
     page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true })")
     page.evaluate(AXE.read_text())
     # What a page is made of is the same in the dark; its colours are not.
@@ -148,3 +154,24 @@ def test_a_case_satisfies_axe_core_in_every_state(
 
 def test_an_empty_queue_satisfies_axe_core(page: Page) -> None:
     assert _violations(page, reverse("console:queue")) == []
+
+
+def test_every_page_of_an_account_satisfies_axe_core(
+    page: Page, live_server: Any, uma: Account
+) -> None:
+    faults = []
+    for client, addresses in account_pages(uma):
+        session_shown(page, client, live_server.url)
+        faults += [fault for address in addresses for fault in _violations(page, address)]
+    assert faults == []
+
+
+@pytest.mark.parametrize("form", ["account_signup", "account_login"])
+def test_a_form_that_was_refused_satisfies_axe_core(page: Page, form: str) -> None:
+    page.context.clear_cookies()
+    page.goto(reverse(form))
+    for field in page.locator("main input:visible").all():
+        field.fill("a@b.example")
+    page.locator("main button.main").click()
+    page.get_by_role("alert").first.wait_for()
+    assert _faults(page, page.url) == []

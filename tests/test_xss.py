@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.apps import apps
@@ -40,6 +41,7 @@ from moderation.reports import report_file
 from moderation.statements import hold_statement_issue
 from moderation.states import Action, Role
 from tests import factories
+from tests.account_pages import account_pages, session_shown
 from tests.test_accessibility import _addresses
 from tests.xss_payloads import payloads
 
@@ -177,6 +179,54 @@ def test_every_text_is_known_as_written_by_people_or_not() -> None:
         assert other <= WRITTEN.get(name, set()), f"Say in tests/test_xss.py who writes {name}."
 
 
+def _listen(page: Any, complaints: list[str]) -> None:
+    """Write down whatever a payload sets off, or only tries."""
+    page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda message: (
+            complaints.append(message.text) if "Content Security Policy" in message.text else None
+        ),
+    )
+
+
+def test_no_payload_runs_on_the_pages_of_an_account(
+    chromium: Any, live_server: Any, uma: Account
+) -> None:
+    complaints: list[str] = []
+    payloads = " ".join(PAYLOADS)
+    page = chromium.new_context(base_url=live_server.url).new_page()
+    _listen(page, complaints)
+    named = False
+    for client, addresses in account_pages(uma, passkey=payloads):
+        session_shown(page, client, live_server.url)
+        for address in addresses:
+            # Where to go on to stands in a link that anybody may have written.
+            answer = page.goto(f"{address}?{urlencode({'next': '/' + payloads[:4000]})}")
+            assert answer is not None and answer.status == 200, (address, answer)
+            named = named or PAYLOADS[0] in page.locator("main").inner_text()
+    assert named, "no page shows the name of the passkey"
+    page.context.clear_cookies()
+    for name in ("account_signup", "account_login", "account_reset_password"):
+        page.goto(reverse(name))
+        page.evaluate(
+            """(text) => {
+                const form = document.querySelector('main form')
+                for (const field of form.querySelectorAll('input:not([type=hidden])')) {
+                    field.type = 'text'
+                    field.value = text
+                }
+                form.submit()
+            }""",
+            payloads,
+        )
+        page.get_by_role("alert").first.wait_for()
+        kept = page.locator("main form input:not([type=hidden])").first.input_value()
+        assert PAYLOADS[0] in kept, "the form comes back with what was typed"
+    assert complaints == []
+
+
 def test_no_payload_runs_on_any_page(
     chromium: Any, live_server: Any, reader: Account, uma: Account, mo: Account, rui: Account
 ) -> None:
@@ -269,16 +319,7 @@ def test_no_payload_runs_on_any_page(
                 [{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}]
             )
         page = context.new_page()
-        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                complaints.append(message.text)
-                if "Content Security Policy" in message.text
-                else None
-            ),
-        )
+        _listen(page, complaints)
         for address in addresses:
             answer = page.goto(address)
             assert answer is not None and answer.status == 200, (address, answer and answer.status)
