@@ -19,6 +19,7 @@ from django.test import Client, TransactionTestCase
 
 from moderation.models import Account, Policy
 from moderation.policy import policy_import, policy_read
+from moderation.policy_file import PolicyFile
 from moderation.states import Role
 from tests import factories
 from tests.processes import queues_empty
@@ -155,10 +156,16 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def demo_policy() -> PolicyFile:
+    """Return the demo policy as its file says it; reading it costs more than storing it."""
+    return policy_read(django_settings.BASE_DIR / "moderation" / "policies" / "demo.yaml")
+
+
 @pytest.fixture
-def policy(db: None) -> Policy:
+def policy(db: None, demo_policy: PolicyFile) -> Policy:
     """Put the demo policy in force."""
-    content = policy_read(django_settings.BASE_DIR / "moderation" / "policies" / "demo.yaml")
+    content = demo_policy.model_copy(deep=True)
     return policy_import(content=content, activate=True, actor=None)
 
 
