@@ -3,10 +3,11 @@
 The child is forked from a small process of our own, the fork server (``sandbox_server.py``), which
 starts with the first call and has imported what readers need. That process was started afresh, so
 neither it nor its children share memory, an open file or a secret with this one, and calls work
-from any thread, under any server. A child gets its limits before it reads its call
+from any thread, under any server. A child gets its limits before it calls anything
 (``sandbox_child.py``), and answers in JSON: nothing that a captured child could send back is ever
-unpickled. It runs as the same user, so it can send signals to the fork server, and to this
-process; where it ends the fork server, the calls under way fail and the next starts another.
+unpickled. It runs as the same user: unless Linux (6.12) forbids it, a captured child can send
+signals to this process, and to the fork server, whose end fails the calls under way and no later
+ones. All children have the same layout of addresses, which a crash may tell its sender.
 
 Not multiprocessing's forkserver: that keeps the environment of its parent with all secrets, and
 listens at an address that a captured child could connect to.

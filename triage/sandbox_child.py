@@ -1,7 +1,7 @@
 """What happens in a child of the fork server: it is confined, does one call, and answers.
 
-The call is read, and a stranger's file touched, only when the process has nothing open but the
-socket it answers through, and stands under its limits.
+A stranger's file is touched only when the process has nothing open but the socket it answers
+through, and stands under the limits that came with the call.
 """
 
 import json
