@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from django.conf import settings
 
 
@@ -70,8 +71,14 @@ def _processes(folder: Path, command: str = "") -> set[int]:
     return found
 
 
-def test_the_house_starts_weighs_stops_and_starts_again_on_the_same_data(tmp_path: Path) -> None:
-    folder, port = tmp_path / "data", _free_port()
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for the house: new to whoever comes first, as making tables takes long."""
+    return tmp_path_factory.mktemp("house") / "data"
+
+
+def test_the_house_starts_weighs_stops_and_starts_again_on_the_same_data(folder: Path) -> None:
+    port = _free_port()
     house = _start(folder, port)
     try:
         first = _page(port, house)
@@ -103,10 +110,10 @@ def _wait_for(house: subprocess.Popen[str], happened: Callable[[], object], what
         time.sleep(0.5)
 
 
-def test_neither_half_a_message_nor_a_worker_that_dies_ends_the_house(tmp_path: Path) -> None:
-    folder, port = tmp_path / "data", _free_port()
+def test_neither_half_a_message_nor_a_worker_that_dies_ends_the_house(folder: Path) -> None:
+    port = _free_port()
     messages = folder / "broker" / "messages"
-    messages.mkdir(parents=True)
+    messages.mkdir(parents=True, exist_ok=True)
     # Somebody was killed while writing it.
     (messages / "1_x.notices.msg").touch()
     house = _start(folder, port, "--no-demo")
