@@ -225,7 +225,7 @@ def test_a_picture_is_seen_as_long_as_its_button_is_held(
     page.goto(reverse("console:case", args=[case.code]))
     look = "getComputedStyle(document.querySelector('.shot img')).filter"
     assert "blur" in page.evaluate(look)
-    page.get_by_role("button", name="Look at preview 1").hover()
+    page.get_by_role("button", name="Hold to look at preview 1").hover()
     page.mouse.down()
     assert page.evaluate(look) == "none"
     # Wherever it is let go.
