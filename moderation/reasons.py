@@ -21,6 +21,7 @@ from moderation.states import (
 
 FACTS_LENGTH = 5000
 LABEL_LENGTH = 200
+LEGAL_GROUND_LENGTH = 500
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,11 @@ def _check_terms(action: Action, terms: Terms) -> None:
         terms.legal_ground.strip()
     ):
         raise Invalid("Name the law or the order.", field="legal_ground")
+    if len(terms.legal_ground) > LEGAL_GROUND_LENGTH:
+        raise Invalid(
+            f"A law or an order is named in at most {LEGAL_GROUND_LENGTH} characters.",
+            field="legal_ground",
+        )
 
 
 def suspension_end(days: int | None) -> datetime | None:

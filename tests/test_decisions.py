@@ -117,6 +117,31 @@ def test_a_decision_without_its_reasons_is_refused_and_keeps_what_was_typed(
     assert case.state == "claimed"
 
 
+def test_a_case_is_decided_by_the_law_or_by_an_order_that_is_named(
+    case: Case, at_work: Client
+) -> None:
+    page = at_work.get(reverse("console:case", args=[case.code])).content.decode()
+    for name in ("ground", "source", "legal_ground"):
+        assert f'name="{name}"' in page
+    address = reverse("console:decide", args=[case.code])
+    given = {
+        "action": "remove",
+        "rules": ["red-star"],
+        "facts": "Seen.",
+        "ground": "law",
+        "source": "order",
+    }
+    for named in ("", "x" * 501):
+        refused = at_work.post(address, {**given, "legal_ground": named})
+        assert refused.status_code == 422
+        assert '<option value="law" selected>' in refused.content.decode()
+    order = "§ 86a StGB, order of the court of Bern"
+    assert at_work.post(address, {**given, "legal_ground": order}).status_code == 302
+    decision = Decision.objects.get()
+    assert (decision.source, decision.ground, decision.legal_ground) == ("order", "law", order)
+    assert decision.statement.content["legal_ground"] == order
+
+
 def test_a_case_that_somebody_else_holds_is_not_decided(
     as_: Browser, ada: Account, at_work: Client, case: Case
 ) -> None:

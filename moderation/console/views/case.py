@@ -364,6 +364,9 @@ def _undone(file: selectors.cases.CaseFile, account: Account) -> dict[str, Any]:
         "countries": " ".join(last.territories),
         "preview": last.preview.code if last.preview else "",
         "days": (last.until - last.decided_at).days if last.until else "",
+        "ground": last.ground,
+        "source": last.source,
+        "legal_ground": last.legal_ground,
     }
 
 
