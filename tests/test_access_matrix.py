@@ -224,7 +224,7 @@ def test_every_address_answers_everybody_as_its_row_says(room: str, world: World
             letters = dict(zip(people, expected, strict=True))
             found = answers(world, asking, (row[0], name, row[2]))
             if found != "".join(letters[person] for person in asking):
-                wrong[(row[0], name, row[2])] = found
+                wrong[(row[0], name, row[2])] = answers(world, people, (row[0], name, row[2]))
     assert not wrong, f"Other answers than the rows of {MATRIX.name} say:\n{rows_written(wrong)}"
 
 
@@ -255,7 +255,7 @@ def test_every_address_has_a_row_for_every_method_that_somebody_may_use(
                 found = answers(world, asking, (method, name, state))
                 # Who is not let in at all need not be told that the method is none.
                 if set(found) - set("mLFx0"):
-                    missing[(method, name, state)] = found
+                    missing[(method, name, state)] = answers(world, people, (method, name, state))
     assert not missing, f"No row in {MATRIX.name} for:\n{rows_written(missing)}"
 
 
