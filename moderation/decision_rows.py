@@ -12,6 +12,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from moderation.audit import event_record
+from moderation.clearing import not_cleared
 from moderation.effects import restrictions_standing, visibility_after
 from moderation.errors import Conflict, Invalid
 from moderation.models import (
@@ -36,6 +37,7 @@ from moderation.states import (
     AppealState,
     Concern,
     Outcome,
+    Source,
     Visibility,
     may_follow,
 )
@@ -74,7 +76,7 @@ def decision_write(
         version=version,
         preview=_preview(version, terms),
         action=action,
-        source=terms.source,
+        source=_source(version, action, reasons, follows=bool(overrides or appeal)),
         ground=terms.ground,
         legal_ground=terms.legal_ground.strip(),
         policy=rules[0].policy if rules else Policy.objects.get(is_active=True),
@@ -119,6 +121,35 @@ def decision_write(
         },
     )
     return decision
+
+
+def _source(version: ModelVersion, action: Action, reasons: Reasons, *, follows: bool) -> Source:
+    """Return where a decision comes from, by what is recorded.
+
+    ``CONFIRMED`` where the machine alone has kept the version back, by a finding at the threshold
+    to hold or an exact match with a bank, and a person restricts it under the very rule of that
+    finding: then a part of the way to the restriction was automated, and the person, who could
+    have let it go, has made it last. A finding that only asks a person to look holds nothing, and
+    neither does one about what is public already. What is decided about an account, or after
+    another decision or on an appeal, confirms no machine: no machine has done anything of the kind,
+    and a person stands in between. What a clock hid is told by itself; it says nothing on the rule.
+    """
+    if reasons.terms.is_order:
+        return Source.ORDER
+    if follows or action not in RESTRICTIONS or action in ABOUT_ACCOUNTS:
+        return Source.PERSON
+    kept_back = version.visibility == Visibility.QUARANTINED or (
+        # Its creator took it down before anybody had seen it.
+        version.visibility == Visibility.WITHDRAWN and version.published_at is None
+    )
+    if not kept_back:
+        return Source.PERSON
+    holding = version.findings.filter(
+        outcome=Outcome.SCORED,
+        concern=Concern.HOLD,
+        rule__slug__in=[rule.slug for rule in reasons.rules],
+    )
+    return Source.CONFIRMED if not_cleared(version=version, findings=holding) else Source.PERSON
 
 
 def _window(rules: Sequence[Rule]) -> timedelta:

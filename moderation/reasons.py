@@ -16,7 +16,6 @@ from moderation.states import (
     RESTRICTIONS,
     Action,
     Ground,
-    Source,
 )
 
 FACTS_LENGTH = 5000
@@ -32,7 +31,7 @@ class Terms:
     countries: Sequence[str] = ()
     preview: str = ""
     until: datetime | None = None
-    source: Source = Source.PERSON
+    is_order: bool = False
     ground: Ground = Ground.POLICY
     legal_ground: str = ""
     bulk: str = ""
@@ -127,9 +126,7 @@ def _check_terms(action: Action, terms: Terms) -> None:
             raise Invalid(f"“{action.label}” has no end; leave the date out.", field="until")
         if terms.until <= timezone.now():
             raise Invalid("The end lies in the past.", field="until")
-    if (terms.source == Source.ORDER or terms.ground == Ground.LAW) and not (
-        terms.legal_ground.strip()
-    ):
+    if (terms.is_order or terms.ground == Ground.LAW) and not terms.legal_ground.strip():
         raise Invalid("Name the law or the order.", field="legal_ground")
     if len(terms.legal_ground) > LEGAL_GROUND_LENGTH:
         raise Invalid(

@@ -19,7 +19,7 @@ class StatementWords:
     ordered: str
     found_by_machine: str
     found_otherwise: str
-    proposed_and_confirmed: str
+    held_and_confirmed: str
     decided: str
     elsewhere: str
     held: str
@@ -63,8 +63,8 @@ WORDS: Mapping[str, StatementWords] = {
         ordered="A legal order named it; a person carried it out.",
         found_by_machine="An automated check pointed to it;",
         found_otherwise="It was not found by an automated check;",
-        proposed_and_confirmed="a machine proposed the decision, and a person looked at it and "
-        "confirmed.",
+        held_and_confirmed="a machine held it back under this rule, and a person looked at it and "
+        "confirmed that it falls under it.",
         decided="a person looked at it and decided.",
         elsewhere="You may also turn to a certified out-of-court dispute settlement body (Article "
         "21 of Regulation (EU) 2022/2065) or to a court.",
@@ -115,8 +115,8 @@ WORDS: Mapping[str, StatementWords] = {
         "ausgeführt.",
         found_by_machine="Eine automatische Prüfung wies darauf hin;",
         found_otherwise="Es wurde nicht durch eine automatische Prüfung gefunden;",
-        proposed_and_confirmed="eine Maschine schlug die Entscheidung vor, und ein Mensch sah es "
-        "sich an und bestätigte sie.",
+        held_and_confirmed="eine Maschine hielt es nach dieser Regel zurück, und ein Mensch sah es "
+        "sich an und bestätigte, dass es unter sie fällt.",
         decided="ein Mensch sah es sich an und entschied.",
         elsewhere="Sie können sich auch an eine zertifizierte außergerichtliche "
         "Streitbeilegungsstelle (Artikel 21 der Verordnung (EU) 2022/2065) oder an ein Gericht "

@@ -166,7 +166,7 @@ def _detection(decision: Decision, words: StatementWords) -> str:
         return words.ordered
     found = words.found_by_machine if decision.automated_detection else words.found_otherwise
     confirmed = decision.source == Source.CONFIRMED
-    return f"{found} {words.proposed_and_confirmed if confirmed else words.decided}"
+    return f"{found} {words.held_and_confirmed if confirmed else words.decided}"
 
 
 def statement_issue(*, decision: Decision) -> StatementOfReasons:

@@ -142,6 +142,61 @@ def test_a_case_is_decided_by_the_law_or_by_an_order_that_is_named(
     assert decision.statement.content["legal_ground"] == order
 
 
+@pytest.mark.parametrize(
+    ("found", "fields", "source"),
+    [
+        ((0.95, "red-star"), {}, "confirmed"),
+        ((0.95, "red-star"), {"action": "limit"}, "confirmed"),
+        # A finding that only asks a person to look holds nothing back.
+        ((0.6, "red-star"), {}, "person"),
+        # The person found something else than the machine.
+        ((0.95, "purple-heart"), {}, "person"),
+        # The machine held the version, not the account.
+        ((0.95, "red-star"), {"action": "strike"}, "person"),
+        ((0.95, "red-star"), {"source": "order", "legal_ground": "§ 86a StGB"}, "order"),
+        # No form can say it.
+        ((0.6, "red-star"), {"source": "confirmed"}, "person"),
+    ],
+)
+def test_what_a_machine_held_and_a_person_restricts_under_its_rule_is_partly_automated(
+    found: tuple[float, str],
+    fields: dict[str, Any],
+    source: str,
+    as_: Browser,
+    uma: Account,
+    mo: Account,
+) -> None:
+    score, rule = found
+    case = factories.triaged(uma, [factories.finding(score, rule=rule)]).cases.get()
+    client = as_(mo)
+    client.post(reverse("console:claim", args=[case.code]))
+    assert _decide(client, case, **fields).status_code == 302
+    decision = Decision.objects.get()
+    assert decision.source == source
+    said = decision.statement.content
+    partly = "partially" if source == "confirmed" else "not_automated"
+    assert said["automated_decision"] == partly
+    assert ("a machine held it back under this rule" in said["detection"]) == (
+        source == "confirmed"
+    )
+
+
+def test_what_was_public_or_decided_by_a_person_before_confirms_no_machine(
+    as_: Browser, uma: Account, mo: Account, ada: Account
+) -> None:
+    version = factories.triaged(uma, [factories.finding(0.95, rule="red-star")])
+    first = as_(mo)
+    first.post(reverse("console:claim", args=[version.cases.get().code]))
+    _decide(first, version.cases.get(), action="approve", rules=[])
+    version.refresh_from_db()
+    report_file(version=version, text="A red star.", actor=None)
+    case = version.cases.get(state="queued")
+    second = as_(ada)
+    second.post(reverse("console:claim", args=[case.code]))
+    _decide(second, case)
+    assert Decision.objects.get(action="remove").source == "person"
+
+
 def test_a_case_that_somebody_else_holds_is_not_decided(
     as_: Browser, ada: Account, at_work: Client, case: Case
 ) -> None:

@@ -36,6 +36,7 @@ from moderation.reasons import Terms
 from moderation.reports import Words, report_file
 from moderation.selectors.transparency import report_of_year
 from moderation.states import (
+    ABOUT_ACCOUNTS,
     ENDS_SOMETIME,
     RESTRICTIONS,
     VISIBILITY_AFTER,
@@ -208,21 +209,24 @@ def test_what_people_decide_by_the_door_goes_out_with_its_provenance_and_nobodys
         title = _poisoned(f"Model {number}")
         by_machine = chance.random() < 0.5
         track = chance.choice([None, Track.RULE, Track.ILLEGAL]) if by_machine else Track.ILLEGAL
-        version = (
-            factories.held(quentin, title=title).version
-            if by_machine
-            else factories.published(quentin, title=title)
-        )
+        # Under which rule, and whether a machine held it or only asked a person to look.
+        rule = chance.choice(["red-star", "red-star", "purple-heart", ""])
+        score = chance.choice([0.95, 0.95, 0.6])
+        found = [factories.finding(score, rule=rule)] if by_machine else []
+        version = factories.triaged(quentin, found, title=title)
         if track is not None and version.visibility == Visibility.PUBLISHED:
             words = Words(text=_poisoned("Seen."), place=_poisoned("There"), good_faith=True)
             report_file(version=version, text="", track=track, words=words, actor=rita)
-        source = chance.choice(list(Source))
+        source = chance.choice([Source.PERSON, Source.PERSON, Source.ORDER])
+        is_confirmed = (
+            (by_machine, rule, score, source) == (True, "red-star", 0.95, Source.PERSON)
+        ) and action not in ABOUT_ACCOUNTS
         terms = Terms(
             label=_poisoned("Label") if action == Action.LABEL else "",
             countries=["DE", "AT"] if action == Action.GEO_RESTRICT else (),
             preview=version.previews.get().code if action == Action.DISABLE_PREVIEW else "",
             until=timezone.now() + timedelta(days=9) if action in ENDS_SOMETIME else None,
-            source=source,
+            is_order=source == Source.ORDER,
             legal_ground=_poisoned("Art. 9 order by") if source == Source.ORDER else "",
         )
         decision = decision_make(
@@ -237,7 +241,7 @@ def test_what_people_decide_by_the_door_goes_out_with_its_provenance_and_nobodys
         )
         expected[f"decision-{decision.code}"] = (
             "Yes" if by_machine else "No",
-            f"AUTOMATED_DECISION_{'PARTIALLY' if source == Source.CONFIRMED else 'NOT_AUTOMATED'}",
+            f"AUTOMATED_DECISION_{'PARTIALLY' if is_confirmed else 'NOT_AUTOMATED'}",
             _source_type(version, source),
         )
     tally = _export("--out", str(tmp_path))
@@ -252,6 +256,7 @@ def test_what_people_decide_by_the_door_goes_out_with_its_provenance_and_nobodys
             fields = ("automated_detection", "automated_decision", "source_type")
             sent[row["puid"]] = tuple(row[field] for field in fields)
     assert sent == expected
+    assert len({automated for _, automated, _ in sent.values()}) == 2
     assert StatementOfReasons.objects.count() == BY_DOOR
 
 

@@ -52,7 +52,7 @@ OTHER_ACTIONS = tuple(
     if action
     not in {Action.APPROVE, Action.AGE_RESTRICT, Action.LIMIT, Action.REMOVE, Action.REVERSE}
 )
-Choice = TypeVar("Choice", Action, AppealState, Source, Ground)
+Choice = TypeVar("Choice", Action, AppealState, Ground)
 
 
 @login_required
@@ -382,7 +382,7 @@ def _terms(request: HttpRequest) -> Terms:
         countries=request.POST.get("countries", "").replace(",", " ").split(),
         preview=request.POST.get("preview", ""),
         until=suspension_end(days),
-        source=_choice(Source, request.POST.get("source") or Source.PERSON, "source"),
+        is_order=request.POST.get("source") == Source.ORDER,
         ground=_choice(Ground, request.POST.get("ground") or Ground.POLICY, "ground"),
         legal_ground=request.POST.get("legal_ground", ""),
     )
