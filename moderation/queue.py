@@ -24,7 +24,7 @@ from moderation.authz import (
 from moderation.cases import case_hand_over, case_take, case_transition
 from moderation.errors import Conflict, Invalid, NotAllowed
 from moderation.inquiries import inquiry_close, time_waited
-from moderation.models import Account, Case, Decision, Finding, Report
+from moderation.models import Account, Case, CaseFacet, Decision, Report
 from moderation.states import (
     HELD_CASES,
     LISTED_CASES,
@@ -33,7 +33,6 @@ from moderation.states import (
     Action,
     AppealState,
     CaseState,
-    Concern,
 )
 from moderation.wellbeing import preference_of, require_rested
 
@@ -70,8 +69,9 @@ def _waiting_for(account: Account) -> QuerySet[Case]:
     )
     opted_out = preference_of(account).opted_out
     if opted_out:
-        unwanted = Finding.objects.filter(version=OuterRef("version"), rule__slug__in=opted_out)
-        cases = cases.exclude(Exists(unwanted.exclude(concern=Concern.NONE)))
+        # What a case is about, whether a probe or a person said so.
+        unwanted = CaseFacet.objects.filter(kind=CaseFacet.Kind.RULE, value__in=opted_out)
+        cases = cases.exclude(Exists(unwanted.filter(case=OuterRef("pk"))))
     return cases
 
 
@@ -190,6 +190,7 @@ def case_take_over(*, case: Case, holder: str, actor: Account) -> Case:
         raise Conflict("Nobody has this case: take it.", code="not_claimed")
     if case.claimed_by_id == actor.pk:
         return case
+    require_rested(actor)
     if case.claimed_by.username != holder:
         raise Conflict(
             f"By now {case.claimed_by.username} has this case. Ask them, then take it over.",

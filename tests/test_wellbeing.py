@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from moderation.models import Account, Case, Exposure, Policy, Rule
 from moderation.queue import case_claim
+from moderation.reports import report_file
 from tests import factories
 
 Browser = Callable[[Account | None], Client]
@@ -89,6 +90,18 @@ def test_a_category_that_somebody_opted_out_of_is_not_given_to_them(
     assert "checked" not in theirs
 
 
+def test_what_people_alone_said_is_of_a_category_is_not_given_to_whoever_opted_out_of_it(
+    as_: Browser, uma: Account, mo: Account, rui: Account, ada: Account
+) -> None:
+    version = factories.published(uma)
+    report = report_file(version=version, text="A red star.", rule="red-star", actor=rui)
+    client = as_(mo)
+    client.post(reverse("console:me"), {"out": ["red-star"]})
+    assert client.post(reverse("console:next")).url == reverse("console:queue")
+    mine = reverse("console:case", args=[report.case.code])
+    assert as_(ada).post(reverse("console:next")).url == mine
+
+
 def test_how_pictures_are_shown_is_remembered(as_: Browser, uma: Account, mo: Account) -> None:
     case = factories.held(uma)
     client = as_(mo)
@@ -100,16 +113,21 @@ def test_how_pictures_are_shown_is_remembered(as_: Browser, uma: Account, mo: Ac
 
 
 def test_after_too_much_of_the_worst_a_break_is_asked_for_and_what_is_held_can_be_finished(
-    as_: Browser, severe: Case, uma: Account, mo: Account, settings: Any
+    as_: Browser, severe: Case, uma: Account, mo: Account, ada: Account, settings: Any
 ) -> None:
     settings.SEVERE_AN_HOUR = 1
     client = as_(mo)
     client.post(reverse("console:next"))
     _open(client, severe, "?open")
     another = factories.held(uma, title="Another")
-    refused = client.post(reverse("console:claim", args=[another.code]))
-    assert refused.status_code == 403
-    assert "Take a break from the worst" in refused.content.decode()
+    theirs = factories.held(uma, title="Theirs")
+    case_claim(case=theirs, actor=ada)
+    for refused in (
+        client.post(reverse("console:claim", args=[another.code])),
+        client.post(reverse("console:take-over", args=[theirs.code]), {"holder": "ada"}),
+    ):
+        assert refused.status_code == 403
+        assert "Take a break from the worst" in refused.content.decode()
     given = {"action": "remove", "rules": ["red-star"], "facts": "A red star."}
     decided = client.post(reverse("console:decide", args=[severe.code]), given)
     assert decided.status_code == 302
