@@ -7,7 +7,9 @@ Creators appeal restrictions; reporters appeal that nothing was done. Writes ``A
 from dataclasses import dataclass
 from datetime import timedelta
 
+from allauth.account.models import EmailAddress
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from moderation.appeal_files import Upload, appeal_files_store
@@ -177,13 +179,7 @@ def _file(
             code="appeal_too_long",
             field="text",
         )
-    already = (
-        decision.appeals.filter(report=report)
-        if report
-        else (decision.appeals.filter(appellant=appellant))
-    )
-    if already.exists():
-        raise _appealed()
+    _require_first(decision, appellant, report)
     way = way_to_appeal(decision=decision, side=side)
     if not way.is_open:
         refusal = TooLate if way.code == "appeal_too_late" else Conflict
@@ -195,6 +191,8 @@ def _file(
             case = Case.objects.select_for_update(of=("self",), no_key=True).get(
                 pk=decision.case_id
             )
+            # Once more under the lock: no constraint knows that two reports are of one person.
+            _require_first(decision, appellant, report)
             if case.state not in _CAN_BE_APPEALED:
                 # What was taken beside a case that goes on has a hearing of its own.
                 case = case_open_for_appeal(
@@ -241,6 +239,34 @@ def _file(
     except IntegrityError as error:
         raise _appealed() from error
     return appeal
+
+
+def _require_first(decision: Decision, appellant: Account | None, report: Report | None) -> None:
+    """Raise Conflict where this person has appealed the decision already.
+
+    A visitor is known by the address of the report: another visitor's report with the same, or an
+    account that has confirmed it. A typed address keeps no account from its own appeal, since
+    anybody can type it.
+    """
+    before = decision.appeals.all()
+    if report is None:
+        if before.filter(appellant=appellant).exists():
+            raise _appealed()
+        return
+    if before.filter(report=report).exists():
+        raise _appealed()
+    if appellant is not None or not report.email:
+        return
+    by_visitor = Q(appellant__isnull=True, report__email__iexact=report.email)
+    confirmed = EmailAddress.objects.filter(email__iexact=report.email, verified=True)
+    by_account = Q(side=Side.REPORTER, appellant__in=confirmed.values("user"))
+    if before.filter(by_visitor | by_account).exists():
+        raise Conflict(
+            "Somebody with the e-mail address of this report has appealed this decision already, "
+            "and each person can do so once. Read and write on the page of the other report: its "
+            "link is in the letter that came when it arrived, or among the notices of the account.",
+            code="address_appealed",
+        )
 
 
 def _appealed() -> Conflict:

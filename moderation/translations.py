@@ -92,6 +92,10 @@ REFUSALS: Mapping[str, Mapping[str, str]] = {
         "superseded": "Eine neuere Entscheidung ist an ihre Stelle getreten; widersprechen Sie "
         "jener.",
         "already_appealed": "Sie haben dieser Entscheidung schon widersprochen; es wird geprüft.",
+        "address_appealed": "Jemand mit der E-Mail-Adresse dieser Meldung hat dieser Entscheidung "
+        "schon widersprochen, und jeder Mensch kann das einmal tun. Lesen und schreiben Sie auf "
+        "der Seite der anderen Meldung: Die Adresse steht in der Nachricht, die kam, als sie "
+        "eintraf, oder unter den Mitteilungen des Kontos.",
         "already_answered": "Dieser Widerspruch wurde beantwortet.",
         "no_objection": "Sagen Sie in ein paar Worten, was dagegen spricht.",
         "hold_over": "Die Uhr verbirgt es nicht mehr, oder Sie haben schon gesagt, was dagegen "

@@ -116,6 +116,48 @@ def test_a_visitor_appeals_that_nothing_was_done_by_the_private_link(
             case_claim(case=theirs.case, actor=person)
 
 
+def test_who_sent_two_reports_with_one_address_appeals_the_decision_once(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    version = factories.published(uma)
+    factories.address_confirmed(rui)
+    typed = ("nia@visitors.example.org", "Nia@Visitors.example.ORG", "RUI@example.org", "", "")
+    reports = [
+        report_file(version=version, text="A red star.", email=email, actor=None) for email in typed
+    ]
+    theirs = report_file(version=version, text="A red star.", actor=rui)
+    _decide(theirs.case, mo, Action.APPROVE)
+
+    def send(report: Report, by: Account | None, language: str = "en") -> Any:
+        address = reverse("report-appeal", args=[report.token])
+        return as_(by).post(f"{address}?language={language}", {"text": "Look again."})
+
+    assert send(theirs, rui).status_code == 302
+    first, same, of_account, nameless, other = reports
+    assert send(first, None).status_code == 302
+    refused = send(same, None)
+    assert refused.status_code == 409
+    assert "Somebody with the e-mail address of this report" in refused.content.decode()
+    assert "Look again." in refused.content.decode(), "what was typed is kept"
+    assert "Jemand mit der E-Mail-Adresse" in send(same, None, "de").content.decode()
+    assert send(of_account, None).status_code == 409
+    # Who left no address is nobody's double.
+    assert [send(each, None).status_code for each in (nameless, other)] == [302, 302]
+    assert Appeal.objects.count() == 4
+
+
+def test_an_address_that_a_stranger_typed_keeps_no_account_from_its_appeal(
+    uma: Account, rui: Account, mo: Account
+) -> None:
+    factories.address_confirmed(rui)
+    theirs = _reported(uma, rui)
+    version = theirs.version
+    stranger = report_file(version=version, text="A star.", email=rui.email, actor=None)
+    _decide(theirs.case, mo, Action.APPROVE)
+    appeal_file_by_reporter(report=stranger, text="Look.", actor=None)
+    assert appeal_file_by_reporter(report=theirs, text="Look.", actor=rui).appellant == rui
+
+
 def test_only_who_has_the_link_or_the_role_reads_the_files_of_an_appeal(
     as_: Browser, uma: Account, rui: Account, mo: Account, nobody: Account
 ) -> None:
