@@ -87,18 +87,20 @@ def report_file(
     An account has one open report of a kind on a version: who said that a rule is broken can still
     give notice of a crime. Raises Hidden where the version cannot be seen, Conflict if this account
     has reported it, Invalid with a code and field where something is missing, TooMany where a
-    throttle refuses, NotAllowed while reporting is suspended.
+    throttle refuses, NotAllowed while reporting is suspended or the account may not speak. Where a
+    child may be in danger (``is_child_safety`` on a notice of illegality) neither refuses.
     """
     words = words or Words(text=text, rule=rule, email=email)
     is_urgent = words.is_child_safety and track in NOTICES_OF_ILLEGALITY
     require_sight(actor, version)
-    if actor is not None:
+    # Where a child may be in danger nobody is kept from saying so, whatever else they have done.
+    if actor is not None and not is_urgent:
         require_may_speak(actor)
     # Before anything else is asked: in a flood most people have reported it already.
     before = report_open_of(version=version, track=track, is_urgent=is_urgent, actor=actor)
     if before is not None:
         raise AlreadyReported(before)
-    _require_reportable(version, actor)
+    _require_reportable(version, actor, is_urgent=is_urgent)
     flagger = actor is not None and _is_flagger(actor)
     if flagger and track in {Track.RULE, Track.ILLEGAL}:
         track = Track.FLAGGER
@@ -170,14 +172,14 @@ def report_open_of(
     ).first()
 
 
-def _require_reportable(version: ModelVersion, actor: Account | None) -> None:
+def _require_reportable(version: ModelVersion, actor: Account | None, *, is_urgent: bool) -> None:
     if version.visibility not in REACHABLE:
         raise Conflict("Only what is published can be reported.", code="not_published")
     if actor is None:
         return
     if actor.pk == version.uploaded_model.creator_id:
         raise Conflict("This is your own model.", code="own_model")
-    if reporting_suspended(actor):
+    if reporting_suspended(actor) and not is_urgent:
         raise NotAllowed(
             "Your account cannot report at the moment. Why, until when, and how to object stands "
             "among your notices.",
@@ -221,8 +223,15 @@ def _checked(
     if track == Track.COPY and actor is None:
         raise Conflict("To report a copy of your work, log in first.", code="needs_account")
     original = _original(words, version, actor) if track == Track.COPY else None
+    is_urgent = words.is_child_safety and track in NOTICES_OF_ILLEGALITY
     if email:
         _check_email(email)
+        if _is_busy(email):
+            if not is_urgent:
+                raise _busy()
+            # Taken all the same, but without the address, so that no more letters go there: these
+            # reports know no throttle. The next page says that its link is the only way back.
+            email = ""
     return {
         "text": text,
         "rule": rule,
@@ -233,7 +242,7 @@ def _checked(
         "law": words.law.strip()[:NAME_LENGTH],
         "links": _checked_links(words.links),
         "good_faith": words.good_faith,
-        "is_child_safety": words.is_child_safety and track in NOTICES_OF_ILLEGALITY,
+        "is_child_safety": is_urgent,
         "original": original,
         "comparison": comparison_of(original, version) if original else {},
     }
@@ -311,17 +320,26 @@ def _check_email(email: str) -> None:
         validate_email(email)
     except ValidationError as error:
         raise Invalid("This is no e-mail address.", code="bad_email", field="email") from error
+
+
+def _is_busy(email: str) -> bool:
+    """Return whether several open reports of visitors bear an address already.
+
+    Anybody can write anybody's address there; nobody's letter box may be flooded through us.
+    """
     open_reports = Report.objects.filter(
         email__iexact=email, reporter__isnull=True, state=ReportState.OPEN
     )
-    # Anybody can write anybody's address here; nobody's letter box may be flooded through us.
-    if open_reports.count() >= OPEN_REPORTS_PER_ADDRESS:
-        raise Conflict(
-            "Several reports with this address are being looked at. Leave it out, and keep the "
-            "private link on the next page instead.",
-            code="address_busy",
-            field="email",
-        )
+    return open_reports.count() >= OPEN_REPORTS_PER_ADDRESS
+
+
+def _busy() -> Conflict:
+    return Conflict(
+        "Several reports with this address are being looked at. Leave it out, and keep the "
+        "private link on the next page instead.",
+        code="address_busy",
+        field="email",
+    )
 
 
 @transaction.atomic

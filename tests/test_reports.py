@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,53 @@ def test_nobody_is_asked_for_a_name_where_a_child_is_abused(
     report = Report.objects.get()
     assert (report.name, report.email, report.is_child_safety) == ("", "", True)
     assert report.case.priority >= 500, "harm 5, of a stranger, in public"
+
+
+@pytest.mark.parametrize("measure", ["muted", "suspended", "reporting"])
+def test_a_child_in_danger_is_reported_by_whoever_may_say_nothing_else(
+    measure: str, version: ModelVersion, as_: Browser, rui: Account, mo: Account
+) -> None:
+    now = timezone.now()
+    until = now + timedelta(days=9)
+    if measure == "reporting":
+        ReportingMeasure.objects.create(
+            account=rui,
+            measure="suspension",
+            state="in_force",
+            reason="Nothing of it was true.",
+            proposed_at=now,
+            decided_at=now,
+            decided_by=mo,
+            until=until,
+            appeal_until=until,
+        )
+    else:
+        rui.suspended_at = now if measure == "suspended" else None
+        rui.suspended_until = rui.muted_until = until
+        rui.save()
+    client = as_(rui)
+    assert _send(client, version).status_code == 403
+    assert _send(client, version, **NOTICE).status_code == 403
+    child = {"track": "illegal", "place": "the first preview", "is_child_safety": "on"}
+    # Ticked on a report that breaks a rule only, it opens no door.
+    assert _send(client, version, is_child_safety="on").status_code == 403
+    assert _send(client, version, **child).status_code == 302
+    assert Report.objects.get().is_child_safety
+
+
+def test_a_child_in_danger_is_reported_with_an_address_that_has_many_open_reports(
+    version: ModelVersion, as_: Browser
+) -> None:
+    for _ in range(5):
+        assert _send(as_(None), version, email="nia@example.org").status_code == 302
+    assert _send(as_(None), version, email="nia@example.org").status_code == 409
+    letters = Notice.objects.count()
+    child = {"track": "illegal", "place": "the first preview", "is_child_safety": "on"}
+    sent = _send(as_(None), version, **child, email="nia@example.org")
+    assert sent.status_code == 302
+    report = Report.objects.get(is_child_safety=True)
+    assert (report.email, Notice.objects.count()) == ("", letters), "no letter box is flooded"
+    assert "It is the only way to learn the outcome." in as_(None).get(sent.url).content.decode()
 
 
 def test_a_creator_reports_a_copy_and_the_comparison_is_attached(
