@@ -129,20 +129,21 @@ def reversal_follow(*, decision: Decision, before: str) -> None:
             decision=overridden,
             extra={"facts": decision.facts, **_where_it_stands(version)},
         )
-    if decision.action not in LOOSENING or overridden.action in ABOUT_ACCOUNTS:
+    # Who was told that action was taken is told that it was taken back, or what takes its place.
+    if overridden.action in ABOUT_ACCOUNTS or overridden.action == decision.action:
         return
+    reversed_ = decision.action in LOOSENING
     acted_upon = overridden.case.reports.filter(state=ReportState.ACTED)
     for report in acted_upon.select_related("reporter"):
-        # Who was told that action was taken is told that it was taken back.
         if decision.appeal and report.pk == decision.appeal.report_id:
             continue
         notice_issue(
-            kind="report_reversed",
+            kind="report_reversed" if reversed_ else "report_modified",
             version=version,
             account=report.reporter,
             email=report.email,
             report=report,
-            extra=_where_it_stands(version),
+            extra={**_where_it_stands(version), "visibility": version.visibility},
         )
 
 

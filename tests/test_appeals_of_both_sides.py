@@ -43,7 +43,7 @@ from moderation.models import (
 from moderation.queue import case_claim, case_release, queue_claim_next
 from moderation.reporters import Accuracy, accuracies
 from moderation.reports import Words, report_file
-from moderation.states import Action, AppealState, Role, Track
+from moderation.states import Action, AppealState, Language, Role, Track
 from tests import factories
 
 pytestmark = pytest.mark.usefixtures("policy")
@@ -114,6 +114,39 @@ def test_a_visitor_appeals_that_nothing_was_done_by_the_private_link(
     for person in (mo, ada):
         with pytest.raises(NotAllowed):
             case_claim(case=theirs.case, actor=person)
+
+
+@pytest.mark.parametrize(
+    ("told_in", "subject", "words"),
+    [
+        (Language.ENGLISH, "was changed", "It is no longer listed or recommended"),
+        (Language.GERMAN, "wurde geändert", "Es wird nicht mehr aufgelistet"),
+    ],
+)
+def test_reporters_are_told_what_takes_the_place_of_the_action_they_were_told_of(
+    told_in: Language,
+    subject: str,
+    words: str,
+    uma: Account,
+    rui: Account,
+    mo: Account,
+    ada: Account,
+) -> None:
+    Account.objects.filter(pk=rui.pk).update(language=told_in)
+    version = factories.published(uma)
+    theirs = report_file(version=version, text="A star.", language=told_in, actor=rui)
+    by_mail = report_file(
+        version=version, text="A star.", email="v@example.org", language=told_in, actor=None
+    )
+    removal = _decide(theirs.case, mo, Action.REMOVE)
+    appeal = appeal_file(decision=removal, text="It is orange.", actor=uma)
+    _answer(appeal, ada, AppealState.MODIFIED, action=Action.LIMIT)
+    for report in (theirs, by_mail):
+        assert _told(report)[-1] == "report_modified"
+        notice = Notice.objects.get(report=report, kind="report_modified")
+        assert subject in notice.subject
+        assert words in notice.text and words in notice.html
+        assert "It is orange." not in notice.text
 
 
 def test_who_sent_two_reports_with_one_address_appeals_the_decision_once(
