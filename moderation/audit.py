@@ -17,6 +17,9 @@ from moderation.models import Account, Case, Event, ModelVersion
 GENESIS = "0" * 64
 # Any fixed number: serialises the writers of the chain on PostgreSQL. SQLite has one writer.
 _CHAIN_LOCK = 0x57454947
+# Whoever holds that lock and says nothing for so long is frozen, and everybody else is waiting:
+# PostgreSQL ends their transaction. Nothing but a few statements comes between lock and commit.
+SILENCE = "10s"
 
 
 def _digest(event: Event) -> str:
@@ -71,9 +74,10 @@ def _last() -> tuple[int, str]:
     """Return number and digest of the last event, which stays the last until this transaction ends.
 
     Lock and look are two statements, so that the look sees what the last holder of the lock wrote;
-    they take one round trip.
+    with the limit for the holder they take one round trip.
     """
     lock = (
+        f"SET LOCAL idle_in_transaction_session_timeout = '{SILENCE}'; "
         f"SELECT pg_advisory_xact_lock({_CHAIN_LOCK}); "
         if connection.vendor == "postgresql"
         else ""
@@ -84,7 +88,7 @@ def _last() -> tuple[int, str]:
             f"{lock}SELECT sequence, digest FROM {table} "  # noqa: S608 - the names are our own
             "ORDER BY sequence DESC LIMIT 1"
         )
-        if lock:
+        for _ in range(lock.count(";")):
             cursor.nextset()
         row = cursor.fetchone()
     return row or (0, GENESIS)

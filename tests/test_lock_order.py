@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from moderation import likeness, reports
-from moderation.audit import event_record
+from moderation import audit, likeness, reports
+from moderation.audit import chain_verify, event_record
 from moderation.findings import findings_record
 from moderation.jobs import Lease, job_lease
 from moderation.likeness import likeness_confirm, likeness_sweep
@@ -172,3 +172,35 @@ def test_nobody_else_waits_for_the_record_while_copies_are_looked_for(
     assert failures == []
     last = Event.objects.order_by("-sequence").values_list("action", flat=True)[0]
     assert last == "triage.answered"
+
+
+def test_who_falls_silent_with_the_lock_of_the_record_holds_nobody_up_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(audit, "SILENCE", "300ms")
+    has_lock, others_are_done = threading.Event(), threading.Event()
+
+    def frozen() -> None:
+        try:
+            with pytest.raises(DatabaseError), transaction.atomic():
+                event_record(action="account.created", actor=None)
+                has_lock.set()
+                # Not a word to PostgreSQL, until somebody else has got the lock in its place.
+                assert others_are_done.wait(60)
+                Event.objects.count()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=frozen)
+    thread.start()
+    try:
+        assert has_lock.wait(60)
+        with transaction.atomic():
+            event_record(action="account.closed", actor=None)
+    finally:
+        others_are_done.set()
+        thread.join()
+    recorded = Event.objects.values_list("action", flat=True)
+    assert "account.closed" in recorded
+    assert "account.created" not in recorded
+    assert not chain_verify().reason
