@@ -1,8 +1,8 @@
 """How long things are kept: evidence while an appeal is possible, and what holds beat every purge.
 
 The clock starts at the decision. Erases files from the store and marks their rows; the rows stay,
-and so does every decision. Writes ``LegalHold`` and the marks on ``ModelFile``, ``PreviewImage``
-and ``AppealFile``.
+and so does every decision. Writes ``LegalHold`` and the marks on ``ModelFile``, ``PreviewImage``,
+``AppealFile`` and ``ReportEvidence``.
 """
 
 from collections.abc import Iterable
@@ -30,6 +30,7 @@ from moderation.models import (
     ModelFile,
     ModelVersion,
     PreviewImage,
+    ReportEvidence,
 )
 from moderation.states import (
     APPEAL_WINDOW,
@@ -51,6 +52,7 @@ class Purged:
     versions: int
     files: int
     appeal_files: int
+    report_pictures: int
     size: int
 
 
@@ -60,6 +62,25 @@ def versions_to_purge() -> QuerySet[ModelVersion]:
     Removed, or taken down by their creator; no decision about them can still be appealed, no case,
     appeal or held decision is open; neither a legal hold nor child safety keeps them.
     """
+    now = timezone.now()
+    return _needed_no_more().filter(
+        Q(visibility=Visibility.REMOVED)
+        | Q(visibility=Visibility.WITHDRAWN, withdrawn_at__lt=now - GRACE)
+    )
+
+
+def versions_past_appeal() -> QuerySet[ModelVersion]:
+    """Return the versions, public ones too, that nothing sent along is needed for any more.
+
+    Reporters' pictures and the files of appeals serve what people decide, and go when the last
+    decision can be appealed no more; as long as nothing was decided they stay.
+    """
+    decided = Decision.objects.filter(version=OuterRef("pk"))
+    return _needed_no_more().filter(Exists(decided))
+
+
+def _needed_no_more() -> QuerySet[ModelVersion]:
+    """Return the versions about which nothing is open or appealable, and that nothing keeps."""
     now = timezone.now()
     of_version: dict[str, Any] = {"version": OuterRef("pk")}
     young = Decision.objects.filter(
@@ -79,10 +100,7 @@ def versions_to_purge() -> QuerySet[ModelVersion]:
     kept_apart = ChildSafetyRecord.objects.filter(
         Q(preserve_until__gt=now) | Q(sent_at__isnull=True), **of_version
     )
-    return ModelVersion.objects.filter(
-        Q(visibility=Visibility.REMOVED)
-        | Q(visibility=Visibility.WITHDRAWN, withdrawn_at__lt=now - GRACE)
-    ).exclude(
+    return ModelVersion.objects.exclude(
         Exists(young)
         | Exists(cases)
         | Exists(appeals)
@@ -94,13 +112,17 @@ def versions_to_purge() -> QuerySet[ModelVersion]:
 
 def purge(*, dry_run: bool = False, limit: int = 1000) -> Purged:
     """Erase what has been kept for long enough, at most so many versions; say what that was."""
-    tally = Purged(0, 0, 0, 0)
+    tally = Purged(0, 0, 0, 0, 0)
     remaining = ModelFile.objects.filter(version=OuterRef("pk"), purged_at__isnull=True)
     shown = PreviewImage.objects.filter(version=OuterRef("pk"), purged_at__isnull=True)
     sent = AppealFile.objects.filter(
         appeal__decision__version=OuterRef("pk"), purged_at__isnull=True
     )
-    due = versions_to_purge().filter(Exists(remaining) | Exists(shown) | Exists(sent))
+    pictures = ReportEvidence.objects.filter(report__version=OuterRef("pk"), purged_at__isnull=True)
+    sent_along = Exists(sent) | Exists(pictures)
+    whole = versions_to_purge().filter(Exists(remaining) | Exists(shown) | sent_along)
+    parts = versions_past_appeal().filter(sent_along)
+    due = ModelVersion.objects.filter(Q(pk__in=whole.values("pk")) | Q(pk__in=parts.values("pk")))
     for pk in due.order_by("pk").values_list("pk", flat=True)[:limit]:
         tally = _purge_version(pk, tally, dry_run)
     return tally
@@ -110,33 +132,48 @@ def _purge_version(pk: int, tally: Purged, dry_run: bool) -> Purged:
     with transaction.atomic():
         version = ModelVersion.objects.select_for_update(no_key=True).get(pk=pk)
         # A hold may have been placed since the list was made.
-        if not versions_to_purge().filter(pk=pk).exists():
+        whole = versions_to_purge().filter(pk=pk).exists()
+        if not whole and not versions_past_appeal().filter(pk=pk).exists():
             return tally
-        files = list(version.files.filter(purged_at__isnull=True))
-        previews = list(version.previews.filter(purged_at__isnull=True))
+        # What can still be seen stays; what was sent along about it goes.
+        files = list(version.files.filter(purged_at__isnull=True)) if whole else []
+        previews = list(version.previews.filter(purged_at__isnull=True)) if whole else []
         sent = list(
             AppealFile.objects.filter(appeal__decision__version=version, purged_at__isnull=True)
         )
+        pictures = list(
+            ReportEvidence.objects.filter(report__version=version, purged_at__isnull=True)
+        )
         done = Purged(
-            versions=tally.versions + 1,
+            versions=tally.versions + whole,
             files=tally.files + len(files) + len(previews),
             appeal_files=tally.appeal_files + len(sent),
+            report_pictures=tally.report_pictures + len(pictures),
             size=tally.size + sum(each.size for each in files) + sum(each.size for each in sent),
         )
         if dry_run:
             return done
         now = timezone.now()
-        names = [file.content.name for file in files] + [file.content.name for file in sent]
+        names = [row.content.name for rows in (files, sent, pictures) for row in rows]
         for preview in previews:
             names += preview.names
-        for rows in (version.files, version.previews):
-            rows.filter(purged_at__isnull=True).update(purged_at=now)
-        AppealFile.objects.filter(pk__in=[file.pk for file in sent]).update(purged_at=now)
+        for model, rows in (
+            (ModelFile, files),
+            (PreviewImage, previews),
+            (AppealFile, sent),
+            (ReportEvidence, pictures),
+        ):
+            model.objects.filter(pk__in=[row.pk for row in rows]).update(purged_at=now)
         event_record(
             action="purge.done",
             actor=None,
             version=version,
-            data={"files": len(files), "previews": len(previews), "appeal_files": len(sent)},
+            data={
+                "files": len(files),
+                "previews": len(previews),
+                "appeal_files": len(sent),
+                "report_pictures": len(pictures),
+            },
         )
         transaction.on_commit(lambda: _erase(names))
     return done

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from django.contrib import admin
 from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 from django.test import Client
@@ -16,16 +17,22 @@ from django.urls import reverse
 from django.utils import timezone
 
 from moderation import appeals, retention
-from moderation.appeals import appeal_file
+from moderation.appeals import appeal_file, appeal_file_by_reporter
 from moderation.child_safety import STEPS
 from moderation.decisions import decision_confirm, decision_make
+from moderation.hearings import appeal_answer
+from moderation.intake import version_withdraw
 from moderation.models import (
     Account,
+    AppealFile,
+    Case,
     ChildSafetyRecord,
     Decision,
     Embedding,
     ModelVersion,
     Notice,
+    Report,
+    ReportEvidence,
 )
 from moderation.queue import case_claim
 from moderation.reports import report_file
@@ -35,7 +42,7 @@ from moderation.selectors.groups import group_of
 from moderation.selectors.look_alikes import look_alikes
 from moderation.selectors.marketplace import versions_of
 from moderation.selectors.workers import known_models
-from moderation.states import Action, Role
+from moderation.states import Action, AppealState, Role
 from tests import factories
 
 pytestmark = pytest.mark.usefixtures("policy")
@@ -88,6 +95,94 @@ def test_what_anybody_can_see_is_never_erased(
     factories.published(uma)
     _at(monkeypatch, timezone.now() + timedelta(days=4000))
     assert purge(dry_run=True).versions == 0
+
+
+@pytest.fixture
+def sent_along(uma: Account, mo: Account, ada: Account) -> Report:
+    """Return a report with a picture, and an appeal with a file, about what stays public."""
+    version = factories.published(uma)
+    picture = factories.preview_upload()
+    report = report_file(version=version, text="A star.", pictures=[picture], actor=None)
+    case = case_claim(case=report.case, actor=mo)
+    decision_make(case=case, action=Action.APPROVE, rules=[], facts="Seen.", actor=mo)
+    proof = SimpleUploadedFile("proof.txt", b"Look at the third one.")
+    appeal = appeal_file_by_reporter(report=report, text="Look.", uploads=[proof], actor=None)
+    case_claim(case=appeal.case, actor=ada)
+    appeal_answer(appeal=appeal, outcome=AppealState.UPHELD, answer="It is orange.", actor=ada)
+    return report
+
+
+def _attachments() -> list[str]:
+    rows = [*ReportEvidence.objects.all(), *AppealFile.objects.all()]
+    return [row.content.name for row in rows if default_storage.exists(row.content.name or "")]
+
+
+def test_what_was_sent_along_is_erased_when_no_appeal_is_possible_and_its_place_says_when(
+    sent_along: Report,
+    as_: Browser,
+    mo: Account,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    picture, file = ReportEvidence.objects.get(), AppealFile.objects.get()
+    case = reverse("console:case", args=[sent_along.case.code])
+    look = reverse("console:evidence", args=[picture.code])
+    assert look in as_(mo).get(case).content.decode()
+    last = Decision.objects.get().decided_at + KEPT_AFTER_DECISION
+    _at(monkeypatch, last - timedelta(minutes=1))
+    with django_capture_on_commit_callbacks(execute=True):
+        purge()
+    assert len(_attachments()) == 2
+    _at(monkeypatch, last + timedelta(minutes=1))
+    assert purge(dry_run=True).report_pictures == 1
+    with django_capture_on_commit_callbacks(execute=True):
+        done = purge()
+    assert (done.versions, done.files, done.appeal_files, done.report_pictures) == (0, 0, 1, 1)
+    assert _attachments() == []
+    monkeypatch.undo()
+    assert len(_stored(sent_along.version)) == 3, "what is public stays"
+    event = sent_along.version.events.get(action="purge.done")
+    assert (event.data["report_pictures"], event.data["appeal_files"]) == (1, 1)
+    for row in (picture, file):
+        row.refresh_from_db()
+        assert row.purged_at is not None
+    page = as_(mo).get(case).content.decode()
+    assert look not in page
+    assert 'that was sent along: <span class="soft">deleted on' in page
+    assert as_(mo).get(look).status_code == 404
+    status = reverse("report-status", args=[sent_along.token])
+    assert "deleted on" in as_(None).get(status).content.decode()
+    assert "gelöscht am" in as_(None).get(status, {"language": "de"}).content.decode()
+
+
+def test_a_legal_hold_and_an_open_case_keep_what_was_sent_along(
+    sent_along: Report, ada: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = timezone.now() + timedelta(days=4000)
+    hold = hold_place(version=sent_along.version, reason="A lawsuit.", days=None, actor=ada)
+    _at(monkeypatch, late)
+    assert purge(dry_run=True).report_pictures == 0
+    hold_release(hold=hold, actor=ada)
+    assert purge(dry_run=True).report_pictures == 1
+    report_file(version=sent_along.version, text="A second star.", actor=None)
+    assert purge(dry_run=True).report_pictures == 0
+
+
+def test_what_was_sent_along_stays_as_long_as_nothing_was_decided(
+    uma: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = factories.published(uma)
+    report_file(version=version, text="A.", pictures=[factories.preview_upload()], actor=None)
+    _at(monkeypatch, timezone.now() + timedelta(days=4000))
+    assert purge(dry_run=True).report_pictures == 0
+    monkeypatch.undo()
+    # Its creator takes it down before anybody has decided: it goes with the version.
+    version_withdraw(version=version, actor=uma)
+    Case.objects.update(state="closed", closed_at=timezone.now())
+    for days, pictures in ((1, 0), (32, 1)):
+        with monkeypatch.context() as later:
+            _at(later, timezone.now() + timedelta(days=days))
+            assert purge(dry_run=True).report_pictures == pictures
 
 
 def test_an_open_appeal_keeps_the_evidence(

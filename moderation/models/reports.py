@@ -23,6 +23,7 @@ class ReportEvidence(models.Model):
     report = models.ForeignKey(Report, on_delete=models.PROTECT, related_name="evidence")
     name = models.CharField(max_length=255)
     content = models.FileField(max_length=200)
+    purged_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         verbose_name_plural = "report evidence"

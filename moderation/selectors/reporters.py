@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from django.db.models import OuterRef
+from django.db.models import OuterRef, Subquery
 
 from moderation.models import Case, Report, ReportEvidence
 from moderation.reporters import Accuracy, accuracies, kind_of
@@ -27,7 +27,11 @@ def report_rows(case: Case) -> list[ReportRow]:
     evidence = ReportEvidence.objects.filter(report=OuterRef("pk")).order_by("pk")
     reports = list(
         case.reports.select_related("rule", "reporter__trusted_flagger", "request", "preview")
-        .annotate(pictures=Gathered(evidence, "code"))
+        .annotate(
+            pictures=Gathered(evidence, "code"),
+            # Those of one report are erased together.
+            pictures_purged_at=Subquery(evidence.values("purged_at")[:1]),
+        )
         .order_by("created_at")
     )
     known = accuracies({report.reporter_id for report in reports if report.reporter_id})

@@ -56,8 +56,15 @@ def request_rows(request: LikenessRequest) -> list[Report]:
 
 
 def evidence_for(account: Account, code: str) -> ReportEvidence:
-    """Return a picture that a reporter sent, for whoever may see the case. Raises Hidden."""
-    evidence = ReportEvidence.objects.filter(code=code).select_related("report__case").first()
+    """Return a picture that a reporter sent, for whoever may see the case.
+
+    Raises Hidden, also where it was erased.
+    """
+    evidence = (
+        ReportEvidence.objects.filter(code=code, purged_at__isnull=True)
+        .select_related("report__case")
+        .first()
+    )
     if evidence is None:
         raise Hidden
     case_for(account, evidence.report.case.code)

@@ -10,12 +10,13 @@ from moderation.retention import KEPT_AFTER_DECISION, purge
 
 
 class Command(BaseCommand):
-    """Erases files of removed and withdrawn versions once nobody may need them."""
+    """Erases files of versions, and what was sent about them, once nobody may need them."""
 
     help = (
-        "Erases the files, previews and attachments of versions that were removed, or taken down "
-        f"by their creator, once {KEPT_AFTER_DECISION.days} days have passed since every decision "
-        "about them and nothing about them is open. Legal holds and child safety keep everything. "
+        "Erases the files and previews of versions that were removed, or taken down by their "
+        "creator, and what was sent with reports and appeals about any version, once "
+        f"{KEPT_AFTER_DECISION.days} days have passed since every decision about the version and "
+        "nothing about it is open. Legal holds and child safety keep everything. "
         "Rows and decisions stay. The worker does the same every day."
     )
 
@@ -34,5 +35,6 @@ class Command(BaseCommand):
         verb = "Would erase" if dry_run else "Erased"
         self.stdout.write(
             f"{verb} {tally.files} files and previews ({tally.size / 1024**2:.1f} MB) of "
-            f"{tally.versions} versions, and {tally.appeal_files} files sent with appeals."
+            f"{tally.versions} versions, {tally.appeal_files} files sent with appeals, and "
+            f"{tally.report_pictures} pictures sent with reports."
         )
