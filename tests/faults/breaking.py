@@ -18,6 +18,7 @@ from moderation.models import Counter, TriageJob
 from tests.faults.house import LEASE_SECONDS, House
 from tests.faults.servers import PATIENCE_SECONDS, wait_until
 
+FILES_TO_TRY = 5
 COPIES = 9
 KILL_EVERY_SECONDS = 20.0
 # Kubernetes and Docker kill what has not ended half a minute after it was told to.
@@ -110,11 +111,7 @@ class Breaking:
     def freeze_worker(self) -> None:
         """Stop a worker beyond its lease, then let it go on: what it hands in is refused."""
         refused, lost = _counter("late_answers"), _counter("lease_expiries")
-        path, job_id = self.submit_large()
-        place = self._reader_of(path)
-        held = _held_as(job_id)
-        self.say(f"SIGSTOP of {place}, for longer than its lease, while it reads a large file")
-        self.house.signal(place, signal.SIGSTOP)
+        place, job_id, held = self._frozen_reader()
         self.toll.frozen += 1
         try:
             time.sleep(LEASE_SECONDS)
@@ -126,6 +123,24 @@ class Breaking:
         self.say(f"SIGCONT of {place}")
         _waited(lambda: _counter("late_answers") > refused, 60.0)
         self.house.hands[place].release()
+
+    def _frozen_reader(self) -> tuple[str, int, str]:
+        """Stop a worker that reads a large file; return it, the job, and the token it is held with.
+
+        Where the job was over just before the worker stood still, another file is tried.
+        """
+        for _ in range(FILES_TO_TRY):
+            path, job_id = self.submit_large()
+            place = self._reader_of(path)
+            self.say(f"SIGSTOP of {place}, for longer than its lease, while it reads a large file")
+            self.house.signal(place, signal.SIGSTOP)
+            held = _held_as(job_id)
+            if held:
+                return place, job_id, str(held)
+            self.say(f"SIGCONT of {place}: it had just read it")
+            self.house.signal(place, signal.SIGCONT)
+            self.house.hands[place].release()
+        raise TimeoutError("Every large file was read before its worker could be stopped.")
 
     def _reader_of(self, path: Path) -> str:
         """Return the worker that reads a file, with a hand on it."""
