@@ -45,11 +45,7 @@ def pictures_kept(uploads: Sequence[Upload]) -> Iterator[list[Picture]]:
     Raises Invalid where there are too many, one is too large or one is no picture.
     """
     if len(uploads) > MOST_PICTURES or any((each.size or 0) > MOST_BYTES for each in uploads):
-        raise Invalid(
-            f"At most {MOST_PICTURES} pictures of {MOST_BYTES // 1024**2} MB each can be sent.",
-            code="too_much_evidence",
-            field="pictures",
-        )
+        raise _too_much()
     kept: list[Picture] = []
     well = False
     try:
@@ -64,10 +60,22 @@ def pictures_kept(uploads: Sequence[Upload]) -> Iterator[list[Picture]]:
 
 
 def evidence_add(*, report: Report, pictures: Sequence[Picture]) -> None:
-    """Attach copies of pictures to a report."""
+    """Attach copies of pictures to a report. Raises Invalid where it then has too many."""
+    if not pictures:
+        return
+    if report.evidence.count() + len(pictures) > MOST_PICTURES:
+        raise _too_much()
     ReportEvidence.objects.bulk_create(
         ReportEvidence(report=report, name=picture.name, content=picture.stored)
         for picture in pictures
+    )
+
+
+def _too_much() -> Invalid:
+    return Invalid(
+        f"At most {MOST_PICTURES} pictures of {MOST_BYTES // 1024**2} MB each can be sent.",
+        code="too_much_evidence",
+        field="pictures",
     )
 
 

@@ -4,16 +4,24 @@ Writes ``Report`` and ``LikenessRequest``. What was pointed to stays in its case
 look at; a clock that nobody asks for any more stops.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import URLValidator
 from django.db import transaction
 from django.utils import timezone
 
 from moderation.audit import event_record
 from moderation.errors import Conflict, Invalid
+from moderation.evidence import Upload, evidence_add, pictures_kept
 from moderation.holds import hold_reschedule
-from moderation.models import Case, CaseText, LikenessRequest, ModelVersion, Report
-from moderation.models.cases import REPORT_LENGTH
+from moderation.models import Case, CaseText, LikenessRequest, ModelVersion, Report, Rule
+from moderation.models.cases import PLACE_LENGTH, REPORT_LENGTH
 from moderation.states import ReportState
 from moderation.throttle import TooMany, throttle_take
+
+MOST_LINKS = 5
 
 
 def text_checked(given: str) -> str:
@@ -30,17 +38,68 @@ def text_checked(given: str) -> str:
     return text
 
 
-@transaction.atomic
-def report_edit(*, report: Report, text: str) -> None:
-    """Change the words of a report that is still open. Who has its private link may do it.
+def rule_checked(slug: str) -> Rule | None:
+    """Return the rule that a reporter names, None for none. Raises Invalid for an unknown one."""
+    if not slug:
+        return None
+    rule = Rule.objects.filter(policy__is_active=True, slug=slug).first()
+    if rule is None:
+        raise Invalid("The policy in force has no such rule.", code="no_rule", field="rule")
+    return rule
 
-    Raises Conflict once it is answered or withdrawn, TooMany where a throttle refuses.
+
+def links_checked(given: Sequence[str]) -> list[str]:
+    """Return the links of a report, each once. Raises Invalid where one is none, or too many."""
+    links = list(dict.fromkeys(link.strip() for link in given if link.strip()))
+    valid = URLValidator(schemes=["https", "http"])
+    for link in links:
+        try:
+            valid(link)
+        except ValidationError as error:
+            raise _bad_link() from error
+    if len(links) > MOST_LINKS or any(len(link) > PLACE_LENGTH for link in links):
+        raise _bad_link()
+    return links
+
+
+def _bad_link() -> Invalid:
+    return Invalid(
+        f"A link begins with https:// and has at most {PLACE_LENGTH} characters; {MOST_LINKS} are "
+        "the most.",
+        code="bad_link",
+        field="links",
+    )
+
+
+def report_edit(
+    *,
+    report: Report,
+    text: str,
+    rule: str | None = None,
+    links: Sequence[str] | None = None,
+    pictures: Sequence[Upload] = (),
+) -> None:
+    """Change a report that is still open, and add pictures. Who has its private link may do it.
+
+    ``rule`` and ``links`` stay as they are where they are None. Raises Conflict once it is answered
+    or withdrawn, Invalid with a code and field, TooMany where a throttle refuses.
     """
-    text = text_checked(text)
-    locked = _open_report(report)
-    if locked.text != text:
-        _require_turn(locked.code)
-        _edit(locked, text)
+    given: dict[str, Any] = {"text": text_checked(text)}
+    if links is not None:
+        given["links"] = links_checked(links)
+    if rule is not None and rule != (report.rule.slug if report.rule else ""):
+        given["rule"] = rule_checked(rule)
+    if pictures:
+        # Before anything is read in the sandbox.
+        _require_turn(report.code)
+    with pictures_kept(pictures) as copies, transaction.atomic():
+        locked = _open_report(report)
+        changed = {name: value for name, value in given.items() if getattr(locked, name) != value}
+        if changed and not copies:
+            _require_turn(locked.code)
+        evidence_add(report=locked, pictures=copies)
+        if changed or copies:
+            _edit(locked, changed)
 
 
 @transaction.atomic
@@ -65,7 +124,8 @@ def likeness_edit(*, request: LikenessRequest, text: str) -> None:
         _require_turn(request.code)
     LikenessRequest.objects.filter(pk=request.pk).update(text=text)
     for report in reports:
-        _edit(report, text)
+        if report.text != text:
+            _edit(report, {"text": text})
 
 
 @transaction.atomic
@@ -118,11 +178,11 @@ def _require_turn(code: str) -> None:
         )
 
 
-def _edit(report: Report, text: str) -> None:
-    if report.text == text:
-        return
-    report.text, report.edited_at = text, timezone.now()
-    report.save(update_fields=["text", "edited_at"])
+def _edit(report: Report, changed: Mapping[str, Any]) -> None:
+    for name, value in changed.items():
+        setattr(report, name, value)
+    report.edited_at = timezone.now()
+    report.save(update_fields=[*changed, "edited_at"])
     # The words it is found by are written anew when the case is weighed.
     CaseText.objects.filter(report=report).delete()
     _after("report.edited", report)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.validators import URLValidator, validate_email
+from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
 from moderation.audit import event_record
@@ -25,12 +25,11 @@ from moderation.models import (
     ModelVersion,
     PreviewImage,
     Report,
-    Rule,
     TrustedFlagger,
 )
 from moderation.models.cases import NAME_LENGTH, PLACE_LENGTH
 from moderation.notices import notice_issue
-from moderation.report_changes import text_checked
+from moderation.report_changes import links_checked, rule_checked, text_checked
 from moderation.states import (
     NOTICES_OF_ILLEGALITY,
     REACHABLE,
@@ -42,7 +41,6 @@ from moderation.states import (
 from moderation.throttle import TooMany, throttle_take
 
 OPEN_REPORTS_PER_ADDRESS = 5
-MOST_LINKS = 5
 # Up to here a new report is weighed at once; in a flood the sweeper weighs the case for all of
 # them every few seconds.
 WEIGHED_AT_ONCE = 10
@@ -209,11 +207,7 @@ def _checked(
 ) -> dict[str, Any]:
     """Return the fields of a report. Raises Invalid or Conflict for the first that is wrong."""
     text = text_checked(words.text)
-    rule = None
-    if words.rule:
-        rule = Rule.objects.filter(policy__is_active=True, slug=words.rule).first()
-        if rule is None:
-            raise Invalid("The policy in force has no such rule.", code="no_rule", field="rule")
+    rule = rule_checked(words.rule)
     preview = None
     if words.preview:
         preview = PreviewImage.objects.filter(version=version, code=words.preview).first()
@@ -240,7 +234,7 @@ def _checked(
         "email": email,
         "name": name[:NAME_LENGTH],
         "law": words.law.strip()[:NAME_LENGTH],
-        "links": _checked_links(words.links),
+        "links": links_checked(words.links),
         "good_faith": words.good_faith,
         "is_child_safety": is_urgent,
         "original": original,
@@ -291,28 +285,6 @@ def _original(words: Words, version: ModelVersion, actor: Account | None) -> Mod
             "Choose the model of yours that was copied.", code="not_your_work", field="original"
         )
     return own
-
-
-def _checked_links(given: Sequence[str]) -> list[str]:
-    links = [link.strip() for link in given if link.strip()]
-    valid = URLValidator(schemes=["https", "http"])
-    for link in links:
-        try:
-            valid(link)
-        except ValidationError as error:
-            raise _bad_link() from error
-    if len(links) > MOST_LINKS or any(len(link) > PLACE_LENGTH for link in links):
-        raise _bad_link()
-    return links
-
-
-def _bad_link() -> Invalid:
-    return Invalid(
-        f"A link begins with https:// and has at most {PLACE_LENGTH} characters; {MOST_LINKS} are "
-        "the most.",
-        code="bad_link",
-        field="links",
-    )
 
 
 def _check_email(email: str) -> None:

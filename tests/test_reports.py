@@ -224,6 +224,45 @@ def test_a_picture_sent_along_is_copied_and_only_moderators_see_it(
     assert Report.objects.count() == 1
 
 
+def test_what_a_second_report_says_can_be_put_into_the_first(
+    version: ModelVersion, as_: Browser, rui: Account
+) -> None:
+    client = as_(rui)
+    first, second = "https://one.example.org/", "https://two.example.org/"
+    _send(client, version, links=first, pictures=factories.preview_upload())
+    more = {"text": "Two stars.", "rule": "red-star", "links": second}
+    page = _send(client, version, **more, pictures=factories.preview_upload())
+    assert page.status_code == 409
+    shown = page.content.decode()
+    assert '<option value="red-star" lang="en" selected>' in shown
+    assert f"{first}\n{second}</textarea>" in shown
+    assert "The pictures that you chose just now were not kept." in shown
+    address = reverse("report", args=[version.code]) + "?language=de"
+    in_german = client.post(address, {**more, "pictures": factories.preview_upload()})
+    assert in_german.status_code == 409
+    assert "wurden nicht behalten" in in_german.content.decode()
+    assert f"{first}\n{second}</textarea>" in in_german.content.decode()
+    report = Report.objects.get()
+    address = reverse("report-change", args=[report.token])
+    saved = {**more, "links": f"{first}\n{second}", "pictures": factories.preview_upload()}
+    assert client.post(address, saved).status_code == 302
+    report.refresh_from_db()
+    assert (report.text, report.links) == ("Two stars.", [first, second])
+    assert report.rule is not None and report.rule.slug == "red-star"
+    assert report.evidence.count() == 2
+    # Three in all, and what is no link is refused beside what was typed.
+    two = [factories.preview_upload(), factories.preview_upload()]
+    assert client.post(address, {**more, "pictures": two}).status_code == 422
+    refused = client.post(address, {**more, "links": "javascript:alert(1)"})
+    assert refused.status_code == 422
+    assert "javascript:alert(1)</textarea>" in refused.content.decode()
+    assert report.evidence.count() == 2
+    # Words alone leave the rest as it is.
+    assert client.post(address, {"text": "Three."}).status_code == 302
+    report.refresh_from_db()
+    assert (report.text, report.links, report.rule_id is None) == ("Three.", [first, second], False)
+
+
 def test_an_open_report_is_changed_and_taken_back_by_its_private_link(
     version: ModelVersion, as_: Browser, rui: Account, mo: Account
 ) -> None:

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from moderation import selectors
 from moderation.errors import Refusal
 from moderation.likeness import likeness_confirm, likeness_request
-from moderation.models import Account, LikenessRequest, ModelVersion
+from moderation.models import Account, LikenessRequest, ModelVersion, Report
 from moderation.public.appeals import appeal_context, appeal_take
 from moderation.public.country import country_of
 from moderation.report_changes import (
@@ -164,12 +164,36 @@ def _status(request: HttpRequest, token: str, refusal: Refusal | None = None) ->
     language = known_language(request.GET.get("language", ""), found.language)
     context = {
         "report": found,
+        **_as_it_would_be(request, found, refusal),
         "page": reverse("report-status", args=[token]),
         "visible": found.version.visibility in REACHABLE,
         "reversed": selectors.public.was_reversed(found),
         **appeal_context(found),
     }
     return _show(request, language, "public/report_status.html", context, refusal)
+
+
+def _as_it_would_be(request: HttpRequest, found: Report, refusal: Refusal | None) -> dict[str, Any]:
+    """Return what the form that changes a report is filled with beside its words.
+
+    What was refused, or the report as it is. What a second report said is put to what the first
+    one holds, so that saving loses nothing of either.
+    """
+    rule, links = found.rule.slug if found.rule else "", list(found.links)
+    is_second = isinstance(refusal, AlreadyReported)
+    if is_second:
+        rule = request.POST.get("rule") or rule
+        links = list(dict.fromkeys([*links, *request.POST.get("links", "").split()]))
+    elif "links" in request.POST:
+        rule, links = request.POST.get("rule", rule), request.POST["links"].split()
+    return {
+        "policy": selectors.public.policy_in_force,
+        "names_rule": found.track in {Track.RULE, Track.FLAGGER},
+        "rule": rule,
+        "links": "\n".join(links),
+        # A browser fills in no files, and we keep none of what was refused.
+        "pictures_lost": bool(refusal and request.FILES.getlist("pictures")),
+    }
 
 
 @require_POST
@@ -185,13 +209,20 @@ def report_appeal(request: HttpRequest, token: str) -> HttpResponse:
 
 @require_POST
 def report_change(request: HttpRequest, token: str) -> HttpResponse:
-    """Change the words of an open report, or take it back."""
+    """Change an open report, or take it back."""
     found = selectors.public.report_by_token(token)
     try:
         if "withdraw" in request.POST:
             report_withdraw(report=found)
         else:
-            report_edit(report=found, text=request.POST.get("text", ""))
+            given = request.POST
+            report_edit(
+                report=found,
+                text=given.get("text", ""),
+                rule=given.get("rule"),
+                links=given["links"].split() if "links" in given else None,
+                pictures=request.FILES.getlist("pictures"),
+            )
     except Refusal as refusal:
         return _status(request, token, refusal)
     return redirect("report-status", token=token)
