@@ -120,6 +120,23 @@ def test_keys_do_nothing_while_somebody_types_or_holds_another_key(
     assert window.evaluate(chosen) == "remove"
 
 
+def test_a_key_that_does_nothing_says_so_until_another_is_pressed(
+    window: Page, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case_claim(case=case, actor=mo)
+    window.goto(reverse("console:case", args=[case.code]))
+    said = "document.getElementById('key-hint').textContent"
+    for key in ("z", "0"):
+        window.keyboard.press(key)
+        assert window.evaluate(said) == f"“{key}” does nothing here. Press ? for the keys."
+    window.keyboard.press("x")
+    assert window.evaluate(said) == ""
+    window.locator("form.decide [name=facts]").focus()
+    window.keyboard.type("z")
+    assert window.evaluate(said) == ""
+
+
 @pytest.mark.parametrize("field", ["textarea", "input", "search", "select", "contenteditable"])
 def test_no_key_fires_in_any_kind_of_field(
     field: str, window: Page, uma: Account, mo: Account

@@ -45,6 +45,16 @@ const keyboard = (() => {
     return Array.from(document.querySelectorAll(wanted)).find((element) => isShown(element) || element.closest("details:not([open])"));
   }
 
+  // Says that a key does nothing here, and for how long: long enough to be read.
+  let silence;
+  function hint(key) {
+    const place = document.getElementById("key-hint");
+    if (!place) return;
+    clearTimeout(silence);
+    place.textContent = key ? `“${key}” does nothing here. Press ${keys().help ?? "?"} for the keys.` : "";
+    if (key) silence = setTimeout(hint, 5000);
+  }
+
   // Whether the page leaves a key to us.
   const tell = (detail) => document.dispatchEvent(new CustomEvent("key", { detail, cancelable: true, bubbles: true }));
 
@@ -55,16 +65,24 @@ const keyboard = (() => {
       return;
     }
     if (isTyping(event.target) || dialog()?.open) return;
+    // Letters and signs; what scrolls or moves the focus is the browser's.
+    const unknown = event.key.length === 1 && event.key !== " " ? event.key : "";
+    hint("");
     if (/^[0-9]$/.test(event.key)) {
       const rule = document.querySelector(`[data-digit="${event.key}"]`);
       if (rule) {
         event.preventDefault();
         if (tell({ name: "rule", rule, event })) press(rule);
+      } else {
+        hint(unknown);
       }
       return;
     }
     const name = Object.entries(keys()).find(([, key]) => key === event.key)?.[0];
-    if (!name) return;
+    if (!name) {
+      hint(unknown);
+      return;
+    }
     if (name === "following" || name === "preceding") {
       event.preventDefault();
       step(name === "following" ? 1 : -1);
@@ -87,6 +105,8 @@ const keyboard = (() => {
     if (element) {
       event.preventDefault();
       press(element);
+    } else {
+      hint(unknown);
     }
   });
   return { press, find, step, keys };
