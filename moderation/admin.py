@@ -201,7 +201,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """
         related = [name for name in ("version__uploaded_model",) if self._leads(name)]
         rows = super().get_queryset(request).annotate(case_code=_code_of_case(self.model))
-        for path in _ways_to_a_version(self.model):
+        for path in _ways_to(ModelVersion, self.model, steps=3):
             rows = rows.exclude(**{f"{path}isolated_at__isnull": False})
         if self._leads("uploaded_model"):
             related.append("uploaded_model")
@@ -243,49 +243,35 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 def _code_of_case(model: type[models.Model]) -> models.expressions.Combinable:
     """Return the code of the case that a row leads to: its own, or the newest on its version."""
-    codes = [models.F(f"{path}code") for path in _ways_to_a_case(model)]
+    codes = [models.F(f"{path}code") for path in _ways_to(Case, model, steps=2)]
     newest = Case.objects.order_by("-pk").values("code")
     if model is UploadedModel:
         found = [newest.filter(version__uploaded_model=models.OuterRef("pk"))]
     else:
         found = [
             newest.filter(version=models.OuterRef(f"{path}pk"))
-            for path in _ways_to_a_version(model)
+            for path in _ways_to(ModelVersion, model, steps=3)
         ]
     ways = [*codes, *(models.Subquery(each[:1]) for each in found), models.Value("")]
     return Coalesce(*ways) if len(ways) > 1 else ways[0]
 
 
-def _ways_to_a_case(model: type[models.Model], *, steps: int = 2) -> list[str]:
-    """Return the shortest lookups by which a row belongs to a case, as ``decision__case__``."""
-    if model is Case:
+def _ways_to(target: type[models.Model], model: type[models.Model], *, steps: int) -> list[str]:
+    """Return the shortest lookups by which a row belongs to the target, as ``decision__case__``."""
+    if model is target:
         return [""]
+    if (target, model) == (ModelVersion, UploadedModel):
+        # The one link that points the other way.
+        return ["versions__"]
     links = [field for field in model._meta.concrete_fields if isinstance(field, models.ForeignKey)]
-    own = [f"{field.name}__" for field in links if field.related_model is Case]
+    own = [f"{field.name}__" for field in links if field.related_model is target]
     if own or not steps:
         return own
     return [
         f"{field.name}__{rest}"
         for field in links
         if field.related_model is not model
-        for rest in _ways_to_a_case(field.related_model, steps=steps - 1)
-    ]
-
-
-def _ways_to_a_version(model: type[models.Model], *, steps: int = 3) -> list[str]:
-    """Return the shortest lookups by which a row belongs to a version, as ``report__version__``."""
-    if model is ModelVersion:
-        return [""]
-    if model is UploadedModel:
-        return ["versions__"]
-    links = [field for field in model._meta.concrete_fields if isinstance(field, models.ForeignKey)]
-    own = [f"{field.name}__" for field in links if field.related_model is ModelVersion]
-    if own or not steps:
-        return own
-    return [
-        f"{field.name}__{rest}"
-        for field in links
-        for rest in _ways_to_a_version(field.related_model, steps=steps - 1)
+        for rest in _ways_to(target, field.related_model, steps=steps - 1)
     ]
 
 
