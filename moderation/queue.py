@@ -24,7 +24,7 @@ from moderation.authz import (
 from moderation.cases import case_hand_over, case_take, case_transition
 from moderation.errors import Conflict, Invalid, NotAllowed
 from moderation.inquiries import inquiry_close, time_waited
-from moderation.models import Account, Case, CaseFacet, Decision, Report
+from moderation.models import Account, Case, CaseFacet, Decision, Finding, Report
 from moderation.states import (
     HELD_CASES,
     LISTED_CASES,
@@ -33,6 +33,7 @@ from moderation.states import (
     Action,
     AppealState,
     CaseState,
+    Concern,
 )
 from moderation.wellbeing import preference_of, require_rested
 
@@ -69,9 +70,13 @@ def _waiting_for(account: Account) -> QuerySet[Case]:
     )
     opted_out = preference_of(account).opted_out
     if opted_out:
-        # What a case is about, whether a probe or a person said so.
-        unwanted = CaseFacet.objects.filter(kind=CaseFacet.Kind.RULE, value__in=opted_out)
-        cases = cases.exclude(Exists(unwanted.filter(case=OuterRef("pk"))))
+        # What it is about, whether a probe or a person said so; a case that was opened for an
+        # appeal just now has not been weighed, and only its findings say it.
+        found = Finding.objects.filter(version=OuterRef("version"), rule__slug__in=opted_out)
+        about = CaseFacet.objects.filter(kind=CaseFacet.Kind.RULE, value__in=opted_out)
+        cases = cases.exclude(
+            Exists(found.exclude(concern=Concern.NONE)) | Exists(about.filter(case=OuterRef("pk")))
+        )
     return cases
 
 

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation.models import Account, Case, Exposure, Policy, Rule
+from moderation.models import Account, Case, CaseFacet, Exposure, Policy, Rule
 from moderation.queue import case_claim
 from moderation.reports import report_file
 from tests import factories
@@ -88,6 +88,16 @@ def test_a_category_that_somebody_opted_out_of_is_not_given_to_them(
     )
     assert 'value="red-star" checked' in mine
     assert "checked" not in theirs
+
+
+def test_a_case_that_nobody_has_weighed_yet_is_kept_from_whoever_opted_out_by_its_findings(
+    as_: Browser, severe: Case, mo: Account
+) -> None:
+    # As one that was opened for an appeal just now.
+    CaseFacet.objects.filter(case=severe).delete()
+    client = as_(mo)
+    client.post(reverse("console:me"), {"out": ["red-star"]})
+    assert client.post(reverse("console:next")).url == reverse("console:queue")
 
 
 def test_what_people_alone_said_is_of_a_category_is_not_given_to_whoever_opted_out_of_it(
