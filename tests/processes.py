@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 from celery import current_app
 from django.conf import settings
 from django.db import connection
@@ -94,3 +95,11 @@ class House:
             if process.poll() is None:
                 self.kill(process)
         self.log.close()
+
+
+def at_work(process: psutil.Process) -> bool:
+    """Say whether a process still runs. One that ended and that nobody has waited for does not."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

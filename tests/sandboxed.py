@@ -1,5 +1,6 @@
 """Functions that tests run in the sandbox, each misbehaving in its own way."""
 
+import mmap
 import os
 import signal
 import socket
@@ -167,6 +168,23 @@ def size(path: str) -> int:
 
 def allocate(megabytes: int) -> int:
     return len(bytearray(megabytes << 20)) >> 20
+
+
+def map_memory(megabytes: int) -> None:
+    """Ask the kernel itself, which answers with an ``OSError``."""
+    mmap.mmap(-1, megabytes << 20)
+
+
+def fail_with_memory_full() -> None:
+    """Take all there is, and then fail of something else, as a library does that hides the cause."""
+    kept = []
+    size = 1 << 26
+    while size >= mmap.PAGESIZE:
+        try:
+            kept.append(mmap.mmap(-1, size))
+        except OSError:
+            size //= 2
+    raise LookupError("the drawer is empty")
 
 
 def say_who(path: str) -> None:

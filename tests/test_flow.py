@@ -18,7 +18,7 @@ from django.urls import reverse
 from moderation import intake
 from moderation.models import Account, Case, Decision, Heartbeat, ModelVersion, Notice
 from tests import factories
-from tests.processes import House, wait_until
+from tests.processes import House, at_work, wait_until
 from triage.demo_encoder.scenes import compose, draw
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("policy")]
@@ -198,6 +198,6 @@ def test_a_worker_that_is_told_to_end_ends_in_time_and_gives_its_work_back(
         job.refresh_from_db()
         assert (job.state, job.attempts) == ("queued", 0)
         assert not Heartbeat.objects.filter(kind="worker").exists()
-        assert not [child for child in children if child.is_running()]
+        assert not [child for child in children if at_work(child)]
     finally:
         house.close()

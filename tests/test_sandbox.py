@@ -89,6 +89,11 @@ def test_the_limit_of_memory_counts_all_that_a_child_has(tmp_path: Path) -> None
     assert code(sandboxed.allocate, 30, limits=Limits(memory_mb=1)) == "sandbox.memory"
 
 
+def test_any_error_for_want_of_memory_says_so() -> None:
+    assert code(sandboxed.map_memory, 600) == "sandbox.memory"
+    assert code(sandboxed.fail_with_memory_full) == "sandbox.memory"
+
+
 def test_what_a_child_raises_is_said_and_not_raised() -> None:
     with pytest.raises(SandboxError, match="LookupError: the drawer is empty"):
         run(sandboxed.fail)

@@ -4,7 +4,9 @@ A stranger's file is touched only when the process has nothing open but the sock
 through, and stands under the limits that came with the call.
 """
 
+import errno
 import json
+import mmap
 import os
 import resource
 import signal
@@ -52,12 +54,23 @@ def _answer(connection: socket.socket) -> bytes:
         result = getattr(module, call["function"])(*call["arguments"])
         # JSON holds no line break of its own, so one tells the caller that this is all.
         return json.dumps({"result": result}).encode() + b"\n"
-    except MemoryError:
-        return _OUT_OF_MEMORY
     # Whatever a reader raises is its answer, and goes no further than this process.
     except BaseException as error:  # noqa: BLE001
+        if _for_want_of_memory(error):
+            return _OUT_OF_MEMORY
         message = f"{type(error).__name__}: {error}"[:2000]
         return json.dumps({"error": message}).encode() + b"\n"
+
+
+def _for_want_of_memory(error: BaseException) -> bool:
+    """Say whether an exception came of the limit, whatever the kernel and the reader made of it."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    try:
+        mmap.mmap(-1, MEGABYTE).close()
+    except OSError:
+        return True
+    return False
 
 
 def set_limits(limits: Mapping[str, float]) -> None:
