@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 handler400 = "moderation.failures.refused"
+handler404 = "moderation.failures.absent"
 handler500 = "moderation.failures.broken"
 
 urlpatterns = [

@@ -1,5 +1,7 @@
 """Refusals: a sentence for people, a code for machines, a status for HTTP."""
 
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
 
 class Refusal(Exception):  # noqa: N818 - it is no fault of the program
     """Something asked for cannot be done; nothing was written.
@@ -56,3 +58,14 @@ class TooLate(Refusal):
 
     status = 410
     code = "too_late"
+
+
+def problem_said(*, status: int, title: str, detail: str, code: str) -> HttpResponse:
+    """Return a refusal to a program, as problem+json (RFC 9457)."""
+    said = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
+    return JsonResponse(said, status=status, content_type="application/problem+json")
+
+
+def is_of_api(request: HttpRequest) -> bool:
+    """Return whether a program asks, to whom a page says nothing."""
+    return request.path.startswith("/api/v1/") and request.path != "/api/v1/docs/"

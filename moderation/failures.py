@@ -6,11 +6,12 @@ covers sessions, authentication, views and templates alike. Nothing here touches
 
 import sys
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.views.decorators.csrf import requires_csrf_token
-from django.views.defaults import bad_request, server_error
+from django.views.defaults import bad_request, page_not_found, server_error
 
+from moderation.errors import is_of_api, problem_said
 from moderation.waiting import database_is_away
 
 # A restart of PostgreSQL takes some seconds; whoever asks again sooner only adds to its work.
@@ -21,9 +22,12 @@ SAID = "The database is away or too busy just now. Send it again in a moment."
 @requires_csrf_token
 def broken(request: HttpRequest) -> HttpResponse:
     """Answer an exception that nobody caught: 503 while the database is away, else 500."""
-    if not database_is_away(sys.exc_info()[1]):
-        return server_error(request)
-    return unavailable(request)
+    if database_is_away(sys.exc_info()[1]):
+        return unavailable(request)
+    if is_of_api(request):
+        detail = "Something broke on our side. It has been noted."
+        return problem_said(status=500, title="Broken", detail=detail, code="broken")
+    return server_error(request)
 
 
 @requires_csrf_token
@@ -32,21 +36,27 @@ def refused(request: HttpRequest, exception: Exception) -> HttpResponse:
 
     A session that cannot be saved is one of these: Django takes it for one that was deleted.
     """
-    if not database_is_away(exception):
-        return bad_request(request, exception)
-    return unavailable(request)
+    if database_is_away(exception):
+        return unavailable(request)
+    if is_of_api(request):
+        detail = "This request cannot be read."
+        return problem_said(status=400, title="Bad request", detail=detail, code="bad_request")
+    return bad_request(request, exception)
+
+
+@requires_csrf_token
+def absent(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer a request for what is not there."""
+    if is_of_api(request):
+        detail = "There is nothing at this address."
+        return problem_said(status=404, title="Not found", detail=detail, code="not_found")
+    return page_not_found(request, exception)
 
 
 def unavailable(request: HttpRequest) -> HttpResponse:
     """Say “not now”, to programs as problem+json (RFC 9457), to people as a page."""
-    response: HttpResponse
-    if request.path.startswith("/api/"):
-        said = {"type": "about:blank", "title": "Not now", "status": 503}
-        response = JsonResponse(
-            {**said, "detail": SAID, "code": "database_away"},
-            status=503,
-            content_type="application/problem+json",
-        )
+    if is_of_api(request):
+        response = problem_said(status=503, title="Not now", detail=SAID, code="database_away")
     else:
         # Without the request: the frame of the page would ask who that is, and so the database.
         response = HttpResponse(render_to_string("503.html"), status=503)

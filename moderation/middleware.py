@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import Resolver404, resolve
 
-from moderation.errors import Invalid, Refusal
+from moderation.errors import Invalid, Refusal, is_of_api, problem_said
 
 
 def _has_null(request: HttpRequest) -> bool:
@@ -44,6 +44,26 @@ def _page_above(path: str) -> str:
     return "/"
 
 
+def _unreadable(request: HttpRequest, refusal: Refusal) -> HttpResponse:
+    if is_of_api(request):
+        title, code = "Bad request", "unreadable"
+        return problem_said(status=400, title=title, detail=refusal.sentence, code=code)
+    return render(request, "refusal.html", {"refusal": refusal}, status=400)
+
+
+def _method_refused(response: HttpResponse) -> HttpResponse:
+    """Say to a program which methods an address takes."""
+    allowed = response.headers["Allow"]
+    said = problem_said(
+        status=405,
+        title="Not with this method",
+        detail=f"This address takes {allowed}.",
+        code="method_not_allowed",
+    )
+    said["Allow"] = allowed
+    return said
+
+
 class RefusalMiddleware:
     """Answers a ``Refusal`` with its own sentence and status.
 
@@ -58,12 +78,14 @@ class RefusalMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if _has_unknown_letters(request):
             refusal = Invalid("What was sent is written in no alphabet that we read. Send UTF-8.")
-            return render(request, "refusal.html", {"refusal": refusal}, status=400)
+            return _unreadable(request, refusal)
         if _has_null(request):
             # PostgreSQL stores no such character, and nobody types one.
             refusal = Invalid("A character that no keyboard has was sent. Remove it and try again.")
-            return render(request, "refusal.html", {"refusal": refusal}, status=400)
+            return _unreadable(request, refusal)
         response = self.get_response(request)
+        if response.status_code == 405 and is_of_api(request):
+            return _method_refused(response)
         if response.status_code == 405 and _opens_a_page(request):
             chosen = request.META.get("QUERY_STRING", "")
             return redirect(_page_above(request.path) + (f"?{chosen}" if chosen else ""))

@@ -105,6 +105,7 @@ BODIES: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     },
     "/versions/{code}/objections": lambda given: {"text": "It is nobody."},
     "/decisions/{code}/appeals": lambda given: {"text": "It is a leaf."},
+    "/reports/{code}/appeals": lambda given: {"text": "Look again."},
     "/reports": lambda given: {"version": given["version"], "text": "A star.", "on_behalf_of": "9"},
     "/webhooks": lambda given: {"url": "https://shop.example.org/more"},
 }

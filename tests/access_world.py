@@ -363,6 +363,14 @@ def _of_marketplaces(world: World) -> None:
         version=published, text="A star.", actor=external_account(marketplace=shop, external_id="7")
     )
     states["api report"] = {"code": report.code, "version": published.code}
+    left = factories.published(user)
+    answered = report_file(
+        version=left, text="A star.", actor=external_account(marketplace=shop, external_id="7")
+    )
+    assert answered.case is not None
+    case_claim(case=answered.case, actor=mo)
+    decision_make(case=answered.case, action=Action.APPROVE, rules=[], facts="A leaf.", actor=mo)
+    states["api answered report"] = {"code": answered.code}
     hidden = _hidden_by_clock(factories.published(user))
     states["api hidden by clock"] = {"code": hidden.code}
     states["api webhook"] = {"code": webhook.code}

@@ -176,7 +176,7 @@ def map_memory(megabytes: int) -> None:
 
 
 def fail_with_memory_full() -> None:
-    """Take all there is, and then fail of something else, as a library does that hides the cause."""
+    """Take all there is, and then fail of something else, as a library that hides the cause."""
     kept = []
     size = 1 << 26
     while size >= mmap.PAGESIZE:

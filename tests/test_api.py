@@ -30,6 +30,7 @@ from moderation.models import (
     Report,
     UploadedModel,
 )
+from moderation.queue import case_claim
 from moderation.states import Action, Role, Scope, Visibility
 from moderation.tasks import reference_fetch
 from moderation.tokens import token_create, token_revoke
@@ -49,6 +50,7 @@ CHANGES = {
     ("post", "/versions/{code}/references"),
     ("post", "/versions/{code}/submit"),
     ("post", "/decisions/{code}/appeals"),
+    ("post", "/reports/{code}/appeals"),
     ("post", "/versions/{code}/objections"),
     ("post", "/reports"),
     ("post", "/webhooks"),
@@ -155,6 +157,34 @@ def test_findings_and_decisions_are_read_without_naming_who_decided(
         assert "seen before" not in text
 
 
+def test_a_decision_comes_with_the_statement_of_reasons_that_its_creator_was_sent(
+    shop: Marketplace, policy: Policy, maximiliana: Account
+) -> None:
+    decision = factories.decided(shop.account, maximiliana)
+    sent = decision.statement.content
+    for read in (shop.get(f"/decisions/{decision.code}"), shop.get("/decisions")):
+        said = read.json().get("items", [read.json()])[0]["statement"]
+        assert said["effect"] and said["detection"] and said["elsewhere"]
+        for name in (
+            "what",
+            "effect",
+            "territory",
+            "facts",
+            "ground",
+            "legal_ground",
+            "detection",
+            "automated_detection",
+            "automated_decision",
+            "elsewhere",
+            "appeal_until",
+        ):
+            assert said[name] == sent[name], name  # fmt: skip
+        assert said["clauses"][0]["slug"] == "red-star"
+        # Whose hand it was, not even under another name.
+        assert "decided" not in said
+        assert sent["decided"] not in read.content.decode()
+
+
 def test_nobody_hears_that_the_authorities_were_told_or_what_nobody_is_told_of_yet(
     shop: Marketplace, policy: Policy, settings: Any, mo: Account
 ) -> None:
@@ -221,6 +251,26 @@ def test_a_user_of_the_marketplace_reports_and_the_outcome_is_read(
     assert shop.get(f"/reports/{report.code}").json()["state"] == "open"
     twice = shop.post("/reports", body)
     assert (twice.status_code, twice.json()["code"]) == (409, "already_reported")
+
+
+def test_a_user_who_reported_appeals_that_nothing_was_done(
+    shop: Marketplace, policy: Policy, uma: Account, mo: Account
+) -> None:
+    version = factories.published(uma)
+    body = {"version": version.code, "text": "A red star.", "on_behalf_of": "user-7"}
+    report = shop.post("/reports", body).json()["code"]
+    path = f"/reports/{report}/appeals"
+    early = shop.post(path, {"text": "Look again."})
+    assert (early.status_code, early.json()["code"]) == (409, "nothing_to_appeal")
+    case = case_claim(case=Report.objects.get().case, actor=mo)
+    decision_make(case=case, action=Action.APPROVE, rules=[], facts="A leaf.", actor=mo)
+    filed = shop.post(path, {"text": "Look again."})
+    assert filed.status_code == 201, filed.content
+    appeal = Appeal.objects.get()
+    assert (appeal.side, appeal.appellant) == ("reporter", Report.objects.get().reporter)
+    assert shop.get(f"/appeals/{appeal.code}").json()["state"] == "open"
+    other = Marketplace(factories.account("other"))
+    assert other.post(path, {"text": "Look again."}).status_code == 404
 
 
 # --- Keys -----------------------------------------------------------------------------------
@@ -507,6 +557,24 @@ def test_what_does_not_fit_its_description_is_a_problem_with_the_place(shop: Mar
     answer = shop.post("/models", {"title": "x" * 500})
     assert (answer.status_code, answer["Content-Type"]) == (422, "application/problem+json")
     assert answer.json()["errors"][0]["where"].endswith("title")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nothing", 404, "not_found"),
+        ("DELETE", "/versions", 405, "method_not_allowed"),
+        ("GET", "/versions?cursor=%00", 400, "unreadable"),
+    ],
+)
+def test_what_no_operation_answers_is_a_problem_too(
+    method: str, path: str, status: int, code: str, shop: Marketplace
+) -> None:
+    answer: Any = shop.client.generic(method, f"/api/v1{path}", **shop.headers())
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer["Content-Type"] == "application/problem+json"
+    if status == 405:
+        assert answer["Allow"] == "GET"
 
 
 def test_nothing_sent_along_changes_what_is_not_in_the_description(shop: Marketplace) -> None:

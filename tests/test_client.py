@@ -1,5 +1,6 @@
 """The Python client against a running house: a folder of models, once and again."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from django.conf import settings
 from moderation.models import Account, ModelVersion, Policy, UploadedModel
 from moderation.webhooks import signed_headers
 from tests import factories
+from tests.test_access_matrix import operations
 from tests.test_api import ALL, Marketplace
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,8 +67,46 @@ def test_the_client_reads_what_was_decided_and_appeals(
     decision = factories.decided(uma, mo)
     assert [read.code for read in house.decisions()] == [decision.code]
     assert house.findings(decision.version.code)[0].concern == "hold"
-    assert house.appeal(decision.code, "They are flowers.").state == "open"
+    (read,) = house.decisions()
+    assert read.statement["effect"] == decision.statement.content["effect"]
+    assert house.decision(decision.code) == read
+    appeal = house.appeal(decision.code, "They are flowers.")
+    assert appeal.state == "open"
+    assert house.appeal_status(appeal.code) == appeal
     assert "decision.made" in [event.type for event in house.events()]
+
+
+def test_the_client_has_a_method_for_each_operation_of_the_document(
+    client_of: Any, uma: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    house = client_of(uma)
+    asked = set()
+
+    def noted(method: str, path: str, headers: Any, **_: Any) -> Any:
+        asked.add((method, path.replace("/CODE", "/{code}")))
+        raise InterruptedError  # its answer is for the other tests
+
+    monkeypatch.setattr(house, "_send", noted)
+    file = tmp_path / "x.png"
+    file.touch()
+    special: dict[str, dict[str, Any]] = {
+        "add_file": {"path": file},
+        "add_preview": {"path": file},
+        "add_reference": {"kind": "file", "url": "u", "name": "n", "sha256": "s"},
+    }
+    for name, method in inspect.getmembers(house, inspect.ismethod):
+        if name.startswith("_"):
+            continue
+        needed = [
+            parameter.name
+            for parameter in inspect.signature(method).parameters.values()
+            if parameter.default is parameter.empty
+        ]
+        given = dict.fromkeys(needed, "CODE") | special.get(name, {})
+        with pytest.raises(InterruptedError):
+            answer = method(**given)
+            list(answer)  # a list is asked for when it is read
+    assert asked == operations()
 
 
 def test_a_refusal_is_an_error_with_a_code_and_a_sentence(client_of: Any, uma: Account) -> None:

@@ -143,7 +143,8 @@ def test_the_api_does_not_call_a_fault_of_ours_busy_either(
     answer = client.post(
         "/api/v1/reports", body, content_type="application/json", HTTP_IDEMPOTENCY_KEY="one"
     )
-    assert answer.status_code == 500
+    assert (answer.status_code, answer["Content-Type"]) == (500, "application/problem+json")
+    assert answer.json()["code"] == "broken"
 
 
 def test_what_can_never_be_written_is_not_tried_again() -> None:

@@ -20,7 +20,7 @@ from moderation.api.schemas import (
     RuleOut,
     VersionOut,
 )
-from moderation.appeals import appeal_file
+from moderation.appeals import appeal_file, appeal_file_by_reporter
 from moderation.authz import Hidden
 from moderation.errors import Conflict
 from moderation.external import external_account
@@ -100,6 +100,19 @@ def report(request: HttpRequest, given: ReportIn) -> Status[ReportOut]:
 def report_status(request: HttpRequest, code: str) -> ReportOut:
     """Show a report that you filed and what became of it."""
     return ReportOut.of(selectors.marketplace.report_of(token_of(request).account, code))
+
+
+@router.post(
+    "/reports/{code}/appeals",
+    auth=TokenAuth(Scope.APPEAL),
+    response={201: AppealOut, **PROBLEMS},
+)
+@decorate_view(once(Scope.APPEAL))
+def report_appeal(request: HttpRequest, code: str, given: AppealIn) -> Status[AppealOut]:
+    """Appeal for the user who reported against "no action"."""
+    found = selectors.marketplace.report_of(token_of(request).account, code)
+    filed = appeal_file_by_reporter(report=found, text=given.text, actor=found.reporter)
+    return Status(201, AppealOut.of(filed))
 
 
 @router.get("/policy", auth=READ, response={200: PolicyOut, **PROBLEMS})

@@ -35,7 +35,7 @@ from moderation.states import Scope
 
 router = Router(tags=["models"])
 READ, SUBMIT = TokenAuth(Scope.READ), TokenAuth(Scope.SUBMIT)
-PROBLEMS: dict[Any, Any] = {frozenset({400, 401, 403, 404, 409, 410, 413, 422, 503}): Problem}
+PROBLEMS: dict[Any, Any] = {frozenset({400, 401, 403, 404, 409, 410, 413, 422, 429, 503}): Problem}
 
 
 @router.post("/models", auth=SUBMIT, response={201: VersionOut, **PROBLEMS})

@@ -20,6 +20,7 @@ TITLES = {
     410: "Too late",
     413: "Too large",
     422: "Cannot be done",
+    429: "Too many",
     503: "Not now",
 }
 

@@ -14,6 +14,7 @@ from moderation.models import (
     Hold,
     ModelVersion,
     Report,
+    StatementOfReasons,
 )
 from moderation.models.catalog import DESCRIPTION_LENGTH, TITLE_LENGTH
 
@@ -209,8 +210,40 @@ class FindingOut(Schema):
         )
 
 
+class StatementOut(Schema):
+    """The statement of reasons as the creator was sent it (DSA Art. 17), without who decided."""
+
+    language: str
+    what: str
+    effect: str
+    territory: str
+    until: datetime | None
+    facts: str
+    message: str
+    clauses: list[ClauseOut]
+    policy: str
+    ground: str
+    legal_ground: str
+    detection: str
+    automated_detection: bool
+    automated_decision: str
+    notice: str
+    appeal_until: datetime | None
+    elsewhere: str
+    change: list[str]
+
+    @staticmethod
+    def of(statement: StatementOfReasons) -> "StatementOut":
+        """Describe a statement, as sent."""
+        said = statement.content
+        given = {name: said[name] for name in StatementOut.model_fields if name in said}
+        return StatementOut(
+            **given | {"clauses": [ClauseOut(**_clause(clause)) for clause in said["clauses"]]}
+        )
+
+
 class DecisionOut(Schema):
-    """A decision with its statement of reasons. Who decided is never named."""
+    """A decision with its statement of reasons, which restrictions have. Who decided is unnamed."""
 
     code: str
     version: str
@@ -223,10 +256,12 @@ class DecisionOut(Schema):
     automated_detection: bool
     decided_at: datetime
     appeal_until: datetime | None
+    statement: StatementOut | None
 
     @staticmethod
     def of(decision: Decision) -> "DecisionOut":
         """Describe a decision."""
+        statement = getattr(decision, "statement", None)
         return DecisionOut(
             code=decision.code,
             version=decision.version.code,
@@ -239,6 +274,7 @@ class DecisionOut(Schema):
             automated_detection=decision.automated_detection,
             decided_at=decision.decided_at,
             appeal_until=decision.appeal_until,
+            statement=StatementOut.of(statement) if statement else None,
         )
 
 

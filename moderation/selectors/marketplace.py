@@ -70,7 +70,8 @@ def decisions_of(account: Account) -> QuerySet[Decision]:
         effect__state__in=CAME_INTO_FORCE,
         action__in=TOLD_TO_CREATOR,
     )
-    return decisions.select_related("version__uploaded_model", "policy").order_by("-pk")
+    related = ("version__uploaded_model", "policy", "statement")
+    return decisions.select_related(*related).order_by("-pk")
 
 
 def decision_of(account: Account, code: str) -> Decision:

@@ -1,7 +1,16 @@
 """A typed client for the API of Weighhouse."""
 
 from weighhouse_client.client import Client, WeighhouseError, verify
-from weighhouse_client.types import Appeal, Decision, Event, Finding, Report, Version
+from weighhouse_client.types import (
+    Appeal,
+    Decision,
+    Event,
+    Finding,
+    Policy,
+    Report,
+    Version,
+    Webhook,
+)
 
 __all__ = [
     "Appeal",
@@ -9,8 +18,10 @@ __all__ = [
     "Decision",
     "Event",
     "Finding",
+    "Policy",
     "Report",
     "Version",
+    "Webhook",
     "WeighhouseError",
     "verify",
 ]

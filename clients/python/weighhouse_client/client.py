@@ -7,9 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from standardwebhooks.webhooks import Webhook
+from standardwebhooks.webhooks import Webhook as Verifier
 
-from weighhouse_client.types import Appeal, Decision, Event, Finding, Report, Version, read
+from weighhouse_client.types import (
+    Appeal,
+    Decision,
+    Event,
+    Finding,
+    Policy,
+    Report,
+    Version,
+    Webhook,
+    read,
+)
 
 # Answers that mean: not now. The same key makes it safe to ask again.
 AGAIN = frozenset({429, 502, 503, 504})
@@ -95,14 +105,38 @@ class Client:
         for item in self._pages("/decisions"):
             yield read(Decision, item)
 
+    def decision(self, code: str) -> Decision:
+        """Return one decision with its statement of reasons."""
+        return read(Decision, self._get(f"/decisions/{code}"))
+
     def appeal(self, decision: str, text: str) -> Appeal:
         """Appeal against a decision for the creator it is about."""
         return read(Appeal, self._post(f"/decisions/{decision}/appeals", json={"text": text}))
+
+    def appeal_for_reporter(self, report: str, text: str) -> Appeal:
+        """Appeal for the user who filed a report against "no action"."""
+        return read(Appeal, self._post(f"/reports/{report}/appeals", json={"text": text}))
+
+    def appeal_status(self, code: str) -> Appeal:
+        """Return an appeal and its answer."""
+        return read(Appeal, self._get(f"/appeals/{code}"))
+
+    def object(self, version: str, text: str) -> Version:
+        """Say for the creator what speaks against the clock's hiding of a version."""
+        return read(Version, self._post(f"/versions/{version}/objections", json={"text": text}))
 
     def report(self, version: str, text: str, *, rule: str = "", on_behalf_of: str = "") -> Report:
         """Report a published version for one of your users."""
         body = {"version": version, "text": text, "rule": rule, "on_behalf_of": on_behalf_of}
         return read(Report, self._post("/reports", json=body))
+
+    def report_status(self, code: str) -> Report:
+        """Return a report that you filed and what became of it."""
+        return read(Report, self._get(f"/reports/{code}"))
+
+    def policy(self) -> Policy:
+        """Return the policy in force, to name its rules in reports."""
+        return read(Policy, self._get("/policy"))
 
     def events(self, *, cursor: str = "") -> Iterator[Event]:
         """Yield what has happened to your models so far, the oldest first."""
@@ -118,6 +152,18 @@ class Client:
         """Register an address; return its code and the secret its messages are signed with."""
         made = self._post("/webhooks", json={"url": url})
         return made["code"], made["secret"]
+
+    def webhooks(self) -> list[Webhook]:
+        """Return your webhooks."""
+        return [read(Webhook, item) for item in self._get("/webhooks")]
+
+    def switch_on_webhook(self, code: str) -> Webhook:
+        """Switch a webhook on again; what was given up for it is sent again."""
+        return read(Webhook, self._post(f"/webhooks/{code}/switch-on"))
+
+    def remove_webhook(self, code: str) -> None:
+        """Remove a webhook."""
+        self._send("DELETE", f"/webhooks/{code}", {})
 
     def _pages(self, path: str) -> Iterator[dict[str, Any]]:
         cursor: str | None = ""
@@ -174,4 +220,4 @@ def verify(secret: str, headers: Mapping[str, str], body: bytes) -> Any:
 
     Raises standardwebhooks' WebhookVerificationError if it is forged or older than five minutes.
     """
-    return Webhook(secret).verify(body, dict(headers))
+    return Verifier(secret).verify(body, dict(headers))

@@ -28,6 +28,7 @@ class Version:
     files: list[dict[str, Any]]
     previews: list[dict[str, Any]]
     references: list[dict[str, Any]]
+    held: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Decision:
-    """A decision with its reasons."""
+    """A decision with its reasons; ``statement`` is what the creator of a restriction was sent."""
 
     code: str
     version: str
@@ -55,6 +56,7 @@ class Decision:
     automated_detection: bool
     decided_at: str
     appeal_until: str | None
+    statement: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,3 +87,22 @@ class Event:
     type: str
     timestamp: str
     data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The policy in force; each of its rules has ``slug``, ``title`` and ``text``."""
+
+    name: str
+    version: int
+    rules: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """A webhook. Its secret was shown when it was made."""
+
+    code: str
+    url: str
+    is_active: bool
+    failing_since: str | None
