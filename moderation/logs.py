@@ -19,7 +19,8 @@ class RequestLogMiddleware(RequestMiddleware):
     def format_request(request: HttpRequest) -> str:
         """Return the method and the route, such as ``GET reports/<str:token>/``."""
         try:
-            route = resolve(request.path_info).route
+            # Known by the end; at the start of a request nobody has looked yet.
+            route = (request.resolver_match or resolve(request.path_info)).route
         except Resolver404:
             route = "(no such page)"
         return f"{request.method} /{route}"

@@ -25,6 +25,7 @@ from moderation.cases import case_hand_over, case_take, case_transition
 from moderation.errors import Conflict, Invalid, NotAllowed
 from moderation.inquiries import inquiry_close, time_waited
 from moderation.models import Account, Case, CaseFacet, Decision, Finding, Report
+from moderation.prepared import Prepared
 from moderation.states import (
     HELD_CASES,
     LISTED_CASES,
@@ -48,12 +49,17 @@ NOTE_LENGTH = 2000
 
 def queue_for(account: Account) -> QuerySet[Case]:
     """Return the waiting cases this moderator may take, first one first."""
-    return _without_own_part(_waiting_for(account), account)
+    return _without_own_part(_waiting_for(*_view_of(account), account=account.pk), account.pk)
 
 
-def _waiting_for(account: Account) -> QuerySet[Case]:
+def _view_of(account: Account) -> tuple[bool, tuple[str, ...]]:
+    """Return what decides which cases wait for a moderator, besides who they are."""
+    return account.role in SENIOR, tuple(preference_of(account).opted_out)
+
+
+def _waiting_for(is_senior: bool, opted_out: tuple[str, ...], *, account: int) -> QuerySet[Case]:
     """Return what this moderator may take as far as no appeal is concerned, first one first."""
-    waiting = WAITING_CASES if account.role in SENIOR else WAITING_CASES - {CaseState.ESCALATED}
+    waiting = WAITING_CASES if is_senior else WAITING_CASES - {CaseState.ESCALATED}
     reported = Report.objects.filter(
         reporter=account,
         version__uploaded_model=OuterRef("version__uploaded_model"),
@@ -68,7 +74,6 @@ def _waiting_for(account: Account) -> QuerySet[Case]:
         .exclude(Exists(reported))
         .order_by("turn_at", "pk")
     )
-    opted_out = preference_of(account).opted_out
     if opted_out:
         # What it is about, whether a probe or a person said so; a case that was opened for an
         # appeal just now has not been weighed, and only its findings say it.
@@ -80,7 +85,7 @@ def _waiting_for(account: Account) -> QuerySet[Case]:
     return cases
 
 
-def _without_own_part(cases: QuerySet[Case], account: Account) -> QuerySet[Case]:
+def _without_own_part(cases: QuerySet[Case], account: int) -> QuerySet[Case]:
     """Leave out the appeals against what this moderator took part in."""
     taking_part = Q(decided_by=account) | Q(effect__second_person=account)
     decided = Decision.objects.filter(taking_part, case=OuterRef("pk"))
@@ -143,15 +148,8 @@ def queue_claim_next(*, actor: Account) -> Case | None:
 @transaction.atomic
 def _claim_next(actor: Account) -> Case | None:
     # One press at a time for each moderator: a button pressed twice leads to one case.
-    Account.objects.select_for_update(no_key=True).values_list("pk").get(pk=actor.pk)
-    # What was set apart while somebody had it opens for them no more, and keeps them from nothing.
-    held = (
-        Case.objects.filter(
-            state__in=sorted(HELD_CASES), claimed_by=actor, version__isolated_at__isnull=True
-        )
-        .only("code")
-        .first()
-    )
+    _locked_account.rows(account=actor.pk)
+    held = _held_case.first(account=actor.pk)
     if held is not None:
         claim_renew(case=held, actor=actor)
         return held
@@ -169,18 +167,41 @@ def _first_free(actor: Account) -> Case | None:
     PostgreSQL skips what another transaction has locked, so that a whole team pressing the button
     at once is served side by side. SQLite has one writer, who is alone here.
     """
+    view = _view_of(actor)
+    case = _free_case.first(*view, account=actor.pk)
+    if case is None or case.state != CaseState.APPEALED and case.source != Case.Source.APPEAL:
+        return case
+    # Only who stands before an appeal has to be asked what they took part in.
+    return _without_own_part(_free_cases(*view, account=actor.pk), actor.pk).first()
+
+
+def _free_cases(is_senior: bool, opted_out: tuple[str, ...], *, account: int) -> QuerySet[Case]:
     # Of its columns only what taking it needs: people wait for every one that is read.
-    cases = _waiting_for(actor).only(
+    cases = _waiting_for(is_senior, opted_out, account=account).only(
         *("code", "version_id", "state", "source", "claimed_by_id"),
         *("priority", "paused_for", "due_at"),
     )
     if connection.features.has_select_for_update_skip_locked:
         cases = cases.select_for_update(skip_locked=True, of=("self",), no_key=True)
-    case = cases.first()
-    if case is None or case.state != CaseState.APPEALED and case.source != Case.Source.APPEAL:
-        return case
-    # Only who stands before an appeal has to be asked what they took part in.
-    return _without_own_part(cases, actor).first()
+    return cases
+
+
+_free_case = Prepared(lambda *view, account: _free_cases(*view, account=account)[:1], account=int)
+_locked_account = Prepared(
+    lambda account: Account.objects.select_for_update(no_key=True).only("pk").filter(pk=account),
+    account=int,
+)
+# What was set apart while somebody had it opens for them no more, and keeps them from nothing.
+_held_case = Prepared(
+    lambda account: (
+        Case.objects.filter(
+            state__in=sorted(HELD_CASES), claimed_by=account, version__isolated_at__isnull=True
+        )
+        .order_by("pk")
+        .only("code")[:1]
+    ),
+    account=int,
+)
 
 
 @transaction.atomic

@@ -12,10 +12,23 @@ from django.utils import timezone
 
 from moderation.errors import NotAllowed
 from moderation.models import Account, Case, ConsolePreference, Exposure, Rule
+from moderation.prepared import Prepared
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 # A page that is open gives a sign of life each minute.
 LONGEST_SILENCE = timedelta(seconds=90)
+
+
+# Asked before each case that somebody takes.
+_shown = Prepared(
+    lambda account, since: (
+        Exposure.objects.filter(account=account, is_severe=True, seen_at__gt=since)
+        .only("case_id", "seen_at", "looked_for")
+        .order_by("-seen_at")
+    ),
+    account=int,
+    since=datetime,
+)
 
 
 def preference_of(account: Account) -> ConsolePreference:
@@ -115,9 +128,8 @@ def require_rested(account: Account) -> None:
 
 def _severe(account: Account, since: datetime) -> list[Exposure]:
     """Return what severe cases a person was shown, each once, the newest first."""
-    shown = Exposure.objects.filter(account=account, is_severe=True, seen_at__gt=since)
     cases: dict[int, Exposure] = {}
-    for exposure in shown.only("case_id", "seen_at", "looked_for").order_by("-seen_at"):
+    for exposure in _shown.rows(account=account.pk, since=since):
         cases.setdefault(exposure.case_id, exposure)
     return list(cases.values())
 
