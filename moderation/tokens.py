@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from moderation.audit import event_record
@@ -70,14 +69,12 @@ def token_revoke(*, token: ApiToken, actor: Account | None) -> None:
 def token_find(key: str) -> ApiToken | None:
     """Return the token of a key while it is valid and its account is active."""
     now = timezone.now()
-    valid = ApiToken.objects.filter(
-        Q(expires_at__isnull=True) | Q(expires_at__gt=now),
-        digest=_digest(key),
-        revoked_at__isnull=True,
-        account__is_active=True,
-    )
-    token = valid.select_related("account").first()
-    if token and (token.last_used_at is None or now - token.last_used_at > NOTE_USE_EVERY):
+    token = ApiToken.objects.select_related("account").filter(digest=_digest(key)).first()
+    if token is None or token.revoked_at is not None or not token.account.is_active:
+        return None
+    if token.expires_at is not None and token.expires_at <= now:
+        return None
+    if token.last_used_at is None or now - token.last_used_at > NOTE_USE_EVERY:
         ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
     return token
 
