@@ -66,6 +66,10 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
+# How many requests one web process serves at once; as many again wait, and whoever comes then is
+# answered 503 (moderation/overload.py).
+WEB_AT_ONCE = env.int("WEB_AT_ONCE", default=8)
+
 # --- Django ---------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -88,6 +92,8 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    # Before anything that asks the database.
+    "moderation.overload.OverloadMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -19,6 +19,7 @@ LEAST = {
     "CLAIM_SECONDS": (30, "an open page renews a claim twice in it"),
     "SWEEP_SECONDS": (0.1, "the clock sends a message each time"),
     "RESEND_SECONDS": (1, "a message needs some time to arrive"),
+    "WEB_AT_ONCE": (1, "nothing could be answered"),
     "ENCODER_THREADS": (0, "0 stands for all cores"),
     "MAX_WEIGHTS_BYTES": (1, "nothing could be uploaded"),
     "MAX_PREVIEW_BYTES": (1, "nothing could be uploaded"),

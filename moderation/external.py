@@ -1,6 +1,9 @@
 """The users of a marketplace, for whom it acts through the API. Writes ``ExternalAccount``."""
 
-from django.db import transaction
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import IntegrityError, transaction
 
 from moderation.audit import event_record
 from moderation.errors import Invalid
@@ -12,33 +15,50 @@ from moderation.models.codes import new_code
 NOWHERE = "external.invalid"
 
 
-@transaction.atomic
-def external_account(*, marketplace: Account, external_id: str) -> Account:
-    """Return the account of a marketplace's user, made when they are first named.
+@contextmanager
+def external_account(*, marketplace: Account, external_id: str) -> Iterator[Account]:
+    """Yield the account of a marketplace's user, made when they are first named.
 
-    Without an id it is the marketplace itself. Raises Invalid for an id that is too long.
+    Without an id it is the marketplace itself. What is done for a user belongs into the block: a
+    new account is recorded at its end, because whoever records something holds up everybody else,
+    and none is left where the block ends with an exception. Raises Invalid for an id that is too
+    long.
     """
     external_id = external_id.strip()
-    if not external_id:
-        return marketplace
     if len(external_id) > EXTERNAL_ID_LENGTH or not external_id.isprintable():
         raise Invalid(
             f"The id of a user has at most {EXTERNAL_ID_LENGTH} printable characters.",
             code="bad_user",
             field="on_behalf_of",
         )
-    # One at a time for each marketplace, so that two first requests make one account.
-    Account.objects.select_for_update(no_key=True).get(pk=marketplace.pk)
-    known = ExternalAccount.objects.filter(marketplace=marketplace, external_id=external_id)
-    found = known.select_related("account").first()
-    if found is not None:
-        return found.account
+    if not external_id:
+        yield marketplace
+        return
+    mine = ExternalAccount.objects.filter(marketplace=marketplace, external_id=external_id)
+    known = mine.select_related("account").first()
+    if known is not None:
+        yield known.account
+        return
+    with transaction.atomic():
+        made = _made(marketplace, external_id)
+        yield made or mine.get().account
+        if made is not None:
+            event_record(
+                action="account.external", actor=marketplace, data={"account": made.username}
+            )
+
+
+def _made(marketplace: Account, external_id: str) -> Account | None:
+    """Make the account, or return None where another request has, once that has ended."""
     code = new_code()
     account = Account(username=f"{marketplace.username}-{code}", email=f"{code}@{NOWHERE}")
     account.set_unusable_password()
-    account.save()
-    ExternalAccount.objects.create(
-        marketplace=marketplace, external_id=external_id, account=account
-    )
-    event_record(action="account.external", actor=marketplace, data={"account": account.username})
+    try:
+        with transaction.atomic():
+            account.save(force_insert=True)
+            ExternalAccount.objects.create(
+                marketplace=marketplace, external_id=external_id, account=account
+            )
+    except IntegrityError:
+        return None
     return account

@@ -1,10 +1,14 @@
 """What is answered when something broke: a clean “not now” while the database is away.
 
+``overload`` answers the same way where too much is asked at once.
+
 Django asks here (``handler500``) for whatever no view and no middleware caught, so that one place
 covers sessions, authentication, views and templates alike. Nothing here touches the database.
 """
 
 import sys
+from dataclasses import dataclass
+from functools import cache
 
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
@@ -14,9 +18,22 @@ from django.views.defaults import bad_request, page_not_found, server_error
 from moderation.errors import is_of_api, problem_said
 from moderation.waiting import database_is_away
 
-# A restart of PostgreSQL takes some seconds; whoever asks again sooner only adds to its work.
-RETRY_AFTER_SECONDS = 5
-SAID = "The database is away or too busy just now. Send it again in a moment."
+
+@dataclass(frozen=True)
+class Reason:
+    """Why there is no answer just now: a code for programs, a sentence for people."""
+
+    code: str
+    sentence: str
+    retry_after_seconds: int
+
+
+DATABASE_AWAY = Reason(
+    code="database_away",
+    sentence="The database is away or too busy just now. Send it again in a moment.",
+    # A restart of PostgreSQL takes some seconds; whoever asks again sooner only adds to its work.
+    retry_after_seconds=5,
+)
 
 
 @requires_csrf_token
@@ -53,13 +70,21 @@ def absent(request: HttpRequest, exception: Exception) -> HttpResponse:
     return page_not_found(request, exception)
 
 
-def unavailable(request: HttpRequest) -> HttpResponse:
+def unavailable(request: HttpRequest, reason: Reason = DATABASE_AWAY) -> HttpResponse:
     """Say “not now”, to programs as problem+json (RFC 9457), to people as a page."""
     if is_of_api(request):
-        response = problem_said(status=503, title="Not now", detail=SAID, code="database_away")
+        response = problem_said(
+            status=503, title="Not now", detail=reason.sentence, code=reason.code
+        )
     else:
-        # Without the request: the frame of the page would ask who that is, and so the database.
-        response = HttpResponse(render_to_string("503.html"), status=503)
-    response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        response = HttpResponse(_page(reason), status=503)
+    response["Retry-After"] = str(reason.retry_after_seconds)
     response["Cache-Control"] = "no-store"
     return response
+
+
+@cache
+def _page(reason: Reason) -> str:
+    # Without the request: the frame of the page would ask who that is, and so the database. And
+    # once: whoever has no time for anybody has none to write the same page again.
+    return render_to_string("503.html", {"reason": reason})

@@ -4,7 +4,8 @@ Writes everything of one step in one transaction, or nothing. A refused file lea
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -217,27 +218,15 @@ def version_add_file(*, version: ModelVersion, upload: Upload, actor: Account) -
     """
     require_own(actor, version.uploaded_model)
     require_may_publish(actor)
-    _check_size(upload, settings.MAX_WEIGHTS_BYTES, "file")
-    stored, sha256 = file_keep(upload)
-    with _kept_on_success(stored):
-        summary = _inspector().inspect_weights(local_path(stored))
-        _refuse(summary, upload, "file")
-        with transaction.atomic():
-            draft = _locked_draft(version)
-            if draft.files.count() >= settings.MAX_FILES:
-                raise Invalid(f"A version has at most {settings.MAX_FILES} files.", field="file")
-            if draft.files.filter(sha256=sha256).exists():
-                raise Conflict(
-                    f"“{_shown(upload)}” is here already, byte for byte.", code="same_file"
-                )
-            return ModelFile.objects.create(
-                version=draft,
-                name=_shown(upload),
-                content=stored,
-                size=upload.size or 0,
-                sha256=sha256,
-                format=summary.format,
-            )
+    with _weights_kept(upload) as file, transaction.atomic():
+        draft = _locked_draft(version)
+        if draft.files.count() >= settings.MAX_FILES:
+            raise _too_many_files()
+        if draft.files.filter(sha256=file.sha256).exists():
+            raise _here_already(file)
+        file.version = draft
+        file.save(force_insert=True)
+        return file
 
 
 def version_add_preview(
@@ -249,6 +238,38 @@ def version_add_preview(
     """
     require_own(actor, version.uploaded_model)
     require_may_publish(actor)
+    with _picture_kept(upload, prompt) as preview, transaction.atomic():
+        draft = _locked_draft(version)
+        preview.position = draft.previews.count()
+        if preview.position >= settings.MAX_PREVIEWS:
+            raise _too_many_previews()
+        if draft.previews.filter(sha256=preview.sha256).exists():
+            raise _here_already(preview)
+        preview.version = draft
+        preview.save(force_insert=True)
+        return preview
+
+
+@contextmanager
+def _weights_kept(upload: Upload) -> Iterator[ModelFile]:
+    """Store a file of weights and yield its row to be written; keep it if the block ends well."""
+    _check_size(upload, settings.MAX_WEIGHTS_BYTES, "file")
+    stored, sha256 = file_keep(upload)
+    with _kept_on_success(stored):
+        summary = _inspector().inspect_weights(local_path(stored))
+        _refuse(summary, upload, "file")
+        yield ModelFile(
+            name=_shown(upload),
+            content=stored,
+            size=upload.size or 0,
+            sha256=sha256,
+            format=summary.format,
+        )
+
+
+@contextmanager
+def _picture_kept(upload: Upload, prompt: str) -> Iterator[PreviewImage]:
+    """Store a picture and its copies likewise."""
     _check_size(upload, settings.MAX_PREVIEW_BYTES, "preview")
     stored, sha256 = file_keep(upload)
     shown, small = f"{stored}.jpg", f"{stored}.small.jpg"
@@ -256,28 +277,29 @@ def version_add_preview(
         with file_written(shown) as target, file_written(small) as small_target:
             summary = _inspector().reencode_preview(local_path(stored), target, small=small_target)
         _refuse(summary, upload, "preview")
-        with transaction.atomic():
-            draft = _locked_draft(version)
-            if draft.previews.count() >= settings.MAX_PREVIEWS:
-                raise Invalid(
-                    f"A version has at most {settings.MAX_PREVIEWS} previews.", field="preview"
-                )
-            if draft.previews.filter(sha256=sha256).exists():
-                raise Conflict(
-                    f"“{_shown(upload)}” is here already, byte for byte.", code="same_preview"
-                )
-            return PreviewImage.objects.create(
-                version=draft,
-                name=_shown(upload),
-                original=stored,
-                shown=shown,
-                small=small,
-                sha256=sha256,
-                width=summary.width,
-                height=summary.height,
-                prompt=prompt[:2000],
-                position=draft.previews.count(),
-            )
+        yield PreviewImage(
+            name=_shown(upload),
+            original=stored,
+            shown=shown,
+            small=small,
+            sha256=sha256,
+            width=summary.width,
+            height=summary.height,
+            prompt=prompt[:2000],
+        )
+
+
+def _too_many_files() -> Invalid:
+    return Invalid(f"A version has at most {settings.MAX_FILES} files.", field="file")
+
+
+def _too_many_previews() -> Invalid:
+    return Invalid(f"A version has at most {settings.MAX_PREVIEWS} previews.", field="preview")
+
+
+def _here_already(row: ModelFile | PreviewImage) -> Conflict:
+    code = "same_file" if isinstance(row, ModelFile) else "same_preview"
+    return Conflict(f"“{row.name}” is here already, byte for byte.", code=code)
 
 
 @transaction.atomic
@@ -348,9 +370,28 @@ def version_submit(*, version: ModelVersion, actor: Account) -> ModelVersion:
     draft = _locked_draft(version)
     _refuse_removed(draft.uploaded_model)
     if not draft.files.exists():
-        raise Invalid("Add at least one file of weights before you submit.", field="file")
+        raise _no_weights()
     if not draft.previews.exists():
-        raise Invalid("Add at least one preview before you submit.", field="preview")
+        raise _no_previews()
+    policy = _policy_in_force()
+    draft.visibility = Visibility.QUARANTINED
+    draft.submitted_at = timezone.now()
+    draft.save(update_fields=["visibility", "submitted_at"])
+    jobs_create(version=draft, policy=policy)
+    # Last: whoever writes an event holds up every other writer until the commit.
+    _record_submission(draft, policy, actor)
+    return draft
+
+
+def _no_weights() -> Invalid:
+    return Invalid("Add at least one file of weights before you submit.", field="file")
+
+
+def _no_previews() -> Invalid:
+    return Invalid("Add at least one preview before you submit.", field="preview")
+
+
+def _policy_in_force() -> Policy:
     policy = Policy.objects.filter(is_active=True).first()
     if policy is None:
         raise Conflict(
@@ -358,14 +399,95 @@ def version_submit(*, version: ModelVersion, actor: Account) -> ModelVersion:
             "`manage.py policy import`.",
             code="no_policy",
         )
-    draft.visibility = Visibility.QUARANTINED
-    draft.submitted_at = timezone.now()
-    draft.save(update_fields=["visibility", "submitted_at"])
+    return policy
+
+
+def _record_submission(version: ModelVersion, policy: Policy, actor: Account) -> None:
     event_record(
-        action="version.submitted", actor=actor, version=draft, data={"policy": str(policy)}
+        action="version.submitted", actor=actor, version=version, data={"policy": str(policy)}
     )
-    jobs_create(version=draft, policy=policy)
-    return draft
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The files of a version that is to be submitted at once: stored, and not yet written down."""
+
+    files: Sequence[ModelFile]
+    previews: Sequence[PreviewImage]
+
+
+@contextmanager
+def parts_kept(
+    *, files: Sequence[Upload], previews: Sequence[Upload], prompts: Sequence[str] = ()
+) -> Iterator[Parts]:
+    """Store the files of a version and look at them; keep them if the block ends well.
+
+    ``prompts`` are those of the previews, in their order. Nobody waits meanwhile for what is
+    written in the block. Raises Invalid or Conflict, and keeps nothing, as for a single file.
+    """
+    if not files:
+        raise _no_weights()
+    if not previews:
+        raise _no_previews()
+    if len(files) > settings.MAX_FILES:
+        raise _too_many_files()
+    if len(previews) > settings.MAX_PREVIEWS:
+        raise _too_many_previews()
+    if len(prompts) > len(previews):
+        raise Invalid("There are more prompts than previews.", field="prompts")
+    with ExitStack() as kept:
+        weights: dict[str, ModelFile] = {}
+        for upload in files:
+            file = kept.enter_context(_weights_kept(upload))
+            if weights.setdefault(file.sha256, file) is not file:
+                raise _here_already(file)
+        pictures: dict[str, PreviewImage] = {}
+        prompted = [*prompts, *[""] * (len(previews) - len(prompts))]
+        for upload, prompt in zip(previews, prompted, strict=True):
+            preview = kept.enter_context(_picture_kept(upload, prompt))
+            if pictures.setdefault(preview.sha256, preview) is not preview:
+                raise _here_already(preview)
+        yield Parts(list(weights.values()), list(pictures.values()))
+
+
+@transaction.atomic
+def model_submit(
+    *,
+    parts: Parts,
+    title: str,
+    description: str = "",
+    tags: Sequence[str] = (),
+    trigger_words: Sequence[str] = (),
+    base_model: str = "",
+    licence: str = "",
+    actor: Account,
+) -> ModelVersion:
+    """Create a model and submit its first version with these files, or do nothing.
+
+    Raises Invalid if a text is missing or too long, Conflict while no policy is in force.
+    """
+    require_may_publish(actor)
+    require_may_speak(actor)
+    fields = _check_texts(title, description, tags, base_model, licence)
+    words = _check_words("trigger_words", trigger_words)
+    policy = _policy_in_force()
+    version = ModelVersion.objects.create(
+        uploaded_model=UploadedModel.objects.create(creator=actor, **fields),
+        trigger_words=words,
+        visibility=Visibility.QUARANTINED,
+        submitted_at=timezone.now(),
+    )
+    for file in parts.files:
+        file.version = version
+    ModelFile.objects.bulk_create(parts.files)
+    for position, preview in enumerate(parts.previews):
+        preview.version, preview.position = version, position
+    PreviewImage.objects.bulk_create(parts.previews)
+    jobs_create(version=version, policy=policy)
+    # Last: whoever writes an event holds up every other writer until the commit.
+    event_record(action="model.created", actor=actor, version=version)
+    _record_submission(version, policy, actor)
+    return version
 
 
 def _refuse_removed(uploaded_model: UploadedModel) -> None:

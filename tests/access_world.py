@@ -346,7 +346,8 @@ def _of_marketplaces(world: World) -> None:
         if name == "revoked":
             token_revoke(token=token, actor=None)
     Account.objects.filter(pk=closed.pk).update(is_active=False)
-    user = external_account(marketplace=shop, external_id="42")
+    with external_account(marketplace=shop, external_id="42") as user:
+        pass
     mo = Account.objects.get(username="mo")
     webhook = Webhook.objects.create(account=shop, url="https://shop.example.org/", secret="x")
     states = world.states
@@ -359,14 +360,11 @@ def _of_marketplaces(world: World) -> None:
     appealed = factories.decided(user, mo)
     appeal = appeal_file(decision=appealed, text="A leaf.", actor=user)
     states["api appeal"] = {"code": appeal.code}
-    report = report_file(
-        version=published, text="A star.", actor=external_account(marketplace=shop, external_id="7")
-    )
+    with external_account(marketplace=shop, external_id="7") as reporter:
+        report = report_file(version=published, text="A star.", actor=reporter)
     states["api report"] = {"code": report.code, "version": published.code}
     left = factories.published(user)
-    answered = report_file(
-        version=left, text="A star.", actor=external_account(marketplace=shop, external_id="7")
-    )
+    answered = report_file(version=left, text="A star.", actor=reporter)
     assert answered.case is not None
     case_claim(case=answered.case, actor=mo)
     decision_make(case=answered.case, action=Action.APPROVE, rules=[], facts="A leaf.", actor=mo)

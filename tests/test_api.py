@@ -5,9 +5,11 @@ import re
 import threading
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
@@ -21,13 +23,18 @@ from moderation.models import (
     Account,
     ApiToken,
     Appeal,
+    Event,
+    ExternalAccount,
     FileReference,
     Hold,
     IdempotentAnswer,
     LikenessRequest,
+    ModelFile,
     ModelVersion,
     Policy,
+    PreviewImage,
     Report,
+    TriageJob,
     UploadedModel,
 )
 from moderation.queue import case_claim
@@ -44,6 +51,7 @@ ALL = list(Scope.values)
 # Everything that a key may change, whatever the role of its account. Nothing of it decides.
 CHANGES = {
     ("post", "/models"),
+    ("post", "/submissions"),
     ("post", "/versions/{code}/next"),
     ("post", "/versions/{code}/files"),
     ("post", "/versions/{code}/previews"),
@@ -335,6 +343,132 @@ def test_keys_are_made_listed_and_revoked_at_the_terminal(uma: Account) -> None:
     assert json.loads(out.getvalue())[0]["revoked"] is True
     with pytest.raises(CommandError, match="no scope"):
         call_command("api_token", "create", "--account", "uma", "--name", "x", "--scopes", "all")
+
+
+# --- At once ----------------------------------------------------------------------------------
+
+
+def _whole(shop: Marketplace, *, key: str = "", **changed: Any) -> Any:
+    """Submit a model with two files and two previews in one request."""
+    fields = {
+        "title": "Ink wash",
+        "tags": ["ink", "wash"],
+        "on_behalf_of": "user-42",
+        "prompts": ["ink on paper"],
+        "files": [
+            factories.weights_upload("one.safetensors"),
+            factories.weights_upload("two.safetensors", metadata={"seed": "2"}),
+        ],
+        "previews": [
+            factories.preview_upload("first.png"),
+            factories.preview_upload("second.png", factories.picture_bytes((0, 0, 128))),
+        ],
+        **changed,
+    }
+    given = {name: value for name, value in fields.items() if value is not None}
+    return shop.post("/submissions", given, key=key, files=given.pop("files", []))
+
+
+# What was recorded before anything was sent.
+OF_THE_HOUSE = {"api_token.created", "policy.imported", "policy.activated"}
+
+
+def _left_behind(settings: Any) -> list[str]:
+    """Return everything that a submission writes and that is there."""
+    folder = Path(settings.MEDIA_ROOT)
+    rows = [UploadedModel, ModelVersion, ModelFile, PreviewImage, TriageJob, ExternalAccount]
+    return [
+        *(row.__name__ for row in rows if row.objects.exists()),
+        *(event.action for event in Event.objects.all() if event.action not in OF_THE_HOUSE),
+        *(path.name for path in folder.rglob("*") if path.is_file()),
+    ]
+
+
+@pytest.mark.usefixtures("policy", "asleep")
+def test_a_version_is_submitted_with_all_its_files_at_once(shop: Marketplace) -> None:
+    answer = _whole(shop)
+    assert answer.status_code == 201, answer.content
+    said = answer.json()
+    assert (said["visibility"], said["on_behalf_of"]) == ("quarantined", "user-42")
+    assert [file["name"] for file in said["files"]] == ["one.safetensors", "two.safetensors"]
+    assert [preview["name"] for preview in said["previews"]] == ["first.png", "second.png"]
+    version = ModelVersion.objects.get()
+    assert version.uploaded_model.tags == ["ink", "wash"]
+    assert [preview.prompt for preview in version.previews.all()] == ["ink on paper", ""]
+    assert version.jobs.count() == len(TriageJob.Stage.values)
+    actions = list(Event.objects.filter(version=version).values_list("action", flat=True))
+    assert actions == ["model.created", "version.submitted"]
+    assert shop.get(f"/versions/{version.code}").json() == said
+    # What is submitted is closed, as it is after the long way.
+    again = shop.post(f"/versions/{version.code}/submit")
+    assert (again.status_code, again.json()["code"]) == (409, "not_a_draft")
+
+
+@pytest.mark.usefixtures("policy", "asleep")
+def test_a_version_that_is_sent_at_once_twice_is_there_once(
+    shop: Marketplace, settings: Any
+) -> None:
+    first, second = _whole(shop, key="same"), _whole(shop, key="same")
+    assert first.json() == second.json()
+    assert second["Idempotent-Replay"] == "true"
+    assert ModelVersion.objects.count() == 1
+    files = [name for name in _left_behind(settings) if "." not in name and len(name) == 32]
+    # Two files and the originals of two previews.
+    assert len(files) == 4
+    other = _whole(shop, key="same", title="Another")
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "code"),
+    [
+        ({"previews": None}, 422, "invalid_request"),
+        ({"files": None}, 422, "invalid_request"),
+        ({"title": None}, 422, "invalid_request"),
+        ({"title": " "}, 422, "invalid"),
+        ({"tags": ["x" * 61]}, 422, "too_long"),
+        ({"prompts": ["1", "2", "3"]}, 422, "invalid"),
+        ({"on_behalf_of": "user\t42"}, 422, "bad_user"),
+        ({"files": [SimpleUploadedFile("a.safetensors", b"no weights")]}, 422, None),
+        ({"files": [factories.weights_upload(), factories.weights_upload()]}, 409, "same_file"),
+        ({"previews": [factories.preview_upload(), SimpleUploadedFile("b.png", b"x")]}, 422, None),
+        ({"previews": [factories.preview_upload("a.png")] * 21}, 422, "invalid"),
+        ({"files": [SimpleUploadedFile("a.safetensors", b"")]}, 422, "empty"),
+    ],
+)
+@pytest.mark.usefixtures("policy", "asleep")
+def test_a_version_that_is_refused_at_once_leaves_nothing(
+    changed: dict[str, Any], status: int, code: str | None, shop: Marketplace, settings: Any
+) -> None:
+    for uploads in changed.values():
+        for upload in uploads if isinstance(uploads, list) else []:
+            if isinstance(upload, SimpleUploadedFile):
+                upload.seek(0)
+    answer = _whole(shop, **changed)
+    assert (answer.status_code, answer["Content-Type"]) == (status, "application/problem+json")
+    if code:
+        assert answer.json()["code"] == code
+    assert _left_behind(settings) == []
+    # Put right and sent with a new key it is taken.
+    assert _whole(shop).status_code == 201
+
+
+def test_without_a_policy_nothing_is_submitted_at_once(shop: Marketplace, settings: Any) -> None:
+    answer = _whole(shop)
+    assert (answer.status_code, answer.json()["code"]) == (409, "no_policy")
+    assert _left_behind(settings) == []
+
+
+@pytest.mark.usefixtures("policy", "asleep")
+def test_a_user_whose_account_is_suspended_submits_nothing_at_once(
+    shop: Marketplace, settings: Any
+) -> None:
+    _whole(shop)
+    before = _left_behind(settings)
+    Account.objects.filter(external__external_id="user-42").update(suspended_at=timezone.now())
+    answer = _whole(shop, title="Another")
+    assert (answer.status_code, answer.json()["code"]) == (403, "suspended")
+    assert _left_behind(settings) == before
 
 
 # --- Sent twice -----------------------------------------------------------------------------

@@ -77,8 +77,8 @@ def _codes(shop: Account, mo: Account) -> dict[str, str]:
     """Return the code of one thing of each kind that the marketplace has, by its address."""
     decision = factories.decided(shop, mo)
     published = factories.published(shop)
-    reporter = external_account(marketplace=shop, external_id="user-1")
-    report = report_file(version=published, text="No good.", actor=reporter)
+    with external_account(marketplace=shop, external_id="user-1") as reporter:
+        report = report_file(version=published, text="No good.", actor=reporter)
     return {
         "versions": factories.draft(shop).code,
         "decisions": decision.code,

@@ -92,6 +92,7 @@ def test_the_client_has_a_method_for_each_operation_of_the_document(
     special: dict[str, dict[str, Any]] = {
         "add_file": {"path": file},
         "add_preview": {"path": file},
+        "submit_whole": {"files": [file], "previews": [file]},
         "add_reference": {"kind": "file", "url": "u", "name": "n", "sha256": "s"},
     }
     for name, method in inspect.getmembers(house, inspect.ismethod):
@@ -107,6 +108,22 @@ def test_the_client_has_a_method_for_each_operation_of_the_document(
             answer = method(**given)
             list(answer)  # a list is asked for when it is read
     assert asked == operations()
+
+
+def test_a_whole_version_is_submitted_in_one_request(
+    client_of: Any, policy: Policy, uma: Account, tmp_path: Path
+) -> None:
+    weights, picture = tmp_path / "ink.safetensors", tmp_path / "ink.png"
+    weights.write_bytes(factories.safetensors_bytes())
+    picture.write_bytes(factories.picture_bytes())
+    house = client_of(uma)
+    made = house.submit_whole(
+        title="Ink wash", tags=["ink"], files=[weights], previews=[picture], prompts=["ink"]
+    )
+    assert made.visibility == "quarantined"
+    version = ModelVersion.objects.get(code=made.code)
+    assert version.uploaded_model.tags == ["ink"]
+    assert [preview.prompt for preview in version.previews.all()] == ["ink"]
 
 
 def test_a_refusal_is_an_error_with_a_code_and_a_sentence(client_of: Any, uma: Account) -> None:

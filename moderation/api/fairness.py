@@ -88,11 +88,10 @@ def appeal_status(request: HttpRequest, code: str) -> AppealOut:
 @decorate_view(once(Scope.REPORT))
 def report(request: HttpRequest, given: ReportIn) -> Status[ReportOut]:
     """Report a published version for one of your users."""
-    reporter = external_account(
-        marketplace=token_of(request).account, external_id=given.on_behalf_of
-    )
-    found = selectors.public.version_for(reporter, given.version)
-    filed = report_file(version=found, text=given.text, rule=given.rule, actor=reporter)
+    user = external_account(marketplace=token_of(request).account, external_id=given.on_behalf_of)
+    with user as reporter:
+        found = selectors.public.version_for(reporter, given.version, with_parts=False)
+        filed = report_file(version=found, text=given.text, rule=given.rule, actor=reporter)
     return Status(201, ReportOut.of(filed))
 
 

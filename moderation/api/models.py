@@ -17,6 +17,7 @@ from moderation.api.schemas import (
     FileOut,
     FindingOut,
     ModelIn,
+    Prompt,
     ReferenceIn,
     ReferenceOut,
     VersionOut,
@@ -25,11 +26,14 @@ from moderation.api.schemas import (
 from moderation.external import external_account
 from moderation.intake import (
     model_create,
+    model_submit,
+    parts_kept,
     version_add_file,
     version_add_preview,
     version_create,
     version_submit,
 )
+from moderation.models import ModelVersion
 from moderation.references import reference_add
 from moderation.states import Scope
 
@@ -44,8 +48,28 @@ def create(request: HttpRequest, given: ModelIn) -> Status[VersionOut]:
     """Create a model with the draft of its first version."""
     marketplace = token_of(request).account
     texts = given.dict(exclude={"on_behalf_of"})
-    creator = external_account(marketplace=marketplace, external_id=given.on_behalf_of)
-    version = model_create(**texts, actor=creator)
+    with external_account(marketplace=marketplace, external_id=given.on_behalf_of) as creator:
+        version = model_create(**texts, actor=creator)
+    return Status(201, VersionOut.of(selectors.marketplace.version_of(marketplace, version.code)))
+
+
+@router.post("/submissions", auth=SUBMIT, response={201: VersionOut, **PROBLEMS})
+@decorate_view(once(Scope.SUBMIT))
+def submission(
+    request: HttpRequest,
+    given: Form[ModelIn],
+    files: File[list[UploadedFile]],
+    previews: File[list[UploadedFile]],
+    prompts: Form[list[Prompt]] = [],  # noqa: B006 - ninja copies it
+) -> Status[VersionOut]:
+    """Create a model and submit its first version with all its files: at once, or not at all."""
+    marketplace = token_of(request).account
+    texts = given.dict(exclude={"on_behalf_of"})
+    with (
+        parts_kept(files=files, previews=previews, prompts=prompts) as parts,
+        external_account(marketplace=marketplace, external_id=given.on_behalf_of) as creator,
+    ):
+        version = model_submit(parts=parts, **texts, actor=creator)
     return Status(201, VersionOut.of(selectors.marketplace.version_of(marketplace, version.code)))
 
 
@@ -53,9 +77,7 @@ def create(request: HttpRequest, given: ModelIn) -> Status[VersionOut]:
 def versions(request: HttpRequest, cursor: str = "", limit: Limit = 50) -> VersionPage:
     """List your versions, the newest first."""
     mine = selectors.marketplace.versions_of(token_of(request).account)
-    rows, following = page_of(
-        mine.prefetch_related("files", "previews", "references"), cursor=cursor, limit=limit
-    )
+    rows, following = page_of(mine, cursor=cursor, limit=limit)
     return VersionPage(items=[VersionOut.of(row) for row in rows], next=following)
 
 
@@ -77,7 +99,7 @@ def findings(request: HttpRequest, code: str) -> list[FindingOut]:
 def next_version(request: HttpRequest, code: str) -> Status[VersionOut]:
     """Create the draft of the next version of the same model."""
     marketplace = token_of(request).account
-    page = selectors.marketplace.version_of(marketplace, code).uploaded_model
+    page = _mine(request, code).uploaded_model
     made = version_create(uploaded_model=page, actor=page.creator)
     return Status(201, VersionOut.of(selectors.marketplace.version_of(marketplace, made.code)))
 
@@ -86,7 +108,7 @@ def next_version(request: HttpRequest, code: str) -> Status[VersionOut]:
 @decorate_view(once(Scope.SUBMIT))
 def add_file(request: HttpRequest, code: str, file: File[UploadedFile]) -> Status[FileOut]:
     """Add a file of weights to a draft."""
-    found = selectors.marketplace.version_of(token_of(request).account, code)
+    found = _mine(request, code)
     creator = found.uploaded_model.creator
     return Status(
         201, FileOut.from_orm(version_add_file(version=found, upload=file, actor=creator))
@@ -102,7 +124,7 @@ def add_preview(
     prompt: Annotated[str, Form(max_length=2000, pattern=WRITTEN)] = "",
 ) -> Status[FileOut]:
     """Add a preview to a draft, with the prompt it was made from."""
-    found = selectors.marketplace.version_of(token_of(request).account, code)
+    found = _mine(request, code)
     creator = found.uploaded_model.creator
     added = version_add_preview(version=found, upload=file, prompt=prompt, actor=creator)
     return Status(201, FileOut.from_orm(added))
@@ -112,7 +134,7 @@ def add_preview(
 @decorate_view(once(Scope.SUBMIT))
 def add_reference(request: HttpRequest, code: str, given: ReferenceIn) -> Status[ReferenceOut]:
     """Name a file that you keep; a worker fetches it into the draft."""
-    found = selectors.marketplace.version_of(token_of(request).account, code)
+    found = _mine(request, code)
     creator = found.uploaded_model.creator
     return Status(202, ReferenceOut.of(reference_add(version=found, **given.dict(), actor=creator)))
 
@@ -121,7 +143,11 @@ def add_reference(request: HttpRequest, code: str, given: ReferenceIn) -> Status
 @decorate_view(once(Scope.SUBMIT))
 def submit(request: HttpRequest, code: str) -> VersionOut:
     """Submit a draft: it is quarantined and weighed."""
-    marketplace = token_of(request).account
-    found = selectors.marketplace.version_of(marketplace, code)
+    found = _mine(request, code)
     version_submit(version=found, actor=found.uploaded_model.creator)
-    return VersionOut.of(selectors.marketplace.version_of(marketplace, code))
+    return VersionOut.of(selectors.marketplace.version_of(token_of(request).account, code))
+
+
+def _mine(request: HttpRequest, code: str) -> ModelVersion:
+    """Return a version to do something with; what is to be shown of it is read afterwards."""
+    return selectors.marketplace.version_of(token_of(request).account, code, with_parts=False)

@@ -22,6 +22,7 @@ from moderation.models.catalog import DESCRIPTION_LENGTH, TITLE_LENGTH
 WRITTEN = "^[^\\x00]*$"
 Text = Annotated[str, StringConstraints(max_length=5000, pattern=WRITTEN)]
 Short = Annotated[str, StringConstraints(max_length=300, pattern=WRITTEN)]
+Prompt = Annotated[str, StringConstraints(max_length=2000, pattern=WRITTEN)]
 Address = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=WRITTEN)]
 OnBehalfOf = Annotated[
     str,
@@ -55,7 +56,7 @@ class ReferenceIn(Schema):
     url: Address
     name: Short
     sha256: str
-    prompt: Annotated[str, StringConstraints(max_length=2000, pattern=WRITTEN)] = ""
+    prompt: Prompt = ""
 
 
 class ReportIn(Schema):

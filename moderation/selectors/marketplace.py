@@ -33,25 +33,37 @@ def _mine(account: Account, path: str) -> Q:
 
 
 def versions_of(account: Account) -> QuerySet[ModelVersion]:
-    """Return the versions of a marketplace, the newest first, but not what is held apart."""
+    """Return the versions of a marketplace, the newest first, but not what is held apart.
+
+    With their files, previews and references, and what hides them.
+    """
+    return _with_parts(_versions_of(account)).order_by("-pk")
+
+
+def _versions_of(account: Account) -> QuerySet[ModelVersion]:
     versions = ModelVersion.objects.filter(
         _mine(account, "uploaded_model__creator"), isolated_at__isnull=True
     )
+    return versions.select_related("uploaded_model__creator__external")
+
+
+def _with_parts(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersion]:
     holds = Hold.objects.filter(ended_at__isnull=True, statement__isnull=False)
-    held = Prefetch("clock_holds", holds.select_related("statement"))
-    return (
-        versions.select_related("uploaded_model__creator__external")
-        .prefetch_related(held)
-        .order_by("-pk")
+    return versions.prefetch_related(
+        Prefetch("clock_holds", holds.select_related("statement")),
+        "files",
+        "previews",
+        Prefetch("references", FileReference.objects.order_by("pk")),
     )
 
 
-def version_of(account: Account, code: str) -> ModelVersion:
-    """Return one of its versions with files and previews; raises Hidden for any other."""
-    found = versions_of(account).filter(code=code)
-    version = found.prefetch_related(
-        "files", "previews", Prefetch("references", FileReference.objects.order_by("pk"))
-    ).first()
+def version_of(account: Account, code: str, *, with_parts: bool = True) -> ModelVersion:
+    """Return one of its versions; raises Hidden for any other.
+
+    ``with_parts`` reads its files, previews and references, too, and what hides it.
+    """
+    found = _versions_of(account).filter(code=code)
+    version = (_with_parts(found) if with_parts else found).first()
     if version is None:
         raise Hidden
     return version

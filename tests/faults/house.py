@@ -76,7 +76,7 @@ class House:
     def start_web(self) -> None:
         """Start the web server with two processes and wait until it answers."""
         command = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "2", "--blocking-threads", "8", "--no-ws"]
+        command += ["--workers", "2", "--blocking-threads", "20", "--no-ws"]
         self._start("web", "granian", *command, "--log-level", "warning", "config.wsgi:application")
         wait_until(self._answers, what="the web server to answer")
 

@@ -1,8 +1,10 @@
 """The client: one method for each operation."""
 
+import random
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,31 @@ class Client:
         """Create a model with the draft of its first version."""
         body = {"title": title, "on_behalf_of": on_behalf_of, **texts}
         return read(Version, self._post("/models", json=body, key=idempotency_key))
+
+    def submit_whole(
+        self,
+        *,
+        title: str,
+        files: Sequence[str | Path],
+        previews: Sequence[str | Path],
+        prompts: Sequence[str] = (),
+        on_behalf_of: str = "",
+        idempotency_key: str = "",
+        **texts: Any,
+    ) -> Version:
+        """Create a model and submit its first version with all its files: at once, or not at all.
+
+        ``prompts`` are those of the previews, in their order.
+        """
+        fields = {"title": title, "on_behalf_of": on_behalf_of, "prompts": list(prompts), **texts}
+        paths = [("files", Path(path)) for path in files]
+        paths += [("previews", Path(path)) for path in previews]
+        with ExitStack() as opened:
+            parts = [
+                (name, (path.name, opened.enter_context(path.open("rb")))) for name, path in paths
+            ]
+            made = self._post("/submissions", data=fields, files=parts, key=idempotency_key)
+        return read(Version, made)
 
     def next_version(self, code: str) -> Version:
         """Create the draft of the next version of the same model."""
@@ -174,7 +201,7 @@ class Client:
 
     def _upload(self, path: str, file: Path, fields: dict[str, str], key: str) -> Any:
         with file.open("rb") as stream:
-            return self._post(path, data=fields, files={"file": (file.name, stream)}, key=key)
+            return self._post(path, data=fields, files=[("file", (file.name, stream))], key=key)
 
     def _get(self, path: str, **options: Any) -> Any:
         return self._send("GET", path, {}, **options)
@@ -184,7 +211,8 @@ class Client:
 
     def _send(self, method: str, path: str, headers: Mapping[str, str], **options: Any) -> Any:
         for attempt in range(1, self._attempts + 1):
-            for _, stream in (options.get("files") or {}).values():
+            asked = 0.0
+            for _, (_, stream) in options.get("files", ()):
                 stream.seek(0)
             last = attempt == self._attempts
             try:
@@ -197,8 +225,15 @@ class Client:
             else:
                 if answer.status_code not in AGAIN or last:
                     return _read(answer)
-            time.sleep(min(2**attempt * 0.25, 10))
+                asked = _seconds(answer.headers.get("Retry-After", ""))
+            # No two wait equally long, or all that were sent away together come back together.
+            growing = min(2**attempt * 0.25, 10)
+            time.sleep(max(asked, growing) + random.uniform(0, growing))  # noqa: S311
         raise AssertionError("not reached: the last attempt returns or raises")
+
+
+def _seconds(said: str) -> float:
+    return float(said) if said.isdecimal() else 0.0
 
 
 def _read(answer: requests.Response) -> Any:
