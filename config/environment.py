@@ -47,21 +47,26 @@ class Environment(environ.Env):  # type: ignore[misc]
         return str(value)
 
 
-def bucket_storage(url: str) -> dict[str, Any]:
-    """Return Django's storage setting for ``s3://bucket/prefix?region=…&endpoint=…``.
+def bucket_storage(url: str, *, for_links: bool = False) -> dict[str, Any]:
+    """Return Django's storage setting for ``s3://bucket/prefix?region=…&endpoint=…&public=…``.
 
-    The key comes from the environment or the machine's role, as everywhere with S3. Raises
-    ImproperlyConfigured for an option that is not known.
+    ``for_links`` asks for the one that signs what browsers are given: ``public`` is the bucket's
+    address as they reach it, where the house itself has another. The key comes from the
+    environment or the machine's role, as everywhere with S3. Raises ImproperlyConfigured for an
+    option that is not known.
     """
     parts, options = urlsplit(url), _options(url)
+    endpoint = options.get("endpoint")
+    if for_links:
+        endpoint = options.get("public", endpoint)
     return {
         "BACKEND": "storages.backends.s3.S3Storage",
         "OPTIONS": {
             "bucket_name": parts.netloc,
             "location": parts.path.strip("/"),
-            "endpoint_url": options.get("endpoint"),
+            "endpoint_url": endpoint,
             "region_name": options.get("region"),
-            "addressing_style": "path" if options.get("endpoint") else None,
+            "addressing_style": "path" if endpoint else None,
             "signature_version": "s3v4",
             "file_overwrite": False,
             "default_acl": None,
@@ -74,8 +79,9 @@ def bucket_storage(url: str) -> dict[str, Any]:
 def bucket_origin(url: str) -> str:
     """Return the origin that a browser sends to when it uploads into the bucket."""
     options = _options(url)
-    if options.get("endpoint"):
-        endpoint = urlsplit(options["endpoint"])
+    reached_at = options.get("public") or options.get("endpoint")
+    if reached_at:
+        endpoint = urlsplit(reached_at)
         return f"{endpoint.scheme}://{endpoint.netloc}"
     region = f".{options['region']}" if options.get("region") else ""
     return f"https://{urlsplit(url).netloc}.s3{region}.amazonaws.com"
@@ -83,10 +89,10 @@ def bucket_origin(url: str) -> str:
 
 def _options(url: str) -> dict[str, str]:
     options = {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
-    unknown = sorted(set(options) - {"region", "endpoint"})
+    unknown = sorted(set(options) - {"region", "endpoint", "public"})
     if unknown or not urlsplit(url).netloc:
         wrong = f"has the option “{unknown[0]}”" if unknown else "names no bucket"
         raise ImproperlyConfigured(
-            f"STORAGE_URL {wrong}; it should be like s3://bucket/prefix?region=…&endpoint=…"
+            f"STORAGE_URL {wrong}; it should be like s3://bucket/prefix?region=…&endpoint=…&public=…"
         )
     return options

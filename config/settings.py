@@ -239,6 +239,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
 if STORAGE_URL.startswith("s3:"):
     # The browser sends the parts of large files straight to the bucket.
     CONTENT_SECURITY_POLICY["DIRECTIVES"]["connect-src"].append(bucket_origin(STORAGE_URL))
+    # The same bucket, at the address that browsers reach it by.
+    STORAGES["links"] = bucket_storage(STORAGE_URL, for_links=True)
 # Asked at the door about every uploaded file. `moderation` may not import `triage`, so the
 # composition root hands it over by name.
 UPLOAD_INSPECTOR = "triage.inspection"

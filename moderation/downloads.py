@@ -3,13 +3,12 @@
 from urllib.parse import quote
 
 from django.core import signing
-from django.core.files.storage import default_storage
 from django.db.models import F
 from django.urls import reverse
 
 from moderation.authz import Hidden, is_hidden_by_clock
 from moderation.models import ModelFile, ModelVersion
-from moderation.stored import is_on_this_machine
+from moderation.stored import is_on_this_machine, links_storage
 
 # A link that was given out before a removal dies with it within this time.
 LINK_SECONDS = 60
@@ -36,8 +35,8 @@ def download_link(file: ModelFile) -> str:
         "ResponseContentDisposition": disposition,
         "ResponseContentType": "application/octet-stream",
     }
-    url = default_storage.url(file.content.name or "", parameters=parameters, expire=LINK_SECONDS)  # type: ignore[call-arg]
-    return str(url)
+    storage = links_storage()
+    return str(storage.url(file.content.name, parameters=parameters, expire=LINK_SECONDS))
 
 
 def downloaded(signed: str) -> ModelFile:

@@ -17,7 +17,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.files.base import File
-from django.core.files.storage import default_storage
+from django.core.files.storage import default_storage, storages
 
 try:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -49,6 +49,11 @@ def name_shown(given: str | None) -> str:
 def is_on_this_machine() -> bool:
     """Return whether files lie in a folder here, and not in a bucket."""
     return str(settings.STORAGES["default"]["BACKEND"]).endswith(".FileSystemStorage")
+
+
+def links_storage() -> Any:
+    """Return the storage that signs links to the bucket which browsers are given."""
+    return storages["links" if "links" in settings.STORAGES else "default"]
 
 
 def local_path(name: str | None) -> Path:

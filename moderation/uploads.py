@@ -26,7 +26,7 @@ from moderation.errors import Conflict, Invalid
 from moderation.intake import version_add_file
 from moderation.models import Account, ModelFile, ModelVersion, Upload, UploadPart
 from moderation.states import UploadState, Visibility
-from moderation.stored import STORAGE_ERRORS, is_on_this_machine, name_shown
+from moderation.stored import STORAGE_ERRORS, is_on_this_machine, links_storage, name_shown
 
 PART_SIZE = 16 * 1024**2
 # S3 takes at most 10,000 parts of an object ("Multipart upload limits", Amazon S3 user guide).
@@ -298,8 +298,9 @@ def _parts_in_bucket(upload: Upload) -> dict[int, str]:
 
 
 def _signed(upload: Upload, number: int) -> str:
+    client = links_storage().connection.meta.client
     return str(
-        _s3().generate_presigned_url(
+        client.generate_presigned_url(
             "upload_part",
             Params={**_object(upload), "UploadId": upload.multipart_id, "PartNumber": number},
             ExpiresIn=int(SIGNED_FOR.total_seconds()),

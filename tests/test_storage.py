@@ -189,6 +189,26 @@ def test_a_part_of_another_length_does_not_count(bucket: Any, uma: Account, as_:
     assert Upload.objects.get().state == "abandoned"
 
 
+def test_browsers_are_sent_to_the_address_by_which_they_reach_the_bucket(
+    bucket: Any, store: str, policy: Policy, uma: Account, as_: Browser, settings: Any
+) -> None:
+    import requests
+
+    outside = store.replace("127.0.0.1", "localhost")
+    url = f"s3://weighhouse/house?region=us-east-1&endpoint={store}&public={outside}"
+    settings.STORAGES = {**settings.STORAGES, "links": bucket_storage(url, for_links=True)}
+    draft = factories.draft(uma)
+    body = json.dumps({"name": "weights.safetensors", "size": 5})
+    begin = reverse("creator:upload-begin", args=[draft.code])
+    upload = as_(uma).post(begin, body, content_type="application/json").json()
+    part = upload["addresses"]["1"]
+    assert part.startswith(f"{outside}/weighhouse/house/uploads/")
+    assert requests.put(part, b"bytes", timeout=10).status_code == 200
+    link = _download(as_(None), factories.published(uma)).url
+    assert link.startswith(f"{outside}/weighhouse/house/")
+    assert requests.get(link, timeout=5).status_code == 200
+
+
 def test_a_store_that_does_not_answer_makes_the_house_unready(
     bucket: Any, settings: Any, client: Client
 ) -> None:
@@ -200,4 +220,6 @@ def test_a_store_that_does_not_answer_makes_the_house_unready(
 
 def test_the_browser_may_send_to_the_bucket_and_nowhere_else() -> None:
     assert bucket_origin("s3://b/p?endpoint=http://minio:9000") == "http://minio:9000"
+    inside_and_outside = "s3://b?endpoint=http://minio:9000&public=https://files.example.org"
+    assert bucket_origin(inside_and_outside) == "https://files.example.org"
     assert bucket_origin("s3://b?region=eu-west-1") == "https://b.s3.eu-west-1.amazonaws.com"
