@@ -17,6 +17,7 @@ from django.core.cache import cache
 from django.db import connection
 from django.test import Client, TransactionTestCase
 
+from config.environment import bucket_storage
 from moderation.models import Account, Policy
 from moderation.policy import policy_import, policy_read
 from moderation.policy_file import PolicyFile
@@ -154,6 +155,34 @@ def chromium() -> Iterator[Any]:
         browser = driver.chromium.launch(executable_path=program, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[str]:
+    """Run an object store on this machine; return its address."""
+    server_module = pytest.importorskip("moto.server")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(store: str, settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Let files lie in a bucket of that store; return a client of it."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    settings.DATA_DIR = tmp_path
+    url = f"s3://weighhouse/house?region=us-east-1&endpoint={store}"
+    settings.STORAGES = {**settings.STORAGES, "default": bucket_storage(url)}
+    import boto3
+
+    client = boto3.client("s3", region_name="us-east-1", endpoint_url=store)
+    client.create_bucket(Bucket="weighhouse")
+    yield client
+    for row in client.list_objects_v2(Bucket="weighhouse").get("Contents", []):
+        client.delete_object(Bucket="weighhouse", Key=row["Key"])
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -80,33 +80,6 @@ def test_a_link_works_for_a_minute_without_a_session_and_dies_with_a_removal(
 
 
 # --- A bucket -------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[str]:
-    """Run an object store on this machine."""
-    server_module = pytest.importorskip("moto.server")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def bucket(store: str, settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    settings.DATA_DIR = tmp_path
-    url = f"s3://weighhouse/house?region=us-east-1&endpoint={store}"
-    settings.STORAGES = {**settings.STORAGES, "default": bucket_storage(url)}
-    import boto3
-
-    client = boto3.client("s3", region_name="us-east-1", endpoint_url=store)
-    client.create_bucket(Bucket="weighhouse")
-    yield client
-    for row in client.list_objects_v2(Bucket="weighhouse").get("Contents", []):
-        client.delete_object(Bucket="weighhouse", Key=row["Key"])
 
 
 def _keys(bucket: Any) -> list[str]:
