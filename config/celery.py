@@ -6,7 +6,13 @@ import threading
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_ready, worker_shutting_down
+from celery.signals import (
+    beat_init,
+    setup_logging,
+    worker_init,
+    worker_ready,
+    worker_shutting_down,
+)
 from django_structlog.celery.steps import DjangoStructLogInitStep
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -27,12 +33,20 @@ def log_as_the_web_does(**_: Any) -> None:
 
 
 @worker_init.connect
+@beat_init.connect
 def check_settings(**_: Any) -> None:
-    """Refuse to start on settings that cannot work."""
+    """Refuse to start on settings that cannot work.
+
+    Celery notes an error of whoever listens to a signal, and goes on; only SystemExit ends it.
+    """
     from django.core.checks import Tags
     from django.core.management import call_command
+    from django.core.management.base import SystemCheckError
 
-    call_command("check", tags=[Tags.security, Tags.compatibility])
+    try:
+        call_command("check", tags=[Tags.security, Tags.compatibility])
+    except SystemCheckError as error:
+        raise SystemExit(str(error)) from error
 
 
 @worker_ready.connect

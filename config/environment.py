@@ -1,6 +1,7 @@
 """Reads settings from the environment; says which variable cannot be read, and why."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Collection
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,6 +15,9 @@ KINDS: dict[Callable[..., Any] | type, str] = {
 }
 
 
+BOOLEANS = frozenset({"", *environ.Env.BOOLEAN_TRUE_STRINGS, "false", "off", "no", "n", "0"})
+
+
 class Environment(environ.Env):  # type: ignore[misc]
     """The environment, with a sentence that names the variable where it cannot be read.
 
@@ -25,6 +29,8 @@ class Environment(environ.Env):  # type: ignore[misc]
     ) -> Any:
         """Return a variable; raises ImproperlyConfigured if it is not of its kind."""
         try:
+            if cast is bool and os.environ.get(var, "").strip().lower() not in BOOLEANS:
+                raise ValueError  # it would count as false
             return super().get_value(var, cast=cast, default=default, **given)
         except ValueError as error:
             kind = KINDS.get(cast, "of another form")
@@ -35,7 +41,7 @@ class Environment(environ.Env):  # type: ignore[misc]
     def address(self, var: str, *, schemes: dict[str, str], example: str) -> str:
         """Return an address whose scheme is one of ``schemes``, or an empty string if unset.
 
-        Raises ImproperlyConfigured if it is of another scheme.
+        Raises ImproperlyConfigured if it is of another scheme, or has a port that is no number.
         """
         value = self.str(var, default="")
         scheme = value.partition(":")[0]
@@ -44,7 +50,23 @@ class Environment(environ.Env):  # type: ignore[misc]
                 f"{var} should begin with {' or '.join(f'{known}:' for known in schemes)}, "
                 f"such as {example}. docs/settings.md explains it."
             )
+        try:
+            urlsplit(value).port  # noqa: B018 - it is looked at here
+        except ValueError as error:
+            raise ImproperlyConfigured(
+                f"{var} names a port that is none; it should be like {example}. "
+                "docs/settings.md explains it."
+            ) from error
         return str(value)
+
+    def choice(self, var: str, *, among: Collection[str], default: str) -> str:
+        """Return a variable that is one of a few words; raises ImproperlyConfigured otherwise."""
+        value = str(self.str(var, default=default))
+        if value not in among:
+            raise ImproperlyConfigured(
+                f"{var} should be one of {', '.join(among)}. docs/settings.md explains it."
+            )
+        return value
 
 
 def bucket_storage(url: str, *, for_links: bool = False) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import structlog
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 
 from config.environment import Environment, bucket_origin, bucket_storage
 
@@ -17,7 +18,12 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- Where things are kept ------------------------------------------------------------------
 DATA_DIR = Path(env.str("WEIGHHOUSE_DATA", default=str(BASE_DIR / "var"))).resolve()
-DATA_DIR.mkdir(parents=True, exist_ok=True)
+try:
+    DATA_DIR.mkdir(parents=True, exist_ok=True)
+except OSError as error:
+    raise ImproperlyConfigured(
+        f"WEIGHHOUSE_DATA names a folder that cannot be made ({error.strerror}): {DATA_DIR}."
+    ) from error
 
 # --- Security -------------------------------------------------------------------------------
 DEBUG = env.bool("WEIGHHOUSE_DEBUG", default=False)
@@ -247,6 +253,11 @@ UPLOAD_INSPECTOR = "triage.inspection"
 POLICY_INSPECTOR = "triage.policy_inspection"
 
 # --- Mail -----------------------------------------------------------------------------------
+env.address(
+    "EMAIL_URL",
+    schemes=dict.fromkeys(sorted(env.EMAIL_SCHEMES), "mail"),
+    example="smtp+tls://user:password@host:587",
+)
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)
 if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.console.EmailBackend":
@@ -374,7 +385,10 @@ METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 # One line a message for people, or one JSON object a line for machines; both carry the ids of the
 # request, the task and the account, never a name, an address or what somebody wrote.
-LOG_FORMAT = env.str("LOG_FORMAT", default="line")
+LOG_FORMAT = env.choice("LOG_FORMAT", among=("line", "json"), default="line")
+LOG_LEVEL = env.choice(
+    "LOG_LEVEL", among=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), default="INFO"
+)
 LOG_STEPS: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
@@ -419,7 +433,7 @@ LOGGING = {
             "formatter": "json" if LOG_FORMAT == "json" else "line",
         }
     },
-    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
     # On a terminal, a line for each request would hide what matters.
     "loggers": {
         "django_structlog": {"level": "INFO" if LOG_FORMAT == "json" else "WARNING"},

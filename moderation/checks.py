@@ -1,16 +1,19 @@
 """System checks: settings that cannot work, or cannot work together, said in sentences.
 
-``manage.py check`` runs them, and so do the web process and every worker when they start.
+``manage.py check`` runs them, and so do the web process, every worker and the clock when they
+start.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.http.request import validate_host
+
+from moderation.states import Action
 
 HINT = "docs/settings.md explains every variable."
 # The least that still makes sense, and why.
@@ -23,13 +26,27 @@ LEAST = {
     "ENCODER_THREADS": (0, "0 stands for all cores"),
     "MAX_WEIGHTS_BYTES": (1, "nothing could be uploaded"),
     "MAX_PREVIEW_BYTES": (1, "nothing could be uploaded"),
+    "DRAIN_SECONDS": (0, "0 gives everything back at once"),
+    "UNDO_SECONDS": (0, "0 lets nothing be undone"),
+    "POPULAR_DOWNLOADS": (0, "from so many downloads on a model is popular"),
+    "TRUSTED_PROXIES": (0, "0 believes nobody"),
+    "SEVERE_A_DAY": (0, "0 sets no limit"),
+    "SEVERE_AN_HOUR": (0, "0 sets no limit"),
+    "SEVERE_MINUTES_A_DAY": (0, "0 sets no limit"),
+    "SEVERE_MINUTES_AN_HOUR": (0, "0 sets no limit"),
 }
+SHARES = ("AUDIT_SHARE", "SECOND_REVIEW_SHARE")
+# What a second person can be asked to confirm; moderation/decision_rows.py reads the words.
+CAN_BE_CONFIRMED = frozenset({"popular", "overturn", *Action.values})
+# Containers are killed so long after they were told to end.
+KILLED_AFTER = 30
 
 
 def checks_register() -> None:
     """Let Django run these checks."""
     register(check_addresses, Tags.security)
     register(check_numbers, Tags.compatibility)
+    register(check_lists, Tags.compatibility)
     register(check_servers, Tags.compatibility)
     register(check_broker, deploy=True)
 
@@ -39,9 +56,10 @@ def check_addresses(
 ) -> Iterator[CheckMessage]:
     """Check ``SITE_URL`` and what hangs on it."""
     site = urlsplit(settings.SITE_URL)
-    if site.scheme not in {"http", "https"} or not site.hostname:
+    if site.scheme not in {"http", "https"} or not site.hostname or not _has_a_port(site):
         yield Error(
-            "SITE_URL is not an address: it should begin with http:// or https:// and name a host.",
+            "SITE_URL is not an address: it should begin with http:// or https:// and name a host, "
+            "with a port that is a number where it has one.",
             hint=HINT,
             id="weighhouse.E001",
         )
@@ -79,10 +97,17 @@ def check_addresses(
         )
 
 
+def _has_a_port(site: SplitResult) -> bool:
+    try:
+        return site.port is None or site.port > 0
+    except ValueError:
+        return False
+
+
 def check_numbers(
     app_configs: Sequence[AppConfig] | None, **options: Any
 ) -> Iterator[CheckMessage]:
-    """Check that times and sizes are not too small to work with."""
+    """Check that times, sizes and shares are such that one can work with them."""
     for name, (least, why) in LEAST.items():
         if getattr(settings, name) < least:
             yield Error(
@@ -97,6 +122,40 @@ def check_numbers(
             hint=HINT,
             id="weighhouse.E006",
         )
+    for name in SHARES:
+        if not 0 <= getattr(settings, name) <= 1:
+            yield Error(
+                f"{name} is {getattr(settings, name)}; it is a share, from 0 to 1.",
+                hint=HINT,
+                id="weighhouse.E008",
+            )
+    if settings.DRAIN_SECONDS >= KILLED_AFTER:
+        yield Warning(
+            f"DRAIN_SECONDS is {settings.DRAIN_SECONDS}: containers are killed {KILLED_AFTER} s "
+            "after they were told to end, and what is unfinished then waits for its lease to run "
+            "out. Set it lower, or give containers more time.",
+            hint=HINT,
+            id="weighhouse.W007",
+        )
+
+
+def check_lists(app_configs: Sequence[AppConfig] | None, **options: Any) -> Iterator[CheckMessage]:
+    """Check that no word of a list is one that nothing answers to."""
+    for word in sorted(set(settings.SECOND_PERSON_FOR) - CAN_BE_CONFIRMED):
+        yield Error(
+            f"SECOND_PERSON_FOR has the word “{word}”, which says nothing: no second person would "
+            f"be asked. There are {', '.join(sorted(CAN_BE_CONFIRMED))}.",
+            hint=HINT,
+            id="weighhouse.E009",
+        )
+    for host in settings.OUTBOUND_PRIVATE_HOSTS:
+        if urlsplit(f"//{host}").hostname != host.lower():
+            yield Error(
+                f"OUTBOUND_PRIVATE_HOSTS has “{host}”, which is no name of a host: give it without "
+                "https://, port and path.",
+                hint=HINT,
+                id="weighhouse.E010",
+            )
 
 
 def check_servers(

@@ -44,7 +44,16 @@ def _found() -> dict[str, str]:
         ("LEASE_SECONDS", "soon", "a whole number"),
         ("SWEEP_SECONDS", "often", "a number"),
         ("DATABASE_URL", "mysql://user:hunter2@host/name", "postgres:"),
+        ("DATABASE_URL", "postgres://user:hunter2@host:port/name", "a port that is none"),
         ("REDIS_URL", "amqp://user:hunter2@host", "redis:"),
+        ("REDIS_URL", "redis://:hunter2@host:port/0", "a port that is none"),
+        ("EMAIL_URL", "imap://user:hunter2@host", "smtp+tls:"),
+        ("STORAGE_URL", "ftp://user:hunter2@host", "s3:"),
+        ("STORAGE_URL", "s3://bucket?password=hunter2", "the option “password”"),
+        ("WEIGHHOUSE_DEBUG", "maybe", "true or false"),
+        ("WEIGHHOUSE_DATA", "/proc/weighhouse", "cannot be made"),
+        ("LOG_LEVEL", "LOUD", "DEBUG, INFO"),
+        ("LOG_FORMAT", "jsn", "line, json"),
     ],
 )
 def test_a_variable_that_cannot_be_read_is_named_and_its_value_is_not_repeated(
@@ -120,6 +129,7 @@ PUBLIC: dict[str, Any] = {
     ("wrong", "code", "names"),
     [
         ({"SITE_URL": "models.example.org"}, "weighhouse.E001", "SITE_URL"),
+        ({"SITE_URL": "http://localhost:many"}, "weighhouse.E001", "SITE_URL"),
         ({**PUBLIC, "ALLOWED_HOSTS": ["localhost"]}, "weighhouse.E002", "ALLOWED_HOSTS"),
         ({**PUBLIC, "SECRET_KEY_IS_OF_THIS_PROCESS": True}, "weighhouse.E003", "SECRET_KEY"),
         ({**PUBLIC, "DEBUG": True}, "weighhouse.E004", "WEIGHHOUSE_DEBUG"),
@@ -127,6 +137,13 @@ PUBLIC: dict[str, Any] = {
         ({"LEASE_SECONDS": 1}, "weighhouse.E005", "LEASE_SECONDS"),
         ({"ENCODER_THREADS": -1}, "weighhouse.E005", "ENCODER_THREADS"),
         ({"RESEND_SECONDS": 2, "SWEEP_SECONDS": 9.0}, "weighhouse.E006", "RESEND_SECONDS"),
+        ({"DRAIN_SECONDS": -1}, "weighhouse.E005", "DRAIN_SECONDS"),
+        ({"DRAIN_SECONDS": 60}, "weighhouse.W007", "DRAIN_SECONDS"),
+        ({"AUDIT_SHARE": 7}, "weighhouse.E008", "AUDIT_SHARE"),
+        ({"SECOND_REVIEW_SHARE": -0.1}, "weighhouse.E008", "SECOND_REVIEW_SHARE"),
+        ({"SECOND_PERSON_FOR": ["popuar"]}, "weighhouse.E009", "SECOND_PERSON_FOR"),
+        ({"OUTBOUND_PRIVATE_HOSTS": ["http://x"]}, "weighhouse.E010", "OUTBOUND_PRIVATE_HOSTS"),
+        ({"OUTBOUND_PRIVATE_HOSTS": ["files:80"]}, "weighhouse.E010", "OUTBOUND_PRIVATE_HOSTS"),
         ({"ENCODER": "clip"}, "weighhouse.E007", "ENCODER"),
         ({"CELERY_BROKER_URL": "redis://127.0.0.1:1/0"}, "weighhouse.W004", "REDIS_URL"),
     ],
@@ -176,14 +193,24 @@ def test_redis_that_throws_messages_away_is_warned_of(redis_url: str, settings: 
         turn.close()
 
 
-def test_the_web_process_refuses_to_start_on_settings_that_cannot_work() -> None:
+WORKER = ("-m", "celery", "-A", "config", "worker", "--pool=threads", "-Q", "nobody")
+CLOCK = ("-m", "celery", "-A", "config", "beat", "--pidfile=", "--schedule={folder}/clock")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-c", "import config.wsgi"), WORKER, CLOCK], ids=["web", "worker", "clock"]
+)
+def test_no_process_starts_on_settings_that_cannot_work(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
     process = subprocess.run(
-        [sys.executable, "-c", "import config.wsgi"],
+        [sys.executable, *(part.format(folder=tmp_path) for part in arguments)],
         cwd=configured.BASE_DIR,
         env={**os.environ, "SITE_URL": "nowhere"},
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
     )
     assert process.returncode != 0
     assert "weighhouse.E001" in process.stderr
@@ -196,5 +223,5 @@ def test_every_check_of_this_house_is_tested_here() -> None:
             (configured.BASE_DIR / "moderation" / "checks.py").read_text(),
         )
     )
-    assert len(ids) >= 12
+    assert len(ids) >= 16
     assert ids <= set(re.findall(r"weighhouse\.[EW]\d+", Path(__file__).read_text()))
