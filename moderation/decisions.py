@@ -8,7 +8,7 @@ follows from it is for ``enforcement``.
 from collections.abc import Sequence
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from moderation.authz import require_impartial, require_no_part_in, require_not_apart
@@ -25,6 +25,7 @@ from moderation.models import (
     ModelVersion,
     Rule,
 )
+from moderation.prepared import Prepared
 from moderation.reasons import Reasons, Terms, facts_checked, reasons_checked
 from moderation.states import (
     ABOUT_ACCOUNTS,
@@ -222,17 +223,32 @@ def _lock(case: Case, action: Action) -> tuple[ModelVersion, Case]:
     versions = ModelVersion.objects.select_for_update(no_key=True)
     if action == Action.REMOVE_MODEL:
         list(versions.filter(uploaded_model__versions=case.version_id).order_by("pk"))
-    version = versions.get(pk=case.version_id)
-    case = (
+    (version,) = _locked_version.rows(version=case.version_id)
+    (case,) = _locked_case.rows(case=case.pk)
+    version.uploaded_model = case.version.uploaded_model
+    return version, case
+
+
+_locked_version = Prepared(
+    lambda version: ModelVersion.objects.select_for_update(no_key=True).filter(pk=version),
+    version=int,
+)
+_locked_case = Prepared(
+    lambda case: (
         Case.objects.select_for_update(of=("self",), no_key=True)
         .select_related("version__uploaded_model__creator")
-        .get(pk=case.pk)
-    )
-    return version, case
+        .filter(pk=case)
+    ),
+    case=int,
+)
 
 
 def _remanded(version: ModelVersion) -> Appeal | None:
     """Return the appeal that sent a decision on this version back, if nobody has decided since."""
+    return _sent_back.first(version=version.pk)
+
+
+def _remanded_on(version: int) -> QuerySet[Appeal]:
     decided = Decision.objects.filter(appeal=OuterRef("pk")).exclude(
         effect__state__in=[EffectState.UNDONE, EffectState.CANCELLED]
     )
@@ -240,9 +256,11 @@ def _remanded(version: ModelVersion) -> Appeal | None:
         Appeal.objects.filter(decision__version=version, state=AppealState.REMANDED)
         .exclude(Exists(decided))
         .select_related("decision")
-        .order_by("-answered_at")
-        .first()
+        .order_by("-answered_at")[:1]
     )
+
+
+_sent_back = Prepared(_remanded_on, version=int)
 
 
 def _refuse_second_reversal(decision: Decision) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from django.utils import timezone
 
 from moderation.models import Account, CountryBlock, Decision, ModelVersion, PreviewImage
+from moderation.prepared import Prepared
 from moderation.states import (
     CAME_INTO_FORCE,
     COUNTED,
@@ -63,13 +64,17 @@ def standing_of(decisions: Iterable[Decision]) -> list[Decision]:
 
 def decisions_about(version: ModelVersion) -> list[Decision]:
     """Return every decision about any version of the same model, the earliest first."""
-    return list(
-        Decision.objects.filter(
-            version__uploaded_model=version.uploaded_model_id, effect__isnull=False
-        )
+    return _about_model.rows(model=version.uploaded_model_id)
+
+
+_about_model = Prepared(
+    lambda model: (
+        Decision.objects.filter(version__uploaded_model=model, effect__isnull=False)
         .select_related("effect")
         .order_by("decided_at", "pk")
-    )
+    ),
+    model=int,
+)
 
 
 def restrictions_standing(version: ModelVersion) -> list[Decision]:

@@ -47,9 +47,9 @@ _TAKEN = {
 NOTE_LENGTH = 2000
 
 
-def queue_for(account: Account) -> QuerySet[Case]:
-    """Return the waiting cases this moderator may take, first one first."""
-    return _without_own_part(_waiting_for(*_view_of(account), account=account.pk), account.pk)
+def queue_after(account: Account, case: Case) -> Case | None:
+    """Return the first waiting case that this moderator may take besides one."""
+    return _first_besides.first(*_view_of(account), account=account.pk, besides=case.pk)
 
 
 def _view_of(account: Account) -> tuple[bool, tuple[str, ...]]:
@@ -187,6 +187,13 @@ def _free_cases(is_senior: bool, opted_out: tuple[str, ...], *, account: int) ->
 
 
 _free_case = Prepared(lambda *view, account: _free_cases(*view, account=account)[:1], account=int)
+_first_besides = Prepared(
+    lambda *view, account, besides: _without_own_part(
+        _waiting_for(*view, account=account), account
+    ).exclude(pk=besides)[:1],
+    account=int,
+    besides=int,
+)
 _locked_account = Prepared(
     lambda account: Account.objects.select_for_update(no_key=True).only("pk").filter(pk=account),
     account=int,

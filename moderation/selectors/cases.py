@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Exists, F, Max, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import Http404
 
@@ -27,6 +27,7 @@ from moderation.models import (
     TriageJob,
     Verdict,
 )
+from moderation.prepared import Prepared
 from moderation.selectors.gathering import Gathered
 from moderation.selectors.queue import require_team
 from moderation.selectors.reporters import ReportRow, report_rows
@@ -42,6 +43,13 @@ from moderation.states import (
     Visibility,
 )
 
+_case_page = Prepared(
+    lambda code: Case.objects.filter(code=code).select_related(
+        "version__uploaded_model__creator", "claimed_by", "assigned_to"
+    ),
+    code=str,
+)
+
 
 def case_for(account: Account, code: str) -> Case:
     """Return a case for a member of the team. Raises NotAllowed or Http404 otherwise.
@@ -49,11 +57,7 @@ def case_for(account: Account, code: str) -> Case:
     Not for the creator of the model: the page names who reported it and what the team noted.
     """
     require_team(account)
-    case = (
-        Case.objects.filter(code=code)
-        .select_related("version__uploaded_model__creator", "claimed_by", "assigned_to")
-        .first()
-    )
+    case = _case_page.first(code=code)
     if case is None:
         raise Http404
     if case.version.isolated_at is not None:
@@ -335,9 +339,17 @@ def _findings(version: ModelVersion, account: Account) -> list[Any]:
 
 def rules_concerned(case: Case) -> list[Rule]:
     """Return the rules that a finding or a report on a case names, without reading the rest."""
-    found = case.version.findings.exclude(concern=Concern.NONE).values("rule")
-    named = Q(pk__in=found) | Q(pk__in=case.reports.values("rule"))
-    return list(Rule.objects.filter(named).order_by("pk"))
+    return _rules_named.rows(version=case.version_id, case=case.pk)
+
+
+def _rules_of(version: int, case: int) -> QuerySet[Rule]:
+    found = Finding.objects.filter(version=version).exclude(concern=Concern.NONE)
+    reported = Report.objects.filter(case=case)
+    named = Q(pk__in=found.values("rule")) | Q(pk__in=reported.values("rule"))
+    return Rule.objects.filter(named).order_by("pk")
+
+
+_rules_named = Prepared(_rules_of, version=int, case=int)
 
 
 def verdicts_by(account: Account, version: ModelVersion) -> dict[int, str]:

@@ -28,7 +28,7 @@ from moderation.decisions import decision_make
 from moderation.errors import Conflict, Invalid, NotAllowed, Refusal
 from moderation.hearings import appeal_answer
 from moderation.models import Account, Appeal, Case, Decision
-from moderation.queue import case_claim, case_release, claim_renew, queue_for
+from moderation.queue import case_claim, case_release, claim_renew, queue_after
 from moderation.reasons import Terms, suspension_end
 from moderation.states import (
     HELD_CASES,
@@ -77,7 +77,7 @@ def peek(request: HttpRequest, code: str) -> HttpResponse:
     """
     account = account_of(request)
     current = selectors.cases.case_for(account, code)
-    found = queue_for(account).exclude(pk=current.pk).first()
+    found = queue_after(account, current)
     if found is None or found.state != CaseState.QUEUED:
         return private(HttpResponse(status=204))
     found = selectors.cases.case_for(account, found.code)
