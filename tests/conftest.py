@@ -14,6 +14,7 @@ import pytest
 from celery import current_app
 from django.conf import settings as django_settings
 from django.core.cache import cache
+from django.core.servers.basehttp import WSGIRequestHandler
 from django.db import connection
 from django.test import Client, TransactionTestCase
 
@@ -141,6 +142,17 @@ def redis_url() -> str:
     except (ImportError, OSError, redis.RedisError) as error:
         require(False, f"a Redis server at REDIS_TEST_URL ({error})")
     return url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _pages_come_at_once() -> Iterator[None]:
+    """Have the tests' web server send small answers at once, as the house's own (granian) does.
+
+    Otherwise the second packet of each answer waits 40 ms for the browser to confirm the first.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WSGIRequestHandler, "disable_nagle_algorithm", True)
+        yield
 
 
 @pytest.fixture(scope="module")
