@@ -11,7 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from moderation.errors import NotAllowed
-from moderation.models import Account, Case, ConsolePreference, Exposure, Rule
+from moderation.models import Account, Case, ConsolePreference, Exposure, Finding, Rule
 from moderation.prepared import Prepared
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -23,7 +23,7 @@ LONGEST_SILENCE = timedelta(seconds=90)
 _shown = Prepared(
     lambda account, since: (
         Exposure.objects.filter(account=account, is_severe=True, seen_at__gt=since)
-        .only("case_id", "seen_at", "looked_for")
+        .only("case_id", "finding_id", "seen_at", "looked_for")
         .order_by("-seen_at")
     ),
     account=int,
@@ -73,14 +73,42 @@ def exposure_record(*, account: Account, case: Case, rules: Iterable[Rule]) -> N
     )
 
 
-def exposure_continue(*, account: Account, case: Case) -> None:
-    """Add the time since the last sign of life of a case's page to what its person was shown.
+def question_show(*, account: Account, finding: Finding) -> None:
+    """Note that a person is shown the picture of a single question.
 
-    The page gives one every minute and when something is decided. A longer silence counts as
-    ``LONGEST_SILENCE``: the page was closed in between.
+    Raises NotAllowed where they have seen too much, unless they were shown it before.
+    """
+    if finding.rule is None or Exposure.objects.filter(account=account, finding=finding).exists():
+        return
+    if finding.rule.is_severe:
+        require_rested(account)
+    now = timezone.now()
+    Exposure.objects.bulk_create(
+        [
+            Exposure(
+                account=account,
+                finding=finding,
+                rule=finding.rule.slug,
+                is_severe=finding.rule.is_severe,
+                seen_at=now,
+                looked_until=now,
+            )
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def exposure_continue(
+    *, account: Account, case: Case | None = None, finding: Finding | None = None
+) -> None:
+    """Add the time since the last sign of life of a page to what its person was shown.
+
+    That of a case gives one every minute and when something is decided, that of a single question
+    when it is answered. A longer silence counts as ``LONGEST_SILENCE``: the page was closed in
+    between.
     """
     now = timezone.now()
-    shown = list(Exposure.objects.filter(account=account, case=case))
+    shown = list(Exposure.objects.filter(account=account, case=case, finding=finding))
     for exposure in shown:
         exposure.looked_for += min(now - exposure.looked_until, LONGEST_SILENCE)
         exposure.looked_until = now
@@ -95,8 +123,8 @@ def looked_today(account: Account) -> timedelta:
 def require_rested(account: Account) -> None:
     """Let through who has not yet seen too much today or in the last hour.
 
-    Both cases and minutes count. What is claimed already can be finished. Raises NotAllowed with
-    when to come back.
+    Both cases, a single question among them, and minutes count. What is claimed already can be
+    finished. Raises NotAllowed with when to come back.
     """
     now = timezone.now()
     shown = _severe(account, now - DAY)
@@ -127,11 +155,11 @@ def require_rested(account: Account) -> None:
 
 
 def _severe(account: Account, since: datetime) -> list[Exposure]:
-    """Return what severe cases a person was shown, each once, the newest first."""
-    cases: dict[int, Exposure] = {}
+    """Return what severe cases and questions a person was shown, each once, the newest first."""
+    shown: dict[tuple[int | None, int | None], Exposure] = {}
     for exposure in _shown.rows(account=account.pk, since=since):
-        cases.setdefault(exposure.case_id, exposure)
-    return list(cases.values())
+        shown.setdefault((exposure.case_id, exposure.finding_id), exposure)
+    return list(shown.values())
 
 
 def _looked(shown: Iterable[Exposure]) -> timedelta:

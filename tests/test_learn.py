@@ -5,6 +5,7 @@ import io
 import json
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
@@ -17,17 +18,20 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, transaction
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from moderation import intake
 from moderation.models import (
     Account,
     AuditItem,
     ConceptHead,
+    Exposure,
     Finding,
     HeadPlacement,
     ModelVersion,
     Policy,
     PreviewImage,
+    Rule,
     Verdict,
 )
 from moderation.selectors.learning import labels_of
@@ -313,6 +317,35 @@ def test_questions_are_not_for_creators_nor_about_ones_own(
     assert "None left" in as_(uma).get(address).content.decode()
     assert as_(uma).post(judge, {"answer": "yes"}).status_code == 403
     assert not Verdict.objects.exists()
+
+
+def test_questions_under_a_severe_rule_come_after_a_warning_and_count_for_the_day(
+    near: Finding, uma: Account, as_: Browser, mo: Account, settings: Any
+) -> None:
+    settings.SEVERE_A_DAY = 1
+    second = _seen(uma, "circle", "blue", 6)
+    Finding.objects.filter(pk=second.pk).update(score=0.4, review=0.5)
+    Rule.objects.filter(slug="red-star").update(is_severe=True)
+    address = reverse("console:questions", args=["red-star", _concept(near)])
+    client = as_(mo)
+    warned = client.get(address).content.decode()
+    assert "Before you open it" in warned
+    assert "<img" not in warned
+    assert not Exposure.objects.exists()
+    for _ in range(2):
+        # What is shown already can be looked at again, and is counted once.
+        page = client.get(f"{address}?open", follow=True).content.decode()
+        assert page.count("<img") == 1
+    shown = Exposure.objects.get()
+    assert (shown.account, shown.rule, shown.is_severe) == (mo, "red-star", True)
+    Exposure.objects.update(looked_until=timezone.now() - timedelta(seconds=30))
+    client.post(reverse("console:judge", args=[shown.finding_id]), {"answer": "no"})
+    assert Exposure.objects.get().looked_for >= timedelta(seconds=30)
+    refused = client.get(address)
+    assert refused.status_code == 403
+    assert "That is enough of the worst for a day" in refused.content.decode()
+    assert "<img" not in refused.content.decode()
+    assert Exposure.objects.count() == 1
 
 
 # --- The blind audit ------------------------------------------------------------------------

@@ -27,12 +27,22 @@ class ConsolePreference(models.Model):
 
 
 class Exposure(models.Model):
-    """That a person was shown the pictures of a case under one rule. Theirs alone to read."""
+    """That a person was shown the pictures of a case under one rule, or one picture of a run.
+
+    Theirs alone to read.
+    """
 
     account = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="exposures"
     )
-    case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="+")
+    case = models.ForeignKey(Case, null=True, on_delete=models.CASCADE, related_name="+")
+    finding = models.ForeignKey(
+        Finding,
+        null=True,
+        on_delete=models.CASCADE,
+        related_name="+",
+        help_text="The single question, where no case was shown.",
+    )
     rule = models.CharField(max_length=80)
     is_severe = models.BooleanField()
     seen_at = models.DateTimeField()
@@ -46,6 +56,13 @@ class Exposure(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["account", "case", "rule"], name="exposure_once"),
+            models.UniqueConstraint(
+                fields=["account", "finding"], name="exposure_once_to_a_question"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(case__isnull=False) ^ models.Q(finding__isnull=False),
+                name="exposure_to_a_case_or_a_question",
+            ),
         ]
         indexes = [models.Index(fields=["account", "-seen_at"], name="exposure_of_account")]
 

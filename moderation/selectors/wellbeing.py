@@ -12,7 +12,7 @@ MONTH = timedelta(days=30)
 
 
 def exposures_of(account: Account) -> list[dict[str, Any]]:
-    """Return, for each rule, how many cases this person was shown today and in 30 days."""
+    """Return, for each rule, how many cases and questions this person was shown lately."""
     now = timezone.now()
     titles = dict(Rule.objects.order_by("policy__version").values_list("slug", "title"))
     rows = (

@@ -18,7 +18,7 @@ from moderation.states import CaseState
 def look_alikes(request: HttpRequest, code: str) -> HttpResponse:
     """Show the nearest decided previews, unless this person has not opened the case's pictures."""
     case = selectors.cases.case_for(account_of(request), code)
-    is_closed = not is_opened(request, case) and selectors.beside.is_severe(case)
+    is_closed = not is_opened(request, case.code) and selectors.beside.is_severe(case)
     found = [] if is_closed else selectors.look_alikes.look_alikes(case.version)
     return _show(request, case, "look_alikes", {"look_alikes": found, "is_closed": is_closed})
 

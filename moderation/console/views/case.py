@@ -19,6 +19,7 @@ from moderation.banks import bank_add_decided
 from moderation.console.views.common import (
     account_of,
     is_opened,
+    opened_remember,
     private,
     undo_offered,
     undo_remember,
@@ -61,11 +62,9 @@ def case(request: HttpRequest, code: str) -> HttpResponse:
     """Show a case with its evidence."""
     found = selectors.cases.case_for(account_of(request), code)
     if "open" in request.GET:
-        opened = [*request.session.get("opened", []), found.code]
-        # The last ones are enough: a session is no archive.
-        request.session["opened"] = opened[-200:]
+        opened_remember(request, found.code)
         return redirect("console:case", code=code)
-    return show_case(request, found, warns=not is_opened(request, found))
+    return show_case(request, found, warns=not is_opened(request, found.code))
 
 
 @login_required
@@ -107,9 +106,9 @@ def show_case(
     file = selectors.cases.case_file(found, account_of(request))
     severe = [rule for rule in file.rules_concerned if rule.is_severe]
     # A refused form is no request to look: what was not opened stays closed.
-    unopened = severe and not is_opened(request, found)
+    unopened = severe and not is_opened(request, found.code)
     # Nor need anybody look at what is known byte for byte.
-    known_exactly = not severe and file.is_known_exactly and not is_opened(request, found)
+    known_exactly = not severe and file.is_known_exactly and not is_opened(request, found.code)
     without_pictures = (
         "without-pictures" in request.GET or bool(refusal and unopened) or known_exactly
     )

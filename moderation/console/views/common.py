@@ -6,7 +6,7 @@ from typing import Any, cast
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from moderation.models import Account, Case, Decision
+from moderation.models import Account, Decision
 from moderation.states import EffectState
 
 
@@ -21,9 +21,15 @@ def private(response: HttpResponse) -> HttpResponse:
     return response
 
 
-def is_opened(request: HttpRequest, case: Case) -> bool:
-    """Return whether this person went past the warning of a case in this session."""
-    return case.code in request.session.get("opened", [])
+def is_opened(request: HttpRequest, what: str) -> bool:
+    """Return whether this person went past the warning of a case, or a run, in this session."""
+    return what in request.session.get("opened", [])
+
+
+def opened_remember(request: HttpRequest, what: str) -> None:
+    """Remember that this person has asked for a case, by its code, or for a run of questions."""
+    # The last ones are enough: a session is no archive.
+    request.session["opened"] = [*request.session.get("opened", []), what][-200:]
 
 
 # --- What can still be undone -----------------------------------------------------------------

@@ -10,12 +10,13 @@ from django.views.decorators.http import require_GET, require_POST
 
 from moderation import selectors
 from moderation.authz import require_policy_lead
-from moderation.console.views.common import account_of, private
-from moderation.errors import Invalid, Refusal
+from moderation.console.views.common import account_of, is_opened, opened_remember, private
+from moderation.errors import Invalid, NotAllowed, Refusal
 from moderation.heads import Place, head_place
 from moderation.models import ConceptHead
 from moderation.states import Concern, VerdictAnswer, VerdictSource
 from moderation.verdicts import verdict_give
+from moderation.wellbeing import exposure_continue, question_show
 
 
 @login_required
@@ -71,15 +72,30 @@ def questions(request: HttpRequest, rule: str, concept: str) -> HttpResponse:
     """Ask one question: does this preview show the concept?"""
     account = account_of(request)
     asked = selectors.learning.concept_rule(account, rule, concept)
+    run = f"{rule}/{concept}"
+    if "open" in request.GET:
+        opened_remember(request, run)
+        return redirect("console:questions", rule=rule, concept=concept)
     waiting = selectors.learning.near_misses(asked, concept, of=account)
+    finding = waiting.first()
+    if finding is not None and asked.is_severe and not is_opened(request, run):
+        return private(render(request, "console/warning.html", {"severe": [asked], "run": concept}))
+    refusal = None
+    if finding is not None:
+        try:
+            question_show(account=account, finding=finding)
+        except NotAllowed as refused:
+            refusal = refused
     context: dict[str, Any] = {
         "rule": asked,
         "concept": concept,
-        "finding": waiting.first(),
+        "finding": finding,
         "left": waiting.count(),
         "last": request.GET.get("last", ""),
+        "refusal": refusal,
     }
-    return private(render(request, "console/question.html", context))
+    status = refusal.status if refusal else 200
+    return private(render(request, "console/question.html", context, status=status))
 
 
 @login_required
@@ -96,6 +112,7 @@ def judge(request: HttpRequest, finding: int) -> HttpResponse:
         actor=account,
         source=VerdictSource.AUDIT if drawn else VerdictSource.QUESTION,
     )
+    exposure_continue(account=account, finding=found)
     concept = found.evidence["deciding"]["concept"]
     address = redirect("console:questions", rule=found.rule.slug, concept=concept)  # type: ignore[union-attr]
     address["Location"] += f"?last={found.pk}"
