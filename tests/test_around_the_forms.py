@@ -157,6 +157,7 @@ def test_a_second_report_is_said_to_be_one_and_its_words_are_kept(
     page = again.content.decode()
     assert again.status_code == 409
     assert "You have reported this already" in page
+    assert "What you wrote just now is in the form below" in page
     assert ">And a hammer.</textarea>" in page
     assert reverse("report-change", args=[first.token]) in page
     assert Report.objects.get().text == "A red star."

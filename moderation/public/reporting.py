@@ -191,6 +191,7 @@ def _as_it_would_be(request: HttpRequest, found: Report, refusal: Refusal | None
         "names_rule": found.track in {Track.RULE, Track.FLAGGER},
         "rule": rule,
         "links": "\n".join(links),
+        "is_second": is_second,
         # A browser fills in no files, and we keep none of what was refused.
         "pictures_lost": bool(refusal and request.FILES.getlist("pictures")),
     }
