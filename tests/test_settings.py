@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -174,23 +175,55 @@ def test_a_server_without_its_other_half_is_warned_of(settings: Any) -> None:
         assert {message.id for message in check_servers(None)} == expected
 
 
-def test_redis_that_throws_messages_away_is_warned_of(redis_url: str, settings: Any) -> None:
+@pytest.fixture
+def own_redis(redis_url: str) -> Iterator[str]:
+    """Return the Redis of this machine while nobody else changes how it is set up.
+
+    The suite may run beside itself, on SQLite and on PostgreSQL, and there is one Redis.
+    """
     from redis import Redis
 
-    settings.CELERY_BROKER_URL = redis_url
     client = Redis.from_url(redis_url)
-    # The suite may run beside itself, on SQLite and on PostgreSQL, and there is one Redis.
-    turn = (Path(tempfile.gettempdir()) / "weighhouse-test-redis.lock").open("w")
-    fcntl.flock(turn, fcntl.LOCK_EX)
-    before = client.config_get("maxmemory-policy")["maxmemory-policy"]
-    try:
-        client.config_set("maxmemory-policy", "allkeys-lru")
-        assert "allkeys-lru" in _found()["weighhouse.W005"]
+    with (Path(tempfile.gettempdir()) / "weighhouse-test-redis.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        before = client.config_get("maxmemory-policy")["maxmemory-policy"]
         client.config_set("maxmemory-policy", "noeviction")
-        assert "weighhouse.W005" not in _found()
-    finally:
+        yield redis_url
         client.config_set("maxmemory-policy", before)
-        turn.close()
+
+
+def test_redis_that_throws_messages_away_is_warned_of(own_redis: str, settings: Any) -> None:
+    from redis import Redis
+
+    settings.CELERY_BROKER_URL = own_redis
+    assert "weighhouse.W005" not in _found()
+    Redis.from_url(own_redis).config_set("maxmemory-policy", "allkeys-lru")
+    assert "allkeys-lru" in _found()["weighhouse.W005"]
+
+
+def test_a_house_on_servers_that_is_set_up_as_the_guide_says_is_warned_of_nothing(
+    own_redis: str, tmp_path: Path
+) -> None:
+    process = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
+        cwd=configured.BASE_DIR,
+        env={
+            "PATH": os.environ["PATH"],
+            "WEIGHHOUSE_DATA": str(tmp_path),
+            "SITE_URL": "https://weigh.example.org",
+            "ALLOWED_HOSTS": "weigh.example.org",
+            "SECRET_KEY": "".join(map(chr, range(40, 125))),
+            "DATABASE_URL": "postgres://weighhouse@postgres:5432/weighhouse",
+            "REDIS_URL": own_redis,
+            "STORAGE_URL": "s3://weighhouse?region=eu-west-1",
+            "EMAIL_URL": "smtp+tls://user:password@mail.example.org:587",
+            "ENCODER": "onnx:/encoders/clip",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
 
 
 WORKER = ("-m", "celery", "-A", "config", "worker", "--pool=threads", "-Q", "nobody")

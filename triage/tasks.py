@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import shared_task
 from django.conf import settings
+from structlog.contextvars import bind_contextvars
 
 from moderation.embeddings import EmbeddingIn
 from moderation.findings import FileFacts, FindingIn, attempt_failed, findings_record
@@ -91,6 +92,8 @@ def _work(job_id: int, stage: Stage) -> None:
     lease = job_lease_in_turn(job_id=job_id)
     if lease is None:
         return
+    # Every line that is logged from here to the end of the task says which job it is about.
+    bind_contextvars(job_id=lease.job_id)
     seconds: dict[str, float] = {}
     embedded: list[Embedding] = []
     with lease_kept(lease):
