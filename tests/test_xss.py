@@ -1,18 +1,26 @@
 """Seven hundred payloads in every text that people write, and every page with them in a browser.
 
+Once in a house where every page of the console has something to show, and once as every row of the
+access matrix opens a page to somebody, in each state, Django's admin included.
+
 The rows are written directly, whole where the database admits it: what a page does with a text must
 not depend on who let it in. No dialog may open, and nothing may even be tried.
 """
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import filter as fnfilter
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from django.apps import apps
 from django.conf import settings
+from django.contrib import admin
 from django.db import connection, models
 from django.test import Client, override_settings
 from django.urls import reverse
@@ -22,26 +30,44 @@ from moderation.appeals import appeal_file
 from moderation.decisions import decision_make
 from moderation.models import (
     Account,
+    Appeal,
     AppealMessage,
+    Bank,
+    BankEntry,
     Case,
+    ConceptVector,
+    Event,
+    FileReference,
+    HeadPlacement,
+    HeatMap,
     Hold,
     Inquiry,
     LegalHold,
     LikenessRequest,
+    ModelVersion,
     Notice,
+    Person,
     Report,
     ReportEvidence,
     ReportingMeasure,
+    ReviewItem,
+    Rule,
     SavedFilter,
+    SecondReview,
+    Term,
     TrustedFlagger,
     UploadedModel,
+    Webhook,
+    WebhookDelivery,
 )
 from moderation.queue import case_claim
 from moderation.reports import report_file
 from moderation.statements import hold_statement_issue
 from moderation.states import Action, Role
 from tests import factories
+from tests.access_world import World, world_build
 from tests.account_pages import account_pages, session_shown
+from tests.test_access_matrix import METHODS, _first, address_of, routes, tables
 from tests.test_accessibility import _addresses
 from tests.xss_payloads import payloads
 
@@ -124,28 +150,35 @@ def reader(db: None) -> Account:
     return factories.account("chris", role=Role.CHILD_SAFETY)
 
 
-def _poison() -> None:
-    """Write the payloads into every row: all of them, beginning elsewhere in each field."""
-    turn = 0
+def _poison(*, at_once: int = len(PAYLOADS)) -> set[tuple[str, str]]:
+    """Write the payloads into every row, ``at_once`` of them, beginning elsewhere in each.
+
+    Where no row has anything in a field, all get it. Returns the fields that have no row at all.
+    """
+    turn, empty = 0, set()
     for model in apps.get_app_config("moderation").get_models():
-        names = sorted(WRITTEN.get(model.__name__, ()))
         with _unguarded(model._meta.db_table) as cursor:
-            for name in names:
-                turn = (turn + 37) % len(PAYLOADS)
-                payloads = PAYLOADS[turn:] + PAYLOADS[:turn]
+            for name in sorted(WRITTEN.get(model.__name__, ())):
                 field = model._meta.get_field(name)
-                text = " ".join(payloads)
-                if isinstance(field, models.JSONField):
-                    text = json.dumps(payloads)
-                elif connection.vendor != "sqlite" and isinstance(field, models.CharField):
-                    text = text[: (field.max_length or 0) - 8]
-                # The number keeps apart what a constraint wants to be different.
-                end = "" if isinstance(field, models.JSONField) else " || CAST(id AS TEXT)"
-                cursor.execute(
-                    f'UPDATE "{model._meta.db_table}" SET "{field.column}" = %s{end} '
-                    f"WHERE CAST(\"{field.column}\" AS TEXT) <> ''",
-                    [text],
-                )
+                table, column = f'"{model._meta.db_table}"', f'"{field.column}"'
+                cursor.execute(f"SELECT id, CAST({column} AS TEXT) FROM {table}")
+                rows = cursor.fetchall()
+                if not rows:
+                    empty.add((model.__name__, name))
+                chosen = [row for row, text in rows if text not in {None, "", "[]"}]
+                for row in chosen or [row for row, _ in rows]:
+                    turn = (turn + 37) % len(PAYLOADS)
+                    payloads = (PAYLOADS[turn:] + PAYLOADS[:turn])[:at_once]
+                    text = " ".join(payloads)
+                    if isinstance(field, models.JSONField):
+                        text = json.dumps(payloads)
+                    else:
+                        if connection.vendor != "sqlite" and isinstance(field, models.CharField):
+                            text = text[: (field.max_length or 0) - 8]
+                        # The number keeps apart what a constraint wants to be different.
+                        text += str(row)
+                    cursor.execute(f"UPDATE {table} SET {column} = %s WHERE id = %s", [text, row])
+    return empty
 
 
 @contextmanager
@@ -328,3 +361,108 @@ def test_no_payload_runs_on_any_page(
             )
         context.close()
     assert complaints == []
+
+
+def _rows_that_are_seldom(world: World) -> None:
+    """Make one of everything that people write into and that no state needs."""
+    now = timezone.now()
+    version = ModelVersion.objects.get(code=world.states["published"]["version"])
+    draft = ModelVersion.objects.get(code=world.states["draft"]["version"])
+    adam = Account.objects.get(username="adam")
+    rule = Rule.objects.get(slug="red-star")
+    bank = Bank.objects.create(name="stars", rule=rule.slug)
+    BankEntry.objects.create(bank=bank, kind="sha256", value="a" * 64)
+    Person.objects.create(name="Dana")
+    Term.objects.create(rule=rule, text="star")
+    place = {"concept": "red-star", "encoder": "demo", "revision": "1"}
+    ConceptVector.objects.create(rule=rule, name="stars", values=b"", threshold=0, **place)
+    HeadPlacement.objects.create(rule=rule.slug, reason="Worse.", placed_at=now, **place)
+    FileReference.objects.create(
+        version=draft, kind="file", url="u", name="n", sha256="a" * 64, not_before=now
+    )
+    HeatMap.objects.create(
+        finding=version.findings.earliest("pk"),
+        woken_at=now,
+        ended_at=now,
+        error="Gone.",
+    )
+    WebhookDelivery.objects.create(
+        webhook=Webhook.objects.get(), event=Event.objects.earliest("pk"), not_before=now
+    )
+    Inquiry.objects.update(answer="Nobody.", closed_at=now)
+    Hold.objects.update(objection="No.", objected_at=now)
+    AppealMessage.objects.create(
+        appeal=Appeal.objects.earliest("pk"), text="Look.", from_team=False, written_at=now
+    )
+    TrustedFlagger.objects.create(account=adam, organisation="Helpers", expertise="Faces")
+    LegalHold.objects.create(version=version, reason="A letter.", placed_by=adam, placed_at=now)
+    item = ReviewItem.objects.earliest("pk")
+    decision = item.decision
+    assert decision is not None
+    SecondReview.objects.create(
+        item=item, kind=item.kind, decided_by=decision.decided_by, answer="restrict",
+        reviewer=Account.objects.get(username="ada"), agrees=True, given_at=now, note="Plain.",
+        rules=["red-star"],
+    )  # fmt: skip
+
+
+def _address(name: str, state: Mapping[str, Any]) -> str:
+    """Return an address; of the admin's tables that of a row which is there, or none."""
+    of_a_row = re.fullmatch(r"admin:moderation_(\w+)_(change|history)", name)
+    if of_a_row is None:
+        return address_of(name, state)
+    row = apps.get_model("moderation", of_a_row[1])._default_manager.first()
+    return reverse(name, args=[row.pk]) if row is not None else ""
+
+
+def _opens_as(world: World) -> Iterator[tuple[str, str]]:
+    """Yield who opens which address, in every row of the access matrix that opens to somebody."""
+    for room in METHODS:
+        people, rows = tables()[room]
+        names = routes()[room]
+        for (method, pattern, state), letters in rows.items():
+            if method != "GET" or "+" not in letters:
+                continue
+            person = people[letters.index("+")]
+            for name in sorted(fnfilter(names, pattern)):
+                its_own = name == pattern or _first(rows, "GET", name) == (method, pattern, state)
+                address = _address(name, world.states.get(state, {})) if its_own else ""
+                if address:
+                    yield person, address
+
+
+@override_settings(REQUIRE_MFA=True)
+def test_no_payload_runs_on_any_page_in_any_state_nor_in_the_admin(
+    chromium: Any, live_server: Any
+) -> None:
+    world = world_build()
+    _rows_that_are_seldom(world)
+    pages = list(_opens_as(world))
+    assert not _poison(at_once=30)
+    complaints: list[str] = []
+    rooms, opened = set(), set()
+    for person, addresses in groupby(sorted(set(pages)), key=itemgetter(0)):
+        context = chromium.new_context(base_url=live_server.url)
+        client = Client()
+        if world.cookies[person]:
+            client.cookies[settings.SESSION_COOKIE_NAME] = world.cookies[person]
+            session = {"name": settings.SESSION_COOKIE_NAME, "value": world.cookies[person]}
+            context.add_cookies([{**session, "url": live_server.url}])
+        page = context.new_page()
+        _listen(page, complaints)
+        for _, address in addresses:
+            # What leads on, or is a file, is no page.
+            answer = client.get(address)
+            if answer.status_code != 200 or not answer["Content-Type"].startswith("text/html"):
+                assert answer.status_code < 500, address
+                continue
+            page.goto(address)
+            opened.add(address)
+            if "alert(1)" in page.content():
+                rooms.add(address.split("/")[1])
+        context.close()
+    assert complaints == []
+    assert rooms >= {"models", "reports", "studio", "console", "admin"}
+    tables_shown = {address.split("/")[3] for address in opened if address.endswith("/change/")}
+    kept = {model._meta.model_name for model in admin.site._registry if model.__name__ in WRITTEN}
+    assert kept <= tables_shown
