@@ -9,9 +9,10 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ from django.conf import settings
 from moderation.errors import Invalid
 
 CONNECT_SECONDS = 5
-# For each read; ``deadline`` below bounds the whole, whatever a slow sender does.
+# For each read; ``_cut_at`` bounds the whole, whatever a slow sender does.
 READ_SECONDS = 10
 PORTS = frozenset({80, 443, 8000, 8080, 8443})
 
@@ -56,10 +57,12 @@ class Answer:
                 if total > limit:
                     raise OutboundError(f"The answer is longer than {limit:,} bytes.")
                 if time.monotonic() > self.deadline:
-                    raise OutboundError("The answer took too long.")
+                    break
                 yield chunk
         except (OSError, http.client.HTTPException) as error:
             raise OutboundError(f"The answer broke off ({type(error).__name__}).") from error
+        if time.monotonic() > self.deadline:
+            raise OutboundError("The answer took too long.")
 
 
 def target_of(url: str, *, field: str = "url") -> Target:
@@ -133,16 +136,48 @@ def ask(
     connection = http.client.HTTPConnection(target.host, target.port, timeout=READ_SECONDS)
     try:
         raw = socket.create_connection((address, target.port), timeout=CONNECT_SECONDS)
-        raw.settimeout(min(READ_SECONDS, seconds))
-        if target.scheme == "https":
-            raw = ssl.create_default_context().wrap_socket(raw, server_hostname=target.host)
-        connection.sock = raw
-        connection.request(method, target.path, body=body, headers=dict(headers or {}))
-        answer = connection.getresponse()
-    except (OSError, http.client.HTTPException) as error:
-        connection.close()
+    except OSError as error:
         raise OutboundError(f"{target.host} did not answer ({type(error).__name__}).") from error
+    with _cut_at(raw, deadline):
+        try:
+            connection.sock = raw
+            raw.settimeout(min(READ_SECONDS, seconds))
+            if target.scheme == "https":
+                raw = ssl.create_default_context().wrap_socket(raw, server_hostname=target.host)
+                connection.sock = raw
+            connection.request(method, target.path, body=body, headers=dict(headers or {}))
+            answer = connection.getresponse()
+            if time.monotonic() > deadline:
+                # What was cut off in the middle of its headers looks like an answer.
+                raise TimeoutError
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            said = f"{target.host} did not answer ({type(error).__name__})."
+            raise OutboundError(said) from error
+        try:
+            yield Answer(answer.status, answer, deadline)
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _cut_at(connected: socket.socket, deadline: float) -> Iterator[None]:
+    """End a connection when its time is over, also for whoever sends a byte now and then.
+
+    Such a sender keeps within every limit for a single read.
+    """
+    # TLS takes the socket itself away; both are the same connection.
+    same = connected.dup()
+
+    def cut() -> None:
+        with suppress(OSError):
+            same.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(max(0, deadline - time.monotonic()), cut)
+    timer.daemon = True
+    timer.start()
     try:
-        yield Answer(answer.status, answer, deadline)
+        yield
     finally:
-        connection.close()
+        timer.cancel()
+        same.close()

@@ -1,6 +1,8 @@
 """Requests to addresses that strangers name reach public hosts only, and are not led astray."""
 
 import socket
+import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -104,6 +106,42 @@ def test_a_redirect_is_not_followed(settings: Any) -> None:
         with ask(f"{server.url}/a") as answer:
             assert answer.status == 302
         assert len(server.received) == 1
+
+
+BEGINNING = b"HTTP/1.1 200 OK\r\n"
+HEADERS = BEGINNING + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("before", [b"", BEGINNING + b"X-Long: ", HEADERS], ids=str)
+def test_who_sends_a_byte_now_and_then_holds_nobody_for_longer_than_was_given(
+    before: bytes, settings: Any
+) -> None:
+    settings.OUTBOUND_PRIVATE_HOSTS = ["127.0.0.1"]
+    ended = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.recv(10_000)
+            connection.sendall(before)
+            # Long enough to see that nobody waited for it.
+            while not ended.wait(0.05):
+                connection.sendall(b"0")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dripping = threading.Thread(target=drip, args=[server], daemon=True)
+        dripping.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/a"
+        # Else it would end only at 64 KB of one line, and the test with it.
+        give_up = threading.Timer(30, ended.set)
+        give_up.start()
+        try:
+            with pytest.raises(OutboundError), ask(url, seconds=0.5) as answer:
+                list(answer.chunks(limit=10**6))
+            assert not ended.is_set()
+        finally:
+            give_up.cancel()
+            ended.set()
 
 
 def test_an_answer_that_does_not_end_is_cut_off(settings: Any) -> None:
