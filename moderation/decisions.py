@@ -56,7 +56,7 @@ def decision_make(
     """Decide a case. Everybody concerned is told once it can no longer be undone.
 
     ``rules`` are slugs of the active policy and may be empty only where nothing is restricted;
-    ``message`` is what the creator reads, composed from rules and facts if it is empty.
+    ``message`` is what the creator reads beside them, composed from rules and facts if it is empty.
     ``reports_seen`` is how many reports were on the page: nobody is told that a person read
     their report unless one did. Strikes, mutes, suspensions and reports to the law are taken beside
     the decision about the case, which need not be claimed for them. Raises Conflict if more reports

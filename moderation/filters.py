@@ -17,8 +17,10 @@ def filter_save(*, name: str, query: str, actor: Account) -> SavedFilter:
     name = " ".join(name.split())
     if not name:
         raise Invalid("Give the view a name.", field="name")
-    if len(name) > NAME_LENGTH or len(query) > QUERY_LENGTH:
+    if len(name) > NAME_LENGTH:
         raise Invalid(f"A name has at most {NAME_LENGTH} characters.", field="name")
+    if len(query) > QUERY_LENGTH:
+        raise Invalid("This search is too long to be kept: search for fewer words.", field="name")
     if not query:
         raise Invalid("Filter or search first: this is the whole queue.", field="name")
     if SavedFilter.objects.filter(account=actor).count() >= MOST:

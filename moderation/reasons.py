@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from moderation.errors import Invalid
 from moderation.models import Rule
-from moderation.statements import message_compose
+from moderation.statements import message_compose, own_words
 from moderation.states import (
     ALLOWED_BY,
     ENDS_SOMETIME,
@@ -19,6 +19,7 @@ from moderation.states import (
 )
 
 FACTS_LENGTH = 5000
+MESSAGE_LENGTH = 5000
 LABEL_LENGTH = 200
 LEGAL_GROUND_LENGTH = 500
 
@@ -93,7 +94,12 @@ def reasons_checked(
                 f"The rule “{rule.title}” does not allow “{action.label}”.", field="action"
             )
     _check_terms(action, terms)
-    message = message.strip() or message_compose(rules=rules, facts=facts)
+    if len(message) > MESSAGE_LENGTH:
+        raise Invalid(
+            f"Your words are {len(message):,} characters long; {MESSAGE_LENGTH:,} are the most.",
+            field="message",
+        )
+    message = own_words(message, rules) or message_compose(rules=rules, facts=facts)
     return Reasons(rules, facts, message, private_note.strip(), terms)
 
 

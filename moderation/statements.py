@@ -5,7 +5,7 @@ is. ``statement_issue`` and ``hold_statement_issue`` store it as it was sent.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -55,6 +55,15 @@ def message_compose(*, rules: Sequence[Rule], facts: str) -> str:
     return "\n\n".join([facts, *(rule.advice for rule in rules if rule.advice)])
 
 
+def own_words(text: str, rules: Iterable[Rule]) -> str:
+    """Return what a moderator wrote of what would change the outcome; "" for what rules say."""
+    text = text.replace("\r\n", "\n").strip()
+    left = text
+    for rule in rules:
+        left = left.replace(rule.advice.strip(), "")
+    return text if left.strip() else ""
+
+
 def statement_of(decision: Decision) -> Statement:
     """Build the statement of reasons of a decision from what is on record about it.
 
@@ -70,7 +79,7 @@ def statement_of(decision: Decision) -> Statement:
         territory=", ".join(decision.territories) or words.everywhere,
         until=decision.until,
         facts=decision.facts,
-        message=_added(decision),
+        message=words_added(decision),
         clauses=tuple(decision.clauses),
         policy=str(decision.policy),
         ground=decision.ground,
@@ -136,7 +145,7 @@ def words_in(language: str) -> StatementWords:
     return WORDS.get(language, WORDS[Language.ENGLISH])
 
 
-def _added(decision: Decision) -> str:
+def words_added(decision: Decision) -> str:
     """Return what the moderator wrote beyond what facts and rules say by themselves."""
     composed = "\n\n".join(
         [decision.facts, *(clause["advice"] for clause in decision.clauses if clause["advice"])]

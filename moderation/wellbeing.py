@@ -56,21 +56,26 @@ def preference_choose(
 
 def exposure_record(*, account: Account, case: Case, rules: Iterable[Rule]) -> None:
     """Note that a person was shown the pictures of a case, once for each rule."""
+    members_show(account=account, shown=[(case, list(rules))])
+
+
+def members_show(*, account: Account, shown: Iterable[tuple[Case, list[Rule]]]) -> None:
+    """Note that a person is shown pictures of many cases at once, each with its rules."""
     now = timezone.now()
-    Exposure.objects.bulk_create(
-        (
-            Exposure(
-                account=account,
-                case=case,
-                rule=rule.slug,
-                is_severe=rule.is_severe,
-                seen_at=now,
-                looked_until=now,
-            )
-            for rule in rules
-        ),
-        ignore_conflicts=True,
-    )
+    exposures = [
+        Exposure(
+            account=account,
+            case=case,
+            rule=rule.slug,
+            is_severe=rule.is_severe,
+            seen_at=now,
+            looked_until=now,
+        )
+        for case, rules in shown
+        for rule in rules
+    ]
+    if exposures:
+        Exposure.objects.bulk_create(exposures, ignore_conflicts=True)
 
 
 def question_show(*, account: Account, finding: Finding) -> None:

@@ -11,6 +11,7 @@ from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import escape
 
 from moderation.models import (
     Account,
@@ -21,12 +22,16 @@ from moderation.models import (
     Finding,
     LineageEdge,
     ModelVersion,
+    Notice,
     Policy,
+    Report,
+    Rule,
     Verdict,
 )
 from moderation.queue import case_claim
 from moderation.reports import report_file
 from moderation.selectors import groups
+from moderation.states import Role
 from moderation.wellbeing import preference_choose
 from tests import factories
 
@@ -58,11 +63,33 @@ def test_a_case_says_what_the_rule_says_and_composes_the_message(
     page = _page(as_(mo), case)
     assert "What the rule says" in page
     assert 'data-sentence="Red stars' in page
-    assert "What would change this:" not in page
+    assert f'data-advice="{escape(Rule.objects.get(slug="red-star").advice)}"' in page
+    assert "What would change this outcome" in page
     assert 'data-compose="A person looked at it' in page
 
 
-def test_everything_on_the_page_can_be_linked_to(as_: Browser, uma: Account, mo: Account) -> None:
+def test_what_would_change_the_outcome_goes_along_and_can_be_put_in_other_words(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    advice = Rule.objects.get(slug="red-star").advice
+    own = f"{advice}\r\n\r\nTake the second preview out."
+    for said, adds in ((advice, 0), ("", 0), (own, 1)):
+        case = factories.held(uma, rule="red-star")
+        case_claim(case=case, actor=mo)
+        refused = _decide(as_(mo), case, message=said, rules=[]).content.decode()
+        assert ("Take the second preview out." in refused) is bool(adds)
+        assert _decide(as_(mo), case, message=said).status_code == 302
+        decision = Decision.objects.get(case=case)
+        told = as_(uma).get(reverse("creator:decision", args=[decision.code])).content.decode()
+        assert escape(advice) in told
+        assert told.count("Take the second preview out.") == adds
+        letter = Notice.objects.get(decision=decision).text
+        assert letter.count("The moderator adds:") == adds
+
+
+def test_everything_on_the_page_can_be_linked_to(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
     case = factories.held(uma, rule="red-star")
     page = _page(as_(mo), case)
     finding = case.version.findings.filter(concern="hold").get()
@@ -74,7 +101,39 @@ def test_everything_on_the_page_can_be_linked_to(as_: Browser, uma: Account, mo:
         assert f'id="{anchor}"' in page
     event = case.version.events.order_by("sequence").first()
     assert event is not None
-    assert f'id="event-{event.sequence}"' in _beside(as_(mo), case, "history")
+    history = reverse("console:history", args=[case.code])
+    beside = _beside(as_(mo), case, "history")
+    assert f'id="event-{event.sequence}"' in beside
+    assert f'href="{history}#event-{event.sequence}"' in beside
+    decided = factories.decided(uma, mo, title="Decided")
+    report_file(version=factories.published(uma), text="A star.", actor=rui)
+    report = Report.objects.get()
+    for of, anchor in (
+        (decided.case, f"decision-{decided.code}"),
+        (report.case, f"report-{report.code}"),
+    ):
+        page = _page(as_(mo), of)
+        assert f'id="{anchor}"' in page and f'href="#{anchor}"' in page
+
+
+def test_a_preview_leads_to_each_of_its_findings(as_: Browser, uma: Account, mo: Account) -> None:
+    case = factories.held(uma, rule="red-star")
+    preview = case.version.previews.get()
+    found = case.version.findings.get(concern="hold")
+    case.version.findings.filter(pk=found.pk).update(preview=preview)
+    other = Finding.objects.get(pk=found.pk)
+    other.pk, other.key, other.score = None, "another", 0.6
+    other.rule = Rule.objects.get(policy__is_active=True, slug="purple-heart")
+    other.save()
+    weaker = Finding.objects.get(pk=found.pk)
+    weaker.pk, weaker.key, weaker.score = None, "weaker", 0.7
+    weaker.save()
+    page = _page(as_(mo), case)
+    shot = page.partition(f'id="preview-{preview.code}"')[2].partition("</li>")[0]
+    assert f'href="#finding-{found.pk}"' in shot and f'href="#finding-{other.pk}"' in shot
+    # Each can be asked where in the picture it was found.
+    for finding in (found, other, weaker):
+        assert f'id="heatmap-{finding.pk}"' in page
 
 
 def test_the_same_bytes_elsewhere_are_named_with_how_they_stand(
@@ -311,6 +370,51 @@ def test_a_claim_lost_over_lunch_loses_no_text(
     assert late.status_code == 409
     assert "ada has this case" in late.content.decode()
     assert "What I had typed." in late.content.decode()
+
+
+def test_a_claim_lost_over_lunch_loses_nothing_that_was_typed(
+    as_: Browser, uma: Account, mo: Account, ada: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case_claim(case=case, actor=mo)
+    Case.objects.filter(pk=case.pk).update(claimed_by=ada)
+    typed = {
+        "facts": "What I had typed.",
+        "message": "Another way.",
+        "label": "Shows stars",
+        "legal_ground": "Order 7 of a court",
+        "days": "90",
+    }
+    page = _decide(as_(mo), case, **typed).content.decode()
+    for words in typed.values():
+        assert words in page
+
+
+def test_a_refused_form_beside_a_decision_keeps_what_was_typed_into_it(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    decision = factories.decided(uma, mo)
+    lead = as_(factories.account("lena", role=Role.POLICY_LEAD))
+    known = reverse("console:known-answer", args=[decision.code])
+    assert lead.post(known, {"reason": "It is plain."}).status_code == 302
+    again = lead.post(known, {"reason": "I had not seen the other one."})
+    assert again.status_code == 409
+    assert "a known answer already" in again.content.decode()
+    assert "I had not seen the other one." in again.content.decode()
+    bank = reverse("console:bank", args=[decision.code])
+    refused = as_(mo).post(bank, {"name": "Not A Name"})
+    assert refused.status_code == 422
+    assert 'value="Not A Name"' in refused.content.decode()
+
+
+def test_a_name_that_nobody_has_stays_in_the_field_it_was_typed_into(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma)
+    answer = as_(mo).post(reverse("console:assign", args=[case.code]), {"to": "adda"})
+    assert answer.status_code == 422
+    assert "No moderator is called “adda”." in answer.content.decode()
+    assert 'value="adda"' in answer.content.decode()
 
 
 @pytest.mark.parametrize("what", ["decide", "claim", "answer", "ask", "escalate", "release"])

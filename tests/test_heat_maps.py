@@ -141,7 +141,7 @@ def test_a_case_shows_what_was_decided_about_pictures_like_it(
     upload(as_(rui), "Circle", drawing(("blue", "circle")))
     case, _ = starry(as_(uma), "New star", seed=3)
 
-    (like,) = look_alikes(case.version)
+    (like,) = look_alikes(case.version, mo)
     assert like.preview.version == removed.version
     assert (like.decision.action, like.like) == (Action.REMOVE, 1)
     assert 0.5 <= like.cosine <= 1.001
@@ -156,6 +156,27 @@ def test_a_case_shows_what_was_decided_about_pictures_like_it(
     assert "Undecided star" not in section
 
 
+def test_a_look_alike_that_is_severe_or_unwanted_shows_its_picture_to_nobody_unasked(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    removed, _ = starry(as_(rui), "Removed star", seed=1)
+    decide(removed, mo, Action.REMOVE)
+    case, _ = starry(as_(uma), "New star", seed=3)
+    # The worst stands beside what only looks like it.
+    case.version.findings.exclude(concern="none").update(concern="none")
+    removed.version.findings.get(concern="hold").rule.__class__.objects.update(is_severe=True)
+    client = as_(mo)
+    address = reverse("console:look-alikes", args=[case.code])
+    page = client.get(address).content.decode()
+    assert "Removed star" in page and "<img" not in page
+    assert "severe, and you have not opened its case" in page
+    client.get(reverse("console:case", args=[removed.code]), {"open": ""})
+    assert client.get(address).content.decode().count("<img") == 1
+    client.post(reverse("console:me"), {"out": ["red-star"]})
+    page = client.get(address).content.decode()
+    assert "you opted out of what it is about" in page and "<img" not in page
+
+
 def test_the_nearest_five_come_first_and_only_by_the_same_encoder(
     as_: Browser, uma: Account, rui: Account, mo: Account
 ) -> None:
@@ -163,12 +184,12 @@ def test_the_nearest_five_come_first_and_only_by_the_same_encoder(
         case, _ = starry(as_(rui), f"Star {seed}", seed=seed)
         decide(case, mo, Action.REMOVE)
     case, _ = starry(as_(uma), "The same as star 4", seed=4)
-    found = look_alikes(case.version)
+    found = look_alikes(case.version, mo)
     assert len(found) == 5
     assert str(found[0].preview.version) == "Star 4 v1"
     assert [one.cosine for one in found] == sorted((one.cosine for one in found), reverse=True)
     Embedding.objects.exclude(sha256=case.version.previews.get().sha256).update(revision="old")
-    assert [str(one.preview.version) for one in look_alikes(case.version)] == ["Star 4 v1"]
+    assert [str(one.preview.version) for one in look_alikes(case.version, mo)] == ["Star 4 v1"]
 
 
 def test_the_page_asks_no_more_queries_for_more_look_alikes(
@@ -178,12 +199,14 @@ def test_the_page_asks_no_more_queries_for_more_look_alikes(
     from django.test.utils import CaptureQueriesContext
 
     case, _ = starry(as_(uma), "Mine", seed=3)
+    # As the session's own query brings it along.
+    mo = Account.objects.select_related("console_preference").get(pk=mo.pk)
     counts = []
     for seed in (1, 2, 5):
         other, _ = starry(as_(rui), f"Star {seed}", seed=seed)
         decide(other, mo, Action.REMOVE)
         with CaptureQueriesContext(connection) as queries:
-            found = look_alikes(case.version)
+            found = look_alikes(case.version, mo)
             assert [str(one.preview.version.uploaded_model) for one in found]
         counts.append(len(queries))
     assert counts[0] == counts[-1] <= 5

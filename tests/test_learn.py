@@ -319,6 +319,21 @@ def test_questions_are_not_for_creators_nor_about_ones_own(
     assert not Verdict.objects.exists()
 
 
+def test_what_is_held_apart_for_child_safety_is_asked_of_nobody(
+    near: Finding, as_: Browser, mo: Account
+) -> None:
+    asked = _seen(near.version.uploaded_model.creator, "circle", "blue", 6)
+    Finding.objects.filter(pk=asked.pk).update(score=0.4, review=0.5)
+    ModelVersion.objects.filter(pk=near.version_id).update(isolated_at=timezone.now())
+    client = as_(mo)
+    page = client.get(reverse("console:questions", args=["red-star", _concept(near)]))
+    assert "1 left" in page.content.decode()
+    assert reverse("console:judge", args=[asked.pk]) in page.content.decode()
+    assert "1 to judge" in client.get(reverse("console:concepts")).content.decode()
+    judged = client.post(reverse("console:judge", args=[near.pk]), {"answer": "yes"})
+    assert judged.status_code == 404
+
+
 def test_questions_under_a_severe_rule_come_after_a_warning_and_count_for_the_day(
     near: Finding, uma: Account, as_: Browser, mo: Account, settings: Any
 ) -> None:

@@ -180,6 +180,14 @@ def test_an_old_link_with_an_unknown_value_says_so_and_loses_nothing(
         assert query in re.search(r'id="state-queued" href="([^"]*)"', page)[1]  # type: ignore[index]
 
 
+@pytest.mark.usefixtures("four")
+def test_an_old_link_with_a_filter_that_there_is_not_says_so(as_: Browser, mo: Account) -> None:
+    page = text(as_(mo), "colour=%3Cb%3E&q=star")
+    assert "There is nothing to filter by “colour”. That filter is left out" in page
+    assert titles(as_(mo), "colour=%3Cb%3E&q=star") == ["Star"]
+    assert "left out" not in text(as_(mo), "q=star&after=1-1")
+
+
 def test_a_filter_by_a_rule_of_an_earlier_policy_still_finds_its_cases(
     as_: Browser, uma: Account, mo: Account
 ) -> None:
@@ -403,6 +411,7 @@ def test_a_view_needs_a_name_of_its_own_and_something_to_keep(as_: Browser, mo: 
         ("All", "", 422, "this is the whole queue"),
         ("Stars", "state=queued", 302, ""),
         ("Stars", "state=asked", 409, "You have a view “Stars” already."),
+        ("Long", f"q={quote('星' * 200)}", 422, "This search is too long to be kept"),
     ):
         answer = client.post(address, {"name": name, "query": query})
         assert (answer.status_code, words in answer.content.decode()) == (status, True)

@@ -305,7 +305,7 @@ def test_what_is_held_apart_stands_in_no_list_of_admin_creator_marketplace_or_re
             sha256=preview.sha256,
             defaults={"vector": np.ones(8, "<f2").tobytes(), "dim": 8},
         )
-    assert look_alikes(same) == []
+    assert look_alikes(same, mo) == []
     case = case_claim(case=same.cases.get(), actor=mo)
     assert related(case).same == []
     assert {member.case.version for member in group_of(case, mo).members} == {same}

@@ -155,6 +155,10 @@ def test_a_severe_one_opens_after_a_warning_and_counts_as_seen(
     assert Exposure.objects.filter(account=ada, is_severe=True).count() == 1
     settings.SEVERE_AN_HOUR = 1
     assert as_(ada).get(f"{address}?open").status_code == 403
+    # What was written about it meanwhile is not lost.
+    refused = _answer(as_(ada), ReviewItem.objects.get(), "remove", note="Plainly so.")
+    assert refused.status_code == 422
+    assert "Plainly so." in refused.content.decode()
 
 
 def test_nobody_is_asked_about_a_decision_that_was_taken_back(

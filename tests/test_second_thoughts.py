@@ -206,7 +206,11 @@ def test_either_may_withdraw_it_without_a_verdict(
 ) -> None:
     as_(mo).post(reverse("console:decide", args=[popular.code]), REMOVAL)
     decision = Decision.objects.get()
-    assert as_(sam).post(reverse("console:cancel", args=[decision.code])).status_code == 302
+    cancel = reverse("console:cancel", args=[decision.code])
+    assert as_(sam).post(cancel).status_code == 302
+    late = as_(sam).post(cancel, {"reason": "Not what it seems."})
+    assert late.status_code == 409
+    assert "Not what it seems." in late.content.decode()
     popular.refresh_from_db()
     popular.version.refresh_from_db()
     assert (popular.state, popular.version.visibility) == ("queued", "published")

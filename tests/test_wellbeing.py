@@ -247,3 +247,34 @@ def test_minutes_with_severe_pictures_open_count_and_end_in_a_break(
     client.post(renew)
     assert Exposure.objects.get().looked_for == timedelta(seconds=90)
     assert client.post(reverse("console:claim", args=[another.code])).status_code == 302
+
+
+def test_together_a_severe_member_shows_its_picture_once_its_own_case_was_opened(
+    as_: Browser, severe: Case, rui: Account, mo: Account
+) -> None:
+    other = factories.held(rui, rule="red-star", title="The same elsewhere")
+    client = as_(mo)
+    together = reverse("console:group", args=[severe.code])
+    page = client.get(together).content.decode()
+    assert "Decide 2 cases together" in page
+    assert "<img" not in page
+    assert page.count("you have not opened it") == 2
+    assert not Exposure.objects.exists()
+    _open(client, other, "?open")
+    page = client.get(together).content.decode()
+    assert reverse("preview", args=[other.version.previews.get().code]) in page
+    assert page.count("<img") == 1
+    assert Exposure.objects.get().case == other
+
+
+def test_what_is_shown_together_is_counted_once_for_each_member(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    cases = [factories.held(who, rule="red-star", title=f"{who} copy") for who in (uma, rui)]
+    client = as_(mo)
+    for _ in range(2):
+        page = client.get(reverse("console:group", args=[cases[0].code])).content.decode()
+        assert page.count("<img") == 2
+    _open(client, cases[1])
+    seen = Exposure.objects.order_by("case").values_list("case", "rule", "account")
+    assert list(seen) == [(case.pk, "red-star", mo.pk) for case in cases]

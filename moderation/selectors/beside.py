@@ -15,6 +15,7 @@ from moderation.models import (
     Case,
     Decision,
     Event,
+    Finding,
     Hold,
     Inquiry,
     LineageEdge,
@@ -36,11 +37,17 @@ MOST_VERSIONS = 20
 
 def is_severe(case: Case) -> bool:
     """Return whether a finding or a report on a case names a rule of which people are warned."""
+    return Case.objects.filter(severe_of(case.version_id, case.pk), pk=case.pk).exists()
+
+
+def severe_of(version: Any, case: Any) -> Q:
+    """Return the condition that a finding on a version or a report on a case names such a rule.
+
+    Both are given by their keys, or by references to those of an outer query.
+    """
     severe = Q(rule__is_severe=True)
-    found = case.version.findings.filter(severe).exclude(concern=Concern.NONE)
-    return bool(
-        Case.objects.filter(pk=case.pk).filter(Exists(found) | Exists(case.reports.filter(severe)))
-    )
+    found = Finding.objects.filter(severe, version=version).exclude(concern=Concern.NONE)
+    return Exists(found) | Exists(Report.objects.filter(severe, case=case))
 
 
 # --- Relatives --------------------------------------------------------------------------------

@@ -120,10 +120,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Seen:
-    """A preview, with the strongest finding about it; and whether any probe could look at it."""
+    """A preview, with the findings about it; and whether any probe could look at it.
+
+    Of the findings of one probe under one rule, the strongest.
+    """
 
     preview: Picture
-    finding: Finding | None
+    findings: list[Finding]
     was_looked_at: bool
 
 
@@ -416,10 +419,15 @@ def by_rule(findings: list[Finding]) -> list[Concerned]:
 
 
 def _seen(pictures: list[Picture], findings: list[Finding], concerned: list[Finding]) -> list[Seen]:
-    strongest: dict[int | None, Finding] = {}
+    about: dict[int | None, list[Finding]] = {}
     for finding in concerned:
-        strongest.setdefault(finding.preview_id, finding)
+        about.setdefault(finding.preview_id, []).append(finding)
     looked_at = {finding.preview_id for finding in findings if finding.outcome == Outcome.SCORED}
     return [
-        Seen(preview, strongest.get(preview.id), preview.id in looked_at) for preview in pictures
+        Seen(
+            preview,
+            [one.strongest for one in by_rule(about.get(preview.id, []))],
+            preview.id in looked_at,
+        )
+        for preview in pictures
     ]

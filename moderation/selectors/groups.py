@@ -1,6 +1,6 @@
 """What belongs together: the same bytes, pictures that look alike, weights that are related."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from django.db.models import (
     Q,
     Subquery,
 )
+from django.db.models.functions import Coalesce
 
 from moderation.authz import OWN, REPORTED_IT
 from moderation.models import (
@@ -21,13 +22,15 @@ from moderation.models import (
     Case,
     CaseFacet,
     Embedding,
+    Exposure,
     Finding,
     LineageEdge,
     ModelVersion,
     PreviewImage,
     Report,
 )
-from moderation.selectors.beside import same_bytes
+from moderation.selectors.beside import same_bytes, severe_of
+from moderation.selectors.gathering import Gathered
 from moderation.states import OPEN_CASES, CaseState
 from moderation.wellbeing import preference_of
 
@@ -51,6 +54,9 @@ class Member:
     refused: str
     preview: str
     is_unwanted: bool
+    is_closed: bool  # of a severe category, and not opened by this person
+    rules: tuple[str, ...]  # slugs of what it is about
+    was_shown: bool  # to this person, here or on its own page
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,12 @@ class Group:
     is_cut: bool
 
 
-def group_of(case: Case, account: Account) -> Group:
+def group_of(case: Case, account: Account, *, opened: Collection[str] = ()) -> Group:
     """Return the open cases that belong with this one, itself first, in seven queries.
 
     By bytes, by lineage, by PDQ and by the neighbourhood of their embeddings. Those that this
-    person may not decide, or that somebody else holds, are there with the reason.
+    person may not decide, or that somebody else holds, are there with the reason. Of a severe
+    category, only the cases that this person has ``opened``, by their codes, have a picture.
     """
     how = _related(case.version) | same_bytes(case.version)
     open_versions = list(
@@ -82,35 +89,42 @@ def group_of(case: Case, account: Account) -> Group:
     reported = Report.objects.filter(
         reporter=account, version__uploaded_model=OuterRef("version__uploaded_model")
     )
+    reports = Report.objects.filter(case=OuterRef("pk")).order_by().values("case")
     preview = PreviewImage.objects.filter(version=OuterRef("version"))
-    unwanted = CaseFacet.objects.filter(
-        case=OuterRef("pk"),
-        kind=CaseFacet.Kind.RULE,
-        value__in=preference_of(account).opted_out,
-    )
+    about = CaseFacet.objects.filter(case=OuterRef("pk"), kind=CaseFacet.Kind.RULE)
+    unwanted = about.filter(value__in=preference_of(account).opted_out)
+    was_shown = Exposure.objects.filter(account=account, case=OuterRef("pk"))
     found = list(
         Case.objects.filter(Q(version__in=list(how), state__in=sorted(OPEN_CASES)) | Q(pk=case.pk))
         .filter(version__isolated_at__isnull=True)
         .select_related("version__uploaded_model__creator", "claimed_by")
         .annotate(
-            reports_count=Count("reports", distinct=True),
+            reports_count=Coalesce(Subquery(reports.annotate(all=Count("pk")).values("all")), 0),
             is_reported=Exists(reported),
             is_unwanted=Exists(unwanted),
+            about=Gathered(about.order_by("value"), "value"),
+            was_shown=Exists(was_shown),
+            is_severe=severe_of(OuterRef("version"), OuterRef("pk")),
             preview=Subquery(preview.order_by("position", "pk").values("code")[:1]),
         )
         .order_by(ExpressionWrapper(Q(pk=case.pk), BooleanField()).desc(), "pk")[: MEMBERS + 1]
     )
-    members = [
-        Member(
-            row,
-            how.get(row.version_id, "the case you have open"),
-            row.reports_count,
-            _refusal(row, account),
-            "" if row.is_unwanted else row.preview or "",
-            row.is_unwanted,
+    members = []
+    for row in found[:MEMBERS]:
+        is_closed = row.is_severe and row.code not in opened
+        members.append(
+            Member(
+                case=row,
+                how=how.get(row.version_id, "the case you have open"),
+                reports=row.reports_count,
+                refused=_refusal(row, account),
+                preview="" if row.is_unwanted or is_closed else row.preview or "",
+                is_unwanted=row.is_unwanted,
+                is_closed=is_closed and not row.is_unwanted,
+                rules=tuple(facet["value"] for facet in row.about),
+                was_shown=row.was_shown,
+            )
         )
-        for row in found[:MEMBERS]
-    ]
     return Group(members, len(found) > MEMBERS)
 
 

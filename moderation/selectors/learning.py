@@ -256,8 +256,8 @@ def concept_rule(account: Account, rule: str, concept: str) -> Rule:
 def near_misses(rule: Rule, concept: str, *, of: Account | None = None) -> Any:
     """Return findings worth a question: near to the threshold, or drawn for the audit.
 
-    Not those that anybody has judged, that were decided, or that this person made or reported.
-    The two kinds cannot be told apart by whoever is asked.
+    Not those that anybody has judged, that were decided or are held apart for child safety, or
+    that this person made or reported. The two kinds cannot be told apart by whoever is asked.
     """
     found = _near_misses(_of_concept(rule.slug, concept))
     if of is not None:
@@ -274,7 +274,7 @@ def _near_misses(of: Q) -> QuerySet[Finding]:
     decided = Decision.objects.filter(version=OuterRef("version"))
     drawn = AuditItem.objects.filter(preview=OuterRef("preview"))
     return (
-        Finding.objects.filter(of)
+        Finding.objects.filter(of, version__isolated_at__isnull=True)
         .exclude(Exists(judged))
         .exclude(Exists(decided))
         .annotate(distance=Abs(F("score") - F("review")), is_drawn=Exists(drawn))

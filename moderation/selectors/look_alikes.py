@@ -1,12 +1,23 @@
 """The previews most like another that people have already decided about."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from django.db.models import OuterRef, Subquery
+from django.db.models import Exists, OuterRef, Subquery
 from numpy.typing import NDArray
 
-from moderation.models import Decision, Embedding, ModelVersion, PreviewImage
+from moderation.models import (
+    Account,
+    CaseFacet,
+    Decision,
+    Embedding,
+    ModelVersion,
+    PreviewImage,
+)
+from moderation.selectors.beside import severe_of
+from moderation.wellbeing import preference_of
 
 MOST = 5
 # The newest decisions only: 3,000 vectors of 512 numbers are 3 MB, read and compared in 30 ms.
@@ -24,13 +35,21 @@ class LookAlike:
     cosine: float
     like: int  # the place of the version's own preview, from 1
     case_code: str  # of the case that was decided
+    why_closed: str  # why this person is not shown the picture, if so
 
 
-def look_alikes(version: ModelVersion) -> list[LookAlike]:
+def look_alikes(
+    version: ModelVersion,
+    account: Account,
+    *,
+    opened: Collection[str] = (),
+    is_severe: bool = False,
+) -> list[LookAlike]:
     """Return the decided previews of other versions nearest to any of this version's, best first.
 
     By remembered embeddings alone, all of the newest encoder that has seen this version; who may
-    read them is for the page of the case to say.
+    read them is for the page of the case to say. Beside a case that is not itself severe, the
+    pictures of severe ones stay closed unless their cases, by code, were ``opened``.
     """
     own = list(version.previews.all())
     newest = (
@@ -55,19 +74,37 @@ def look_alikes(version: ModelVersion) -> list[LookAlike]:
     nearest = cosines.argmax(axis=1)
     best = cosines.max(axis=1)
     order = [int(place) for place in np.argsort(-best)[:MOST] if best[place] >= LEAST_COSINE]
-    decisions = Decision.objects.select_related("case").in_bulk(
-        [theirs[place].last_decision for place in order]  # type: ignore[attr-defined]
+    unwanted = CaseFacet.objects.filter(
+        case=OuterRef("case"),
+        kind=CaseFacet.Kind.RULE,
+        value__in=preference_of(account).opted_out,
     )
-    return [
-        LookAlike(
-            preview=theirs[place],
-            decision=decisions[theirs[place].last_decision],  # type: ignore[attr-defined]
-            cosine=float(best[place]),
-            like=own[int(nearest[place])].position + 1,
-            case_code=decisions[theirs[place].last_decision].case.code,  # type: ignore[attr-defined]
+    decisions: dict[int, Any] = (
+        Decision.objects.select_related("case")
+        .annotate(
+            is_unwanted=Exists(unwanted), is_severe=severe_of(OuterRef("version"), OuterRef("case"))
         )
-        for place in order
-    ]
+        .in_bulk([theirs[place].last_decision for place in order])  # type: ignore[attr-defined]
+    )
+    found = []
+    for place in order:
+        decision = decisions[theirs[place].last_decision]  # type: ignore[attr-defined]
+        why_closed = ""
+        if decision.is_severe and not is_severe and decision.case.code not in opened:
+            why_closed = "what it is about is severe, and you have not opened its case"
+        if decision.is_unwanted:
+            why_closed = "you opted out of what it is about"
+        found.append(
+            LookAlike(
+                preview=theirs[place],
+                decision=decision,
+                cosine=float(best[place]),
+                like=own[int(nearest[place])].position + 1,
+                case_code=decision.case.code,
+                why_closed=why_closed,
+            )
+        )
+    return found
 
 
 def _decided(version: ModelVersion) -> list[PreviewImage]:

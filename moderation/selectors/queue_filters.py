@@ -52,6 +52,8 @@ TRACKS: Mapping[str, str] = {
 }
 # The filters that are facets of a case.
 FACETS = ("rule", "probe", "language", "track")
+# Where a page begins.
+PLACES = ("after", "before")
 # pg_trgm indexes three letters at a time; with fewer every text would have to be read.
 SHORTEST_WORD = 3
 MOST_WORDS = 8
@@ -112,7 +114,8 @@ class Active:
 def filter_read(query: Mapping[str, str], rules: Mapping[str, str]) -> QueueFilter:
     """Read the filters of a link; ``rules`` are the titles of the rules in force by slug.
 
-    A value that means nothing (any more) is left out of the search and named in ``unknown``.
+    A filter or value that means nothing (any more) is left out of the search and named in
+    ``unknown``.
     """
     values: dict[str, Any] = {name: query.get(name, "").strip()[:200] for name in NAMES}
     given = QueueFilter(**values)
@@ -134,9 +137,13 @@ def filter_read(query: Mapping[str, str], rules: Mapping[str, str]) -> QueueFilt
         value = getattr(given, kind.value)
         if value and value not in PROBES and not _has_facet(kind, value):
             unknown[kind.value] = f"No case has the {kind.label} “{value}”."
+    strange = [name[:40] for name in query if name not in {*NAMES, *PLACES}]
     sentences = [
         f"{sentence} That filter is left out; the rest of the link holds."
-        for sentence in unknown.values()
+        for sentence in (
+            *unknown.values(),
+            *(f"There is nothing to filter by “{name}”." for name in strange[:MOST_WORDS]),
+        )
     ]
     short = [word for word in _words(given.q) if len(word) < SHORTEST_WORD]
     if short:
@@ -250,7 +257,7 @@ def cursor_write(case: Case) -> str:
 
 def cursor_read(query: Mapping[str, str]) -> Cursor | None:
     """Return where a page begins; None for the first page, and for a value that is none."""
-    for name, backwards in (("after", False), ("before", True)):
+    for name, backwards in zip(PLACES, (False, True), strict=True):
         moment, _, number = query.get(name, "").partition("-")
         if not (moment.isascii() and moment.isdigit() and number.isascii() and number.isdigit()):
             continue

@@ -7,14 +7,15 @@ const decideForm = () => document.querySelector("form.decide[data-compose]");
 // --- The message -----------------------------------------------------------------------------
 function compose() {
   const form = decideForm();
-  if (!form) return;
-  const message = form.elements.facts;
-  if ("typed" in message.dataset) return;
-  const action = form.elements.action.value;
+  const action = form?.elements.action.value;
   if (!action) return;
-  const sentences = Array.from(form.querySelectorAll("[name=rules]:checked"), (rule) => rule.dataset.sentence);
+  const { facts, message } = form.elements;
   // Neither accuses anybody.
-  message.value = ["approve", "dismiss"].includes(action) ? form.dataset.compose : sentences.filter(Boolean).join("\n");
+  const accuses = !["approve", "dismiss"].includes(action);
+  const ticked = accuses ? Array.from(form.querySelectorAll("[name=rules]:checked")) : [];
+  const of = (part) => ticked.map((rule) => rule.dataset[part]).filter(Boolean);
+  if (!("typed" in facts.dataset)) facts.value = accuses ? of("sentence").join("\n") : form.dataset.compose;
+  if (!("typed" in message.dataset)) message.value = of("advice").join("\n\n");
 }
 function choose(action) {
   const form = decideForm();
@@ -175,6 +176,16 @@ document.addEventListener("submit", async (event) => {
     document.querySelector("[aria-invalid], .alert[role=alert]")?.focus();
   }
 });
+// A link to something that is folded away.
+function unfold() {
+  const wanted = location.hash && document.getElementById(location.hash.slice(1));
+  const folded = wanted && wanted.closest("details:not([open])");
+  if (!folded) return;
+  folded.open = true;
+  wanted.scrollIntoView({ block: "center" });
+}
+unfold();
+window.addEventListener("hashchange", unfold);
 // A link to something in a part that was only just fetched.
 document.addEventListener("htmx:afterSwap", () => {
   const wanted = location.hash && document.getElementById(location.hash.slice(1));

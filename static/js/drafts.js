@@ -2,7 +2,7 @@
 // What is typed beside a case survives until the server says that it was sent.
 
 const caseCode = () => document.querySelector("[data-case]")?.dataset.case ?? "";
-const TYPED = ".rail textarea[name]";
+const TYPED = ".rail textarea[name], .rail form.decide input[type=text][name]";
 const kept = (field) => `draft:${caseCode()}:${field.id}`;
 
 function keepDrafts() {

@@ -8,7 +8,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from moderation import selectors
-from moderation.console.views.common import account_of, is_opened, private
+from moderation.console.views.common import account_of, opened_in, private
 from moderation.models import Case
 from moderation.states import CaseState
 
@@ -17,9 +17,15 @@ from moderation.states import CaseState
 @require_GET
 def look_alikes(request: HttpRequest, code: str) -> HttpResponse:
     """Show the nearest decided previews, unless this person has not opened the case's pictures."""
-    case = selectors.cases.case_for(account_of(request), code)
-    is_closed = not is_opened(request, case.code) and selectors.beside.is_severe(case)
-    found = [] if is_closed else selectors.look_alikes.look_alikes(case.version)
+    account, opened = account_of(request), opened_in(request)
+    case = selectors.cases.case_for(account, code)
+    is_severe = selectors.beside.is_severe(case)
+    is_closed = is_severe and case.code not in opened
+    found = []
+    if not is_closed:
+        found = selectors.look_alikes.look_alikes(
+            case.version, account, opened=opened, is_severe=is_severe
+        )
     return _show(request, case, "look_alikes", {"look_alikes": found, "is_closed": is_closed})
 
 

@@ -31,6 +31,7 @@ from moderation.hearings import appeal_answer
 from moderation.models import Account, Appeal, Case, Decision
 from moderation.queue import case_claim, case_release, claim_renew, queue_after
 from moderation.reasons import Terms, suspension_end
+from moderation.statements import own_words, words_added
 from moderation.states import (
     HELD_CASES,
     RESTRICTIONS,
@@ -95,8 +96,14 @@ def show_case(
     as_taken: bool = False,
     warns: bool = False,
     reversing: str = "",
+    teaching: str = "",
+    banking: str = "",
 ) -> HttpResponse:
-    """Draw the page; ``reversing`` is the decision that a refused form wanted to take back."""
+    """Draw the page.
+
+    A form beside a decision that was refused is named by the code of that decision: one that
+    takes it back, makes it a known answer, or adds to a bank.
+    """
     if refusal:
         # What it was refused for has just changed.
         found = selectors.cases.case_for(account_of(request), found.code)
@@ -131,9 +138,10 @@ def show_case(
         return private(render(request, "console/warning.html", warning))
     if file.previews and not without_pictures and not as_taken:
         exposure_record(account=account_of(request), case=found, rules=file.rules_concerned)
-    given: Any = {} if reversing else request.POST
+    given: Any = {} if reversing or teaching or banking else request.POST
     if not given and found.state == CaseState.CLAIMED:
         given = _undone(file, account_of(request))
+    given_rules = given.getlist("rules") if given is request.POST else given.get("rules", [])
     context: dict[str, Any] = {
         "file": file,
         "without_pictures": without_pictures,
@@ -155,11 +163,15 @@ def show_case(
         "other_actions": [action.value for action in OTHER_ACTIONS],
         "refusal": refusal,
         "given": given,
-        "given_rules": given.get("rules", [])
-        if given is not request.POST
-        else given.getlist("rules"),
+        "given_rules": given_rules,
+        "own_words": own_words(
+            given.get("message", ""), [rule for rule in file.rules if rule.slug in given_rules]
+        ),
         "reversing": reversing,
-        "reason": request.POST.get("facts", ""),
+        "teaching": teaching,
+        "banking": banking,
+        "reason": request.POST.get("facts") or request.POST.get("reason", ""),
+        "bank_name": request.POST.get("name", ""),
     }
     page = render(request, "console/case.html", context, status=refusal.status if refusal else 200)
     return private(page)
@@ -300,9 +312,12 @@ def answer(request: HttpRequest, code: str) -> HttpResponse:
 def bank(request: HttpRequest, code: str) -> HttpResponse:
     """Add what a decision removed to a bank, so that it is known when it comes back."""
     decision = selectors.cases.removal_for(account_of(request), code)
-    tally = bank_add_decided(
-        name=request.POST.get("name", ""), decision=decision, actor=account_of(request)
-    )
+    try:
+        tally = bank_add_decided(
+            name=request.POST.get("name", ""), decision=decision, actor=account_of(request)
+        )
+    except Refusal as refusal:
+        return show_case(request, decision.case, refusal, banking=code)
     messages.success(request, f"{tally.added} hashes added, {tally.present} were there already.")
     return redirect("console:case", code=decision.case.code)
 
@@ -358,6 +373,7 @@ def _undone(file: selectors.cases.CaseFile, account: Account) -> dict[str, Any]:
         "action": last.action,
         "rules": [clause["slug"] for clause in last.clauses],
         "facts": last.facts,
+        "message": words_added(last),
         "private_note": last.private_note,
         "label": last.label,
         "countries": " ".join(last.territories),

@@ -23,13 +23,18 @@ def private(response: HttpResponse) -> HttpResponse:
 
 def is_opened(request: HttpRequest, what: str) -> bool:
     """Return whether this person went past the warning of a case, or a run, in this session."""
-    return what in request.session.get("opened", [])
+    return what in opened_in(request)
+
+
+def opened_in(request: HttpRequest) -> list[str]:
+    """Return the codes of the cases, and the runs, whose warning this person went past."""
+    return list(request.session.get("opened", []))
 
 
 def opened_remember(request: HttpRequest, what: str) -> None:
     """Remember that this person has asked for a case, by its code, or for a run of questions."""
     # The last ones are enough: a session is no archive.
-    request.session["opened"] = [*request.session.get("opened", []), what][-200:]
+    request.session["opened"] = [*opened_in(request), what][-200:]
 
 
 # --- What can still be undone -----------------------------------------------------------------

@@ -9,9 +9,10 @@ from django.views.decorators.http import require_http_methods
 
 from moderation import selectors
 from moderation.bulk import cases_decide, shown_sign
-from moderation.console.views.common import account_of, private
+from moderation.console.views.common import account_of, opened_in, private
 from moderation.errors import Invalid, Refusal
 from moderation.states import DECIDED_TOGETHER, Action
+from moderation.wellbeing import members_show
 
 
 @login_required
@@ -45,7 +46,16 @@ def group(request: HttpRequest, code: str) -> HttpResponse:
             failed = sum(bool(outcome.sentence) for outcome in outcomes)
             context |= {"outcomes": outcomes, "failed": failed, "decided": len(outcomes) - failed}
     if "outcomes" not in context:
-        found = selectors.groups.group_of(case, account)
+        found = selectors.groups.group_of(case, account, opened=opened_in(request))
+        rules = {rule.slug: rule for rule in context["rules"]}
+        members_show(
+            account=account,
+            shown=[
+                (row.case, [rules[slug] for slug in row.rules if slug in rules])
+                for row in found.members
+                if row.preview and not row.was_shown
+            ],
+        )
         free = [(row.case.code, row.reports) for row in found.members if not row.refused]
         context |= {
             "members": found.members,

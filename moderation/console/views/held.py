@@ -29,9 +29,13 @@ def held(request: HttpRequest) -> HttpResponse:
     return _show(request)
 
 
-def _show(request: HttpRequest, refusal: Refusal | None = None) -> HttpResponse:
+def _show(request: HttpRequest, refusal: Refusal | None = None, refused: str = "") -> HttpResponse:
+    """Draw the page; ``refused`` is the decision of a refused form."""
+    waiting = selectors.decisions.held_decisions(account_of(request))
     context = {
-        "held": selectors.decisions.held_decisions(account_of(request)),
+        "held": waiting,
+        "refused": refused,
+        "is_still_held": any(each.decision.code == refused for each in waiting),
         "undoable": undo_offered(request),
         "refusal": refusal,
         "given": request.POST,
@@ -70,7 +74,7 @@ def cancel(request: HttpRequest, code: str) -> HttpResponse:
             decision=decision, reason=request.POST.get("reason", ""), actor=account_of(request)
         )
     except Refusal as refusal:
-        return _show(request, refusal)
+        return _show(request, refusal, code)
     messages.info(request, f"Withdrawn. {decision.version} waits for a person again.")
     return redirect("console:held")
 

@@ -7,6 +7,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from moderation import selectors
+from moderation.console.views.case import show_case
 from moderation.console.views.common import account_of, private
 from moderation.errors import Conflict, Refusal
 from moderation.second_reviews import (
@@ -52,7 +53,9 @@ def review(request: HttpRequest, code: str) -> HttpResponse:
         else:
             messages.success(request, "Thank you. Nothing about the model changes by it.")
             return redirect("console:second-reviews")
-    require_fit_to_review(account, item)
+    if refusal is None:
+        # What was shown already, and written about, is not taken away.
+        require_fit_to_review(account, item)
     file = selectors.second_reviews.review_file(item)
     severe = [rule for rule in file.rules_concerned if rule.is_severe]
     if severe and "open" not in request.GET and refusal is None:
@@ -79,8 +82,11 @@ def review(request: HttpRequest, code: str) -> HttpResponse:
 def known_answer(request: HttpRequest, code: str) -> HttpResponse:
     """Make a decision a known answer."""
     decision = selectors.second_reviews.decision_to_teach(account_of(request), code)
-    known_answer_give(
-        decision=decision, reason=request.POST.get("reason", ""), actor=account_of(request)
-    )
+    try:
+        known_answer_give(
+            decision=decision, reason=request.POST.get("reason", ""), actor=account_of(request)
+        )
+    except Refusal as refused:
+        return show_case(request, decision.case, refused, teaching=code)
     messages.success(request, "It comes to moderators as a known answer from now on.")
     return redirect("console:case", code=decision.case.code)
