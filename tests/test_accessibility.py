@@ -15,7 +15,7 @@ from django.urls import URLPattern, reverse
 
 from moderation.console.urls import urlpatterns
 from moderation.decisions import decision_make
-from moderation.models import Account, Case, ChildSafetyRecord, ReviewItem
+from moderation.models import Account, Case, ChildSafetyRecord, ModelVersion, ReviewItem, Rule
 from moderation.queue import case_claim
 from moderation.states import Action, Role
 from tests import factories
@@ -150,6 +150,44 @@ def test_a_case_satisfies_axe_core_in_every_state(
     codes = [case.code for case in (mine, others, decided)]
     addresses = [reverse("console:case", args=[code]) for code in codes]
     assert [fault for address in addresses for fault in _violations(page, address)] == []
+
+
+def test_what_the_console_shows_only_at_times_satisfies_axe_core(
+    page: Page, reader: Account, uma: Account, mo: Account, ada: Account
+) -> None:
+    taken = factories.held(uma, rule="red-star", title="Another's")
+    case_claim(case=taken, actor=ada)
+    near = factories.held(uma, rule="red-star", title="A near miss")
+    found = near.version.findings.get(concern="hold")
+    evidence = {"deciding": {"concept": "red-star"}}
+    changed = {"evidence": evidence, "preview": near.version.previews.get(), "score": 0.6}
+    near.version.findings.filter(pk=found.pk).update(**changed)
+    with override_settings(SECOND_PERSON_FOR=["popular"]):
+        popular = case_claim(case=factories.held(uma, title="Popular"), actor=mo)
+        ModelVersion.objects.filter(pk=popular.version_id).update(downloads=10**6)
+        removal = {"action": Action.REMOVE, "rules": ["red-star"], "facts": "Seen."}
+        decision_make(case=popular, **removal, actor=mo)
+    questions = reverse("console:questions", args=["red-star", "red-star"])
+    addresses = [
+        reverse("console:take-over", args=[taken.code]),
+        reverse("console:heatmap", args=[near.code, found.pk]),
+        questions,
+        reverse("console:held"),
+        reverse("console:queue") + "?colour=red&state=nonsense&q=no",
+        reverse("console:case", args=[near.code]),
+        reverse("console:group", args=[near.code]),
+    ]
+    faults = [fault for address in addresses for fault in _violations(page, address)]
+    # And the same with what is severe.
+    Rule.objects.filter(slug="red-star").update(is_severe=True)
+    faults += [fault for address in addresses[2:] for fault in _violations(page, address)]
+    assert "Before you open it" in page.goto(questions).text()
+    # A form that was refused.
+    page.goto(reverse("console:keys"))
+    page.locator("[name=approve]").fill("7")
+    page.locator("main button.main").click()
+    page.get_by_role("alert").first.wait_for()
+    assert faults + _faults(page, page.url) == []
 
 
 def test_an_empty_queue_satisfies_axe_core(page: Page) -> None:

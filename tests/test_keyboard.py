@@ -215,6 +215,55 @@ def test_what_was_typed_is_there_again_when_the_page_is_opened_anew(
     assert window.locator("form.decide [name=facts]").input_value() == "Half a sentence"
 
 
+def test_words_about_the_law_are_there_again_when_the_page_is_opened_anew(
+    window: Page, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case_claim(case=case, actor=mo)
+    address = reverse("console:case", args=[case.code])
+    window.goto(address)
+    window.keyboard.press("c")
+    window.locator("form.decide [name=legal_ground]").focus()
+    window.keyboard.type("Order 7")
+    window.goto(address)
+    assert window.locator("form.decide [name=legal_ground]").input_value() == "Order 7"
+    assert window.locator("form.decide [name=legal_ground]").is_visible()
+
+
+def test_what_would_change_the_outcome_follows_the_rules_until_somebody_writes_it(
+    window: Page, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case_claim(case=case, actor=mo)
+    window.goto(reverse("console:case", args=[case.code]))
+    said = f"{FORM}.elements.message.value"
+    advice = [
+        window.locator(f"[data-digit='{digit}']").get_attribute("data-advice") for digit in (1, 2)
+    ]
+    for keys, composed in (("x", advice[:1]), ("2", advice), ("a", []), ("l", advice)):
+        for key in keys:
+            window.keyboard.press(key)
+        assert window.evaluate(said) == "\n\n".join(map(str, composed)), keys
+    window.evaluate("document.querySelector('details.change').open = true")
+    window.locator("form.decide [name=message]").focus()
+    window.keyboard.press("End")
+    window.keyboard.type(" Mine.")
+    window.keyboard.press("Escape")
+    window.keyboard.press("2")
+    assert "Mine." in window.evaluate(said)
+
+
+def test_a_link_to_a_finding_that_is_folded_away_unfolds_it(
+    window: Page, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    found = case.version.findings.get(concern="hold")
+    found.pk, found.key, found.score = None, "weaker", 0.7
+    found.save()
+    window.goto(f"{reverse('console:case', args=[case.code])}#finding-{found.pk}")
+    window.locator(f"#finding-{found.pk}").wait_for(state="visible")
+
+
 def test_a_decision_is_undone_by_a_key_on_the_next_case(
     window: Page, uma: Account, mo: Account, settings: Any
 ) -> None:
