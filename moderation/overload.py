@@ -34,13 +34,16 @@ class OverloadMiddleware:
         self._change = threading.Condition()
         self._here = 0
         self._served = 0
+        self._is_full = False
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path in ALWAYS_SERVED:
             return self.get_response(request)
         if not self._let_in():
-            logger.warning("Too many requests at once: one was told to come again.")
-            return unavailable(request, REASON)
+            response = unavailable(request, REASON)
+            # Django would write a line for each, which costs more than the answer.
+            response._has_been_logged = True  # type: ignore[attr-defined]
+            return response
         try:
             return self.get_response(request)
         finally:
@@ -53,11 +56,15 @@ class OverloadMiddleware:
         """Take a place, waiting for it if need be; False if there is none to be had in time."""
         most = settings.WEB_AT_ONCE
         with self._change:
-            if self._here >= 2 * most:
-                return False
-            self._here += 1
-            if self._change.wait_for(lambda: self._served < most, WAIT_SECONDS):
-                self._served += 1
-                return True
-            self._here -= 1
+            if self._here < 2 * most:
+                self._here += 1
+                if self._change.wait_for(lambda: self._served < most, WAIT_SECONDS):
+                    self._served += 1
+                    self._is_full = self._is_full and self._here > most
+                    return True
+                self._here -= 1
+            if not self._is_full:
+                # Once, until nobody has to wait any more.
+                logger.warning("More comes than can be served: some are told to come again.")
+            self._is_full = True
             return False

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.conf import settings as configured
@@ -13,14 +15,16 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.filebased import EmailBackend
 
 from moderation import tasks
+from moderation.failures import DATABASE_AWAY
 from moderation.models import Account, Decision, ModelVersion, Notice, Policy, TriageJob
+from moderation.overload import REASON
 from moderation.reports import report_file
 from moderation.tasks import sweep
 from moderation.throttle import turn_end, turn_take
 from tests import factories
-from tests.faults import counting
-from tests.faults.asking import Answer
-from tests.faults.load import Ledger
+from tests.faults import counting, running
+from tests.faults.asking import Answer, Marketplace, Post
+from tests.faults.load import Course, Ledger, Load, Outcome
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("policy", "asleep")]
 
@@ -153,6 +157,103 @@ def test_a_poisoned_job_has_to_be_dead_and_in_sight(uma: Account) -> None:
 )
 def test_only_a_503_that_says_when_and_why_is_clean(answer: Answer, is_clean: bool) -> None:
     assert answer.is_clean == is_clean
+
+
+@pytest.mark.parametrize(
+    ("answer", "was_not_begun", "wait_seconds"),
+    [
+        (Answer(503, {"retry-after": "2"}, REASON.sentence.encode()), True, 2),
+        (Answer(503, {"retry-after": "5"}, DATABASE_AWAY.sentence.encode()), False, 5),
+        (Answer(302), False, 1),
+    ],
+)
+def test_a_form_is_sent_again_only_where_nothing_was_begun(
+    answer: Answer, was_not_begun: bool, wait_seconds: float
+) -> None:
+    kind = {"content-type": "text/html"}
+    body = b"back in a moment " + answer.body
+    answer = Answer(answer.status, {**kind, **answer.headers}, body)
+    assert (answer.was_not_begun, answer.wait_seconds) == (was_not_begun, wait_seconds)
+
+
+class _Busy(BaseHTTPRequestHandler):
+    """Says “not now” to the first six, and acknowledges what comes then."""
+
+    keys: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.keys.append(self.headers["Idempotency-Key"])
+        is_busy = len(self.keys) <= 6
+        body = b'{"code": "overloaded"}' if is_busy else b'{"code": "abc"}'
+        self.send_response(503 if is_busy else 201)
+        self.send_header("Content-Type", "application/problem+json" if is_busy else "json")
+        self.send_header("Retry-After", "0")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_what_is_refused_for_now_is_sent_again_three_times_at_once_with_the_same_key() -> None:
+    _Busy.keys.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Busy) as server:
+        threading.Thread(target=server.serve_forever).start()
+        post = Post(server.server_port)
+        answer = Marketplace(post, "wh_key").create("/models", {"title": "Ink"})
+        post.close()
+        server.shutdown()
+    assert answer is not None
+    assert answer.json() == {"code": "abc"}
+    assert len(_Busy.keys) == 9
+    assert len(set(_Busy.keys)) == 1
+    assert (post.statuses, post.unclean) == ({503: 6, 201: 3}, [])
+
+
+def _load() -> Load:
+    rates = {"uploads": 5.0, "reports": 5.0, "decisions": 2.0}
+    people = {"targets": ["t"], "reporters": ["r"], "moderators": ["m"]}
+    return Load(Post(0), key="k", rates=rates, seconds=2, patience_seconds=0, **people)
+
+
+def _went(
+    load: Load, kind: str, *, late: float = 0.0, outcome: Outcome = Outcome.ACKNOWLEDGED
+) -> None:
+    for number in range(round(load.seconds * load.rates[kind])):
+        due = number / load.rates[kind]
+        begun = due + late
+        load.ledger.courses.append(Course(kind, number, due, begun, begun + 0.5, outcome))
+
+
+def test_a_load_that_was_really_sent_and_answered_keeps_its_promises() -> None:
+    load = _load()
+    for kind in load.rates:
+        _went(load, kind)
+    assert not _broken(running._of_the_rates(load))
+    figures = load.figures("uploads")
+    assert (figures["asked"], figures["sent_on_time"], figures["acknowledged"]) == (10, 10, 10)
+    # Two were acknowledged when the two seconds were over.
+    assert figures["acknowledged_during_the_load"] == 8
+    assert figures["seconds"]["median"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("harm", "promise"),
+    [
+        ({"late": 1.5}, "really sent, on time"),
+        ({"outcome": Outcome.NO_CASE}, "really sent, on time"),
+        ({"outcome": Outcome.GIVEN_UP}, "acknowledged or refused in the end"),
+    ],
+)
+def test_a_load_that_falls_short_is_seen(harm: dict[str, Any], promise: str) -> None:
+    load = _load()
+    _went(load, "uploads")
+    _went(load, "reports")
+    _went(load, "decisions", **harm)
+    broken = list(running._of_the_rates(load))
+    assert [line.broken for line in broken if promise in line.promise] != [[]]
+    assert all("decisions" in said for line in broken for said in line.broken)
 
 
 def test_one_sweep_at_a_time(settings: Any) -> None:

@@ -2,11 +2,12 @@
 
 import http.client
 import json
+import random
 import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,12 @@ from urllib.parse import urlencode
 # Longer than any request may wait on a busy machine; whatever takes longer hangs.
 HANG_SECONDS = 90
 TIMES = 3
+# Threads cost little while they wait, and whoever has to wait for one sends too late.
+MOST_SENDERS = 6000
+# Waits between two tries grow by this, up to the longest.
+GROWTH, LONGEST_WAIT_SECONDS = 1.5, 30.0
+# How the page begins that says: nothing of what you sent was begun (moderation/overload.py).
+OVERLOADED = b"More is asked of this house just now"
 # Refusals that a race between people explains: somebody was quicker, or it is gone by now.
 EXPECTED = frozenset({403, 404, 409, 410, 422, 429})
 
@@ -47,22 +54,41 @@ class Answer:
         """Return whether a promise is kept by this answer."""
         return self.is_good or self.is_not_now or self.status in EXPECTED
 
+    @property
+    def is_told(self) -> bool:
+        """Return whether it settles what was sent: acknowledged, or refused for good."""
+        return self.is_good or self.status in EXPECTED
+
+    @property
+    def was_not_begun(self) -> bool:
+        """Return whether nothing was done, so that a form without a key can be sent again."""
+        return self.is_not_now and OVERLOADED in self.body
+
+    @property
+    def wait_seconds(self) -> float:
+        """Return after how long to come back, as it says itself."""
+        said = self.headers.get("retry-after", "")
+        return float(said) if said.isdecimal() else 1.0
+
     def json(self) -> Any:
         """Return the body as data."""
         return json.loads(self.body)
 
 
 class Post:
-    """The way to the web server: counts every answer and keeps those that are not clean."""
+    """The way to the web server: counts every answer and keeps those that are not clean.
 
-    def __init__(self, port: int) -> None:
+    ``give_up`` says when nobody tries again any more.
+    """
+
+    def __init__(self, port: int, *, give_up: Callable[[], bool] = lambda: False) -> None:
         self.port = port
+        self.give_up = give_up
         self.statuses: Counter[int] = Counter()
         self.unclean: list[str] = []
         self.slowest = 0.0
         self._lock = threading.Lock()
-        # Three senders for each of some thirty people.
-        self._senders = ThreadPoolExecutor(100, "sender")
+        self._senders = ThreadPoolExecutor(MOST_SENDERS, "sender")
 
     def send(
         self, method: str, path: str, *, body: bytes = b"", headers: Mapping[str, str] | None = None
@@ -88,6 +114,24 @@ class Post:
         ]
         return [each.result() for each in sent]
 
+    def until(
+        self, send: Callable[[], list[Answer]], is_done: Callable[[Answer], bool]
+    ) -> list[Answer]:
+        """Send until an answer is one to go on with; return all such of the last try.
+
+        Empty where it was given up. No two wait equally long, and each time for longer.
+        """
+        tries = 0
+        while True:
+            answers = send()
+            done = [answer for answer in answers if is_done(answer)]
+            if done or self.give_up():
+                return done
+            asked = max(answer.wait_seconds for answer in answers)
+            grown = min(asked * GROWTH**tries, max(asked, LONGEST_WAIT_SECONDS))
+            time.sleep(grown * random.uniform(1, 1.5))  # noqa: S311
+            tries += 1
+
     def close(self) -> None:
         """End the senders."""
         self._senders.shutdown(cancel_futures=True)
@@ -106,24 +150,34 @@ class Post:
 
 
 class Marketplace:
-    """A marketplace with a key to the API: each POST goes out three times at once with one key."""
+    """A marketplace with a key to the API: each POST goes out three times at once with one key.
 
-    def __init__(self, post: Post, key: str, *, give_up: Callable[[], bool]) -> None:
+    Each is sent until it is acknowledged or refused; None if it never was.
+    """
+
+    def __init__(self, post: Post, key: str) -> None:
         self.post = post
         self.key = key
-        self.give_up = give_up
         self.differing: list[str] = []
 
     def create(self, path: str, given: Mapping[str, Any]) -> Answer | None:
-        """Send JSON until it is acknowledged or refused; None if it never was."""
+        """Send JSON."""
         return self._until_answered(path, json.dumps(given).encode(), "application/json")
 
-    def upload(self, path: str, name: str, content: bytes) -> Answer | None:
-        """Send a file likewise."""
+    def upload(
+        self, path: str, files: Sequence[tuple[str, str, bytes]], fields: Mapping[str, str]
+    ) -> Answer | None:
+        """Send files, each as field, name and content, and what is said of them."""
         boundary = secrets.token_hex(16)
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"'
-        kind = "Content-Type: application/octet-stream"
-        body = f"{head}\r\n{kind}\r\n\r\n".encode() + content + f"\r\n--{boundary}--\r\n".encode()
+        lines: list[bytes] = []
+        for name, value in fields.items():
+            head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"'
+            lines += [head.encode(), b"", value.encode()]
+        for name, filename, content in files:
+            head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"'
+            kind = b"Content-Type: application/octet-stream"
+            lines += [f'{head}; filename="{filename}"'.encode(), kind, b"", content]
+        body = b"\r\n".join([*lines, f"--{boundary}--\r\n".encode()])
         return self._until_answered(path, body, f"multipart/form-data; boundary={boundary}")
 
     def _until_answered(self, path: str, body: bytes, kind: str) -> Answer | None:
@@ -132,16 +186,13 @@ class Marketplace:
             "Idempotency-Key": secrets.token_hex(16),
             "Content-Type": kind,
         }
-        while True:
-            answers = self.post.thrice(f"/api/v1{path}", body=body, headers=headers)
-            told = [answer for answer in answers if answer.is_good or answer.status in EXPECTED]
-            if len({(answer.status, answer.body) for answer in told}) > 1:
-                self.differing.append(f"{path}: {[answer.body[:120] for answer in told]}")
-            if told:
-                return told[0]
-            if self.give_up():
-                return None
-            time.sleep(1)
+        told = self.post.until(
+            lambda: self.post.thrice(f"/api/v1{path}", body=body, headers=headers),
+            lambda answer: answer.is_told,
+        )
+        if len({(answer.status, answer.body) for answer in told}) > 1:
+            self.differing.append(f"{path}: {[answer.body[:120] for answer in told]}")
+        return told[0] if told else None
 
 
 class Browser:
@@ -161,13 +212,26 @@ class Browser:
         """Open a page."""
         return self.post.send("GET", path, headers=self._headers)
 
-    def submit(self, path: str, fields: Mapping[str, str]) -> Answer:
-        """Send a form once."""
-        return self.post.send("POST", path, **self._form(fields))
+    def get_until_told(self, path: str) -> Answer | None:
+        """Open a page until it is shown or refused; None if it never was."""
+        told = self.post.until(lambda: [self.get(path)], lambda answer: answer.is_told)
+        return told[0] if told else None
+
+    def submit(self, path: str, fields: Mapping[str, str]) -> Answer | None:
+        """Send a form without a key: again only where nothing was begun; None if it never was."""
+        form = self._form(fields)
+        sent = self.post.until(
+            lambda: [self.post.send("POST", path, **form)],
+            lambda answer: not answer.was_not_begun,
+        )
+        return sent[0] if sent else None
 
     def submit_thrice(self, path: str, fields: Mapping[str, str]) -> list[Answer]:
-        """Press the button of a form three times at once."""
-        return self.post.thrice(path, **self._form(fields))
+        """Press the button of a form three times at once, until it is acknowledged or refused."""
+        form = self._form(fields)
+        return self.post.until(
+            lambda: self.post.thrice(path, **form), lambda answer: answer.is_told
+        )
 
     def _form(self, fields: Mapping[str, str]) -> dict[str, Any]:
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
