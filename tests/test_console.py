@@ -190,7 +190,7 @@ def test_what_its_creator_takes_down_under_review_stays_there_as_evidence(
     assert _decide(client, case, reports_seen="1").status_code == 302
     case.refresh_from_db()
     assert case.state == "decided"
-    assert _decide(client, case).status_code == 409
+    assert _decide(client, case, facts="Once more.").status_code == 409
     # The creator is told, and can appeal, as about anything else.
     decision = Decision.objects.get()
     told = as_(uma).get(reverse("creator:decision", args=[decision.code]))
@@ -358,6 +358,20 @@ def test_a_case_decided_while_the_page_was_open_says_by_whom_and_keeps_the_text(
     assert "What I had typed." in page
     assert "And noted." in page
     assert Decision.objects.count() == 1
+
+
+def test_a_decision_that_is_pressed_twice_is_made_once_and_leads_on_both_times(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case_claim(case=case, actor=mo)
+    browser = as_(mo)
+    first, second = _decide(browser, case), _decide(browser, case)
+    assert (first.status_code, second.status_code) == (302, 302)
+    assert first["Location"] == second["Location"]
+    assert Decision.objects.count() == 1
+    # Other words are another decision, and that comes too late.
+    assert _decide(browser, case, facts="Something else.").status_code == 409
 
 
 def test_a_claim_lost_over_lunch_loses_no_text(

@@ -32,6 +32,7 @@ from moderation.selectors.gathering import Gathered
 from moderation.selectors.queue import require_team
 from moderation.selectors.reporters import ReportRow, report_rows
 from moderation.states import (
+    COUNTED,
     HELD_CASES,
     REVERSIBLE,
     Action,
@@ -72,6 +73,12 @@ def case_for(account: Account, code: str) -> Case:
             code="conflict_of_interest",
         )
     return case
+
+
+def decided_so(case: Case, *, action: str, facts: str, by: Account) -> bool:
+    """Return whether somebody has decided a case in these very words, and that stands."""
+    made = Decision.objects.filter(case=case, action=action, facts=facts.strip(), decided_by=by)
+    return made.filter(effect__state__in=COUNTED | {EffectState.HELD}).exists()
 
 
 def held_case_for(account: Account, code: str) -> Case:

@@ -31,6 +31,7 @@ CREATORS = 20
 CLEAN, HELD = (("green", "circle"), ("blue", "square")), (("red", "star"), ("red", "star"))
 STEP_BY_STEP_EACH = 4
 REMOVES_EACH = 3
+PAGE_EVERY_SECONDS = 2.0
 # Far more than are ever under way: a thread for each.
 MOST_AT_ONCE = 4000
 _SEEN = re.compile(rb'name="reports_seen" value="(\d+)"')
@@ -200,7 +201,7 @@ class Load:
         pages: Iterator[tuple[Browser, str]] = itertools.cycle(
             [(visitor, "/"), (moderator, "/console/"), (visitor, "/healthz"), (visitor, "/policy/")]
         )
-        while not self._stop.wait(0.5):
+        while not self._stop.wait(PAGE_EVERY_SECONDS):
             browser, page = next(pages)
             browser.get(page)
 

@@ -28,13 +28,13 @@ from tests.faults.load import Load
 
 TARGETS, REPORTERS, POISONED = 24, 30, 3
 # So that at every moment one is free, however long the answers to the others take.
-MODERATORS = 40
+MODERATORS = 120
 # From so many seconds of load on the rates are a promise, too. The short form, which has to do on
 # any machine, says what it reached.
 PROMISED_FROM_SECONDS = 120
 LEAST_SHARE_SENT = 0.95
 # For the decisions of so many seconds cases are there before anybody uploads or reports.
-FIRST_SECONDS = 15
+FIRST_SECONDS = 30
 # For how long after the load what was begun is sent again until it is acknowledged.
 PATIENCE_SECONDS, SHORT_PATIENCE_SECONDS = 300.0, 45.0
 LARGE_BYTES = 2_000_000_000

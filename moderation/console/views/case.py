@@ -229,10 +229,22 @@ def decide(request: HttpRequest, code: str) -> HttpResponse:
             actor=account_of(request),
         )
     except Refusal as refusal:
+        # Pressed twice at once: it is done, and the first press says so.
+        if selectors.cases.decided_so(
+            found,
+            action=request.POST.get("action", ""),
+            facts=request.POST.get("facts", ""),
+            by=account_of(request),
+        ):
+            return _onwards(request)
         return show_case(request, found, refusal)
     messages.success(request, _told(decision), extra_tags=found.code)
     exposure_continue(account=account_of(request), case=found)
     undo_remember(request, decision)
+    return _onwards(request)
+
+
+def _onwards(request: HttpRequest) -> HttpResponse:
     if request.POST.get("then") == "next":
         return _next(request)
     return redirect("console:queue")
