@@ -19,7 +19,7 @@ TIMES = 3
 # Threads cost little while they wait, and whoever has to wait for one sends too late.
 MOST_SENDERS = 6000
 # Waits between two tries grow by this, up to the longest.
-GROWTH, LONGEST_WAIT_SECONDS = 1.5, 30.0
+GROWTH, LONGEST_WAIT_SECONDS = 2.0, 30.0
 # How the page begins that says: nothing of what you sent was begun (moderation/overload.py).
 OVERLOADED = b"More is asked of this house just now"
 # Refusals that a race between people explains: somebody was quicker, or it is gone by now.

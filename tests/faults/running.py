@@ -27,14 +27,10 @@ from tests.faults.house import House
 from tests.faults.load import Load
 
 TARGETS, REPORTERS, POISONED = 24, 30, 3
-# So that at every moment one is free, however long the answers to the others take.
-MODERATORS = 120
 # From so many seconds of load on the rates are a promise, too. The short form, which has to do on
 # any machine, says what it reached.
 PROMISED_FROM_SECONDS = 120
 LEAST_SHARE_SENT = 0.95
-# For the decisions of so many seconds cases are there before anybody uploads or reports.
-FIRST_SECONDS = 30
 # For how long after the load what was begun is sent again until it is acknowledged.
 PATIENCE_SECONDS, SHORT_PATIENCE_SECONDS = 300.0, 45.0
 LARGE_BYTES = 2_000_000_000
@@ -54,16 +50,17 @@ def measure(house: House, *, seconds: float, rates: dict[str, float], say: Say) 
     shop = factories.account("shop")
     _, key = token_create(account=shop, name="faults", scopes=Scope.values, actor=None)
     reporters = [session_of(factories.account(f"reporter{n}")) for n in range(REPORTERS)]
+    # A case and a moderator for each decision, so that at its moment neither has to be waited for.
+    decisions = math.ceil(rates["decisions"] * seconds)
     moderators = [
         session_of(factories.account(f"moderator{n}", role=Role.MODERATOR))
-        for n in range(MODERATORS)
+        for n in range(decisions)
     ]
-    waiting = math.ceil(rates["decisions"] * FIRST_SECONDS)
     holder = factories.account("holder")
-    for number in range(waiting):
+    for number in range(decisions):
         factories.held(holder, title=f"Held {number:03}")
     say(
-        f"{TARGETS} published versions, {POISONED} poisoned, {waiting} held; web, workers and "
+        f"{TARGETS} published versions, {POISONED} poisoned, {decisions} held; web, workers and "
         "clock are starting"
     )
     house.start_web()
