@@ -3,7 +3,8 @@
 Writes ``Case`` and an ``Event`` for each move. Never decides.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -43,26 +44,39 @@ _TRACK_TITLES: dict[str, str] = {
 }
 
 
-@transaction.atomic(savepoint=False)
 def case_open(
     *, version: ModelVersion, source: Case.Source, actor: Account | None
 ) -> tuple[Case, bool]:
     """Return the open case on a version, opening one if there is none; and whether it is new."""
-    # Locking the version makes two openers queue up instead of meeting at the constraint.
-    # Without its key: every event refers to the version, and would have to wait for us.
-    ModelVersion.objects.select_for_update(no_key=True).values_list("pk").get(pk=version.pk)
-    case = Case.objects.filter(version=version, state__in=OPEN_CASES).first()
-    if case is not None:
-        return case, False
-    now = timezone.now()
-    due_at = now + timedelta(hours=DEFAULT_DEADLINE_HOURS)
-    case = Case.objects.create(
-        version=version, source=source, clock_from=now, due_at=due_at, turn_at=due_at
-    )
-    event_record(
-        action="case.opened", actor=actor, version=version, case=case, data={"source": source}
-    )
-    return case, True
+    with case_opened(version=version, source=source, actor=actor) as (case, is_new):
+        return case, is_new
+
+
+@contextmanager
+def case_opened(
+    *, version: ModelVersion, source: Case.Source, actor: Account | None
+) -> Iterator[tuple[Case, bool]]:
+    """Yield what ``case_open`` returns, and record an opening at the end of the block.
+
+    For whoever has more to write about the case: who records something holds up everybody else.
+    """
+    with transaction.atomic(savepoint=False):
+        # Locking the version makes two openers queue up instead of meeting at the constraint.
+        # Without its key: every event refers to the version, and would have to wait for us.
+        ModelVersion.objects.select_for_update(no_key=True).values_list("pk").get(pk=version.pk)
+        case = Case.objects.filter(version=version, state__in=OPEN_CASES).first()
+        if case is not None:
+            yield case, False
+            return
+        now = timezone.now()
+        due_at = now + timedelta(hours=DEFAULT_DEADLINE_HOURS)
+        case = Case.objects.create(
+            version=version, source=source, clock_from=now, due_at=due_at, turn_at=due_at
+        )
+        yield case, True
+        event_record(
+            action="case.opened", actor=actor, version=version, case=case, data={"source": source}
+        )
 
 
 @dataclass(frozen=True)
@@ -91,13 +105,12 @@ def case_weigh(*, case: Case) -> None:
 def case_open_weighed(*, version: ModelVersion, source: Case.Source) -> Case:
     """Return the open case on a version, weighed in full, opening one if there is none.
 
-    For workers: the language is guessed before the opening is recorded, because every other
-    writer waits for whoever has recorded something.
+    For workers, who guess the language, too.
     """
     ModelVersion.objects.select_for_update(no_key=True).values_list("pk").get(pk=version.pk)
     language = _language(version)
-    case, _ = case_open(version=version, source=source, actor=None)
-    _weighing_store(case, _weighing(case, language=language), now=timezone.now())
+    with case_opened(version=version, source=source, actor=None) as (case, _):
+        _weighing_store(case, _weighing(case, language=language), now=timezone.now())
     return case
 
 

@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 
 from moderation.audit import event_record
 from moderation.authz import require_may_speak, require_sight
-from moderation.cases import case_open, case_weigh
+from moderation.cases import case_opened, case_weigh
 from moderation.copies import comparison_of
 from moderation.errors import Conflict, Invalid, NotAllowed
 from moderation.evidence import Upload, evidence_add, pictures_kept
@@ -107,24 +107,25 @@ def report_file(
     with pictures_kept(pictures) as copies:
         try:
             with transaction.atomic():
-                case, _ = case_open(version=version, source=Case.Source.REPORT, actor=actor)
-                report = Report.objects.create(
-                    case=case,
-                    version=version,
-                    track=track,
-                    reporter=actor,
-                    language=language,
-                    **fields,
-                )
-                evidence_add(report=report, pictures=copies)
-                _weigh(case)
-                notice_issue(
-                    kind="report_received",
-                    version=version,
-                    account=actor,
-                    email=report.email,
-                    report=report,
-                )
+                opened = case_opened(version=version, source=Case.Source.REPORT, actor=actor)
+                with opened as (case, _):
+                    report = Report.objects.create(
+                        case=case,
+                        version=version,
+                        track=track,
+                        reporter=actor,
+                        language=language,
+                        **fields,
+                    )
+                    evidence_add(report=report, pictures=copies)
+                    _weigh(case)
+                    notice_issue(
+                        kind="report_received",
+                        version=version,
+                        account=actor,
+                        email=report.email,
+                        report=report,
+                    )
                 # Last: whoever writes an event holds up every other writer until the commit.
                 event_record(
                     action="report.filed",
