@@ -31,6 +31,20 @@ def test_no_image_runs_as_root_and_each_has_a_health_check(image: Path) -> None:
     assert ("torch" in lines.split("pip install")[1].splitlines()[0]) == (image.stem == "worker")
 
 
+def _command(image: str) -> str:
+    return (DOCKER / f"{image}.Dockerfile").read_text().rpartition("\nCMD ")[2]
+
+
+def test_a_card_has_one_process_of_threads_that_does_nothing_else() -> None:
+    command = _command("worker")
+    assert '"--pool", "threads"' in command
+    assert command.rstrip().endswith('"-Q", "triage.gpu"]')
+    # CUDA comes with torch's own wheels for Linux; ONNX Runtime is in every image.
+    assert "torch" in (DOCKER / "worker.Dockerfile").read_text()
+    assert '"--pool", "threads"' in _command("worker-cpu")
+    assert "granian" in _command("web")
+
+
 def test_every_process_of_the_compose_file_is_read_only_and_without_capabilities() -> None:
     compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())
     services: dict[str, Any] = compose["services"]
@@ -53,6 +67,9 @@ def test_the_kubernetes_example_scales_each_kind_of_worker_by_how_long_work_wait
         if row["kind"] == "Deployment":
             pod = row["spec"]["template"]["spec"]
             assert pod["securityContext"]["runAsNonRoot"] is True
+            for container in pod["containers"]:
+                assert container["securityContext"]["readOnlyRootFilesystem"] is True
+                assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
 
 
 def test_workers_serve_every_queue_that_a_task_is_sent_to() -> None:
