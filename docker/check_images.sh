@@ -6,8 +6,9 @@ cd "$(dirname "$0")/.."
 PYTHON="${PYTHON:-python3}"
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
+extras_of() { sed -nE 's/^RUN pip install .*"\.\[(.*)\]"$/\1/p' "docker/$1.Dockerfile"; }
 for image in web worker-cpu; do
-  extras="$(sed -nE 's/^RUN pip install .*"\.\[(.*)\]"$/\1/p' "docker/$image.Dockerfile")"
+  extras="$(extras_of "$image")"
   echo "Installing as the image $image does: $extras"
   "$PYTHON" -m venv "$folder/$image"
   "$folder/$image/bin/pip" install --quiet --disable-pip-version-check \
@@ -17,6 +18,11 @@ for image in web worker-cpu; do
   "$folder/$image/bin/python" manage.py check
   "$folder/$image/bin/python" manage.py migrate --verbosity 0
 done
+# The wheels of torch and CUDA are gigabytes: that they are there and fit together is looked up.
+echo "Looking up what the image worker installs: $(extras_of worker)"
+"$PYTHON" -m venv "$folder/worker"
+"$folder/worker/bin/pip" install --dry-run --quiet --disable-pip-version-check \
+  --constraint constraints.txt ".[$(extras_of worker)]"
 WEIGHHOUSE_DATA="$folder/data-web" "$folder/web/bin/python" manage.py collectstatic --noinput --verbosity 0
 if docker compose version >/dev/null 2>&1; then
   # In a copy, because compose wants the .env beside it, filled in.
