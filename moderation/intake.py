@@ -450,8 +450,8 @@ def parts_kept(
         yield Parts(list(weights.values()), list(pictures.values()))
 
 
-@transaction.atomic
-def model_submit(
+@contextmanager
+def model_submitted(
     *,
     parts: Parts,
     title: str,
@@ -461,33 +461,34 @@ def model_submit(
     base_model: str = "",
     licence: str = "",
     actor: Account,
-) -> ModelVersion:
-    """Create a model and submit its first version with these files, or do nothing.
+) -> Iterator[ModelVersion]:
+    """Create a model, submit its first version with these files, and yield it; or do nothing.
 
-    Raises Invalid if a text is missing or too long, Conflict while no policy is in force.
+    Both are recorded at the end of the block, because whoever records something holds up everybody
+    else. Raises Invalid if a text is missing or too long, Conflict while no policy is in force.
     """
     require_may_publish(actor)
     require_may_speak(actor)
     fields = _check_texts(title, description, tags, base_model, licence)
     words = _check_words("trigger_words", trigger_words)
     policy = _policy_in_force()
-    version = ModelVersion.objects.create(
-        uploaded_model=UploadedModel.objects.create(creator=actor, **fields),
-        trigger_words=words,
-        visibility=Visibility.QUARANTINED,
-        submitted_at=timezone.now(),
-    )
-    for file in parts.files:
-        file.version = version
-    ModelFile.objects.bulk_create(parts.files)
-    for position, preview in enumerate(parts.previews):
-        preview.version, preview.position = version, position
-    PreviewImage.objects.bulk_create(parts.previews)
-    jobs_create(version=version, policy=policy)
-    # Last: whoever writes an event holds up every other writer until the commit.
-    event_record(action="model.created", actor=actor, version=version)
-    _record_submission(version, policy, actor)
-    return version
+    with transaction.atomic():
+        version = ModelVersion.objects.create(
+            uploaded_model=UploadedModel.objects.create(creator=actor, **fields),
+            trigger_words=words,
+            visibility=Visibility.QUARANTINED,
+            submitted_at=timezone.now(),
+        )
+        for file in parts.files:
+            file.version = version
+        ModelFile.objects.bulk_create(parts.files)
+        for position, preview in enumerate(parts.previews):
+            preview.version, preview.position = version, position
+        PreviewImage.objects.bulk_create(parts.previews)
+        jobs_create(version=version, policy=policy)
+        yield version
+        event_record(action="model.created", actor=actor, version=version)
+        _record_submission(version, policy, actor)
 
 
 def _refuse_removed(uploaded_model: UploadedModel) -> None:

@@ -26,7 +26,7 @@ from moderation.api.schemas import (
 from moderation.external import external_account
 from moderation.intake import (
     model_create,
-    model_submit,
+    model_submitted,
     parts_kept,
     version_add_file,
     version_add_preview,
@@ -68,9 +68,10 @@ def submission(
     with (
         parts_kept(files=files, previews=previews, prompts=prompts) as parts,
         external_account(marketplace=marketplace, external_id=given.on_behalf_of) as creator,
+        model_submitted(parts=parts, **texts, actor=creator) as version,
     ):
-        version = model_submit(parts=parts, **texts, actor=creator)
-    return Status(201, VersionOut.of(selectors.marketplace.version_of(marketplace, version.code)))
+        shown = VersionOut.of(selectors.marketplace.version_of(marketplace, version.code))
+    return Status(201, shown)
 
 
 @router.get("/versions", auth=READ, response={200: VersionPage, **PROBLEMS})

@@ -320,9 +320,11 @@ class Load:
             return Outcome.NO_CASE if places else _outcome(taken[0] if taken else None)
         case = min(cases)
         page = moderator.get_until_told(case)
-        seen = _SEEN.search(page.body) if page is not None else None
-        if page is None or seen is None:
-            return _outcome(page) if page is None else Outcome.REFUSED
+        if page is None or not page.is_good:
+            return _outcome(page)
+        seen = _SEEN.search(page.body)
+        if seen is None:
+            return Outcome.REFUSED
         # What is reported all the while stays, or there would be nothing left to report.
         is_target = b"Target " in page.body
         action = "remove" if number % REMOVES_EACH == 0 and not is_target else "approve"
