@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,23 @@ def test_a_csv_that_does_not_fit_is_an_error_that_names_the_place(
     table.write_text(content)
     with pytest.raises(CommandError, match=said):
         evaluate(table)
+
+
+def test_labels_that_contradict_are_an_error_that_names_both(
+    collection: Path, tmp_path: Path
+) -> None:
+    star = f"collection/{STARS}/positive/0.png"
+    table = tmp_path / "labels.csv"
+    lines = ["path,concept,label", f"{star},{STARS},1", f"{star},{HEARTS},0", f"{star},{STARS},1"]
+    table.write_text("\n".join(lines))
+    # Said twice alike it counts once.
+    assert figures(table)["concepts"][0]["positives"] == 1
+    table.write_text("\n".join([*lines, f"{star},{STARS},0"]))
+    with pytest.raises(CommandError, match="Lines 2 and 5 of .* once said to show “red-star”"):
+        evaluate(table)
+    shutil.copy(tmp_path / star, collection / STARS / "negative" / "again.png")
+    with pytest.raises(CommandError, match="again.png and .*0.png are the same picture"):
+        evaluate(collection)
 
 
 def test_a_csv_that_is_no_text_is_an_error(tmp_path: Path) -> None:

@@ -319,6 +319,22 @@ def test_questions_are_not_for_creators_nor_about_ones_own(
     assert not Verdict.objects.exists()
 
 
+def test_a_question_about_one_of_several_concepts_asks_about_that_alone(
+    near: Finding, as_: Browser, mo: Account
+) -> None:
+    deciding = {**near.evidence["deciding"], "concept": "pointed"}
+    Finding.objects.filter(pk=near.pk).update(evidence={**near.evidence, "deciding": deciding})
+    assert near.rule is not None
+    for kind, words in (("prohibited", "a shape with points"), ("contrast", "a round shape")):
+        near.rule.prompts.create(concept="pointed", kind=kind, text=words)
+    address = reverse("console:questions", args=["red-star", "pointed"])
+    page = as_(mo).get(address).content.decode()
+    assert "Does it show this: pointed?" in page
+    assert "This alone, whether or not the picture breaks the rule" in page
+    assert "a shape with points" in page
+    assert "a round shape" not in page
+
+
 def test_what_is_held_apart_for_child_safety_is_asked_of_nobody(
     near: Finding, as_: Browser, mo: Account
 ) -> None:

@@ -7,6 +7,7 @@ used is listed with the reason.
 
 import csv
 import difflib
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -258,7 +259,26 @@ def _read_folder(data: Path, policy: Policy) -> Collection:
                 for path in sorted(part.rglob("*"))
                 if not path.is_dir()
             ]
+    said: dict[tuple[str, str], Labelled] = {}
+    for item in items:
+        try:
+            with item.path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            # It is listed among what could not be used.
+            continue
+        first = said.setdefault((item.concept, content), item)
+        if first.positive != item.positive:
+            raise _contradiction(f"{first.path} and {item.path} are the same picture", item.concept)
     return Collection(tuple(items), tuple(problems))
+
+
+def _contradiction(what: str, concept: str) -> EvaluationError:
+    return EvaluationError(
+        "evaluation.contradiction",
+        f"{what}, once said to show “{concept}” and once not to. Take one of the two out: no "
+        "figure could be right about both.",
+    )
 
 
 def _unlabelled(path: Path, data: Path) -> Problem:
@@ -286,7 +306,8 @@ def _read_csv(data: Path, policy: Policy) -> Collection:
             "evaluation.unreadable", f"{data} cannot be read as CSV: {error}."
         ) from error
     known = _concepts(policy)
-    items = []
+    items: dict[tuple[Path, str], Labelled] = {}
+    first: dict[tuple[Path, str], int] = {}
     for line, row in rows:
         path, concept, label = ((row[name] or "").strip() for name in _COLUMNS)
         _check_concept(concept, known, f"line {line} of {data}")
@@ -297,8 +318,15 @@ def _read_csv(data: Path, policy: Policy) -> Collection:
                 "1 and 0.",
             )
         # Paths are relative to the file, so that a collection can be moved as a whole.
-        items.append(Labelled(data.parent / path, concept, _LABELS[label.lower()]))
-    return Collection(tuple(items))
+        item = Labelled(data.parent / path, concept, _LABELS[label.lower()])
+        place = (item.path, concept)
+        if items.setdefault(place, item) != item:
+            raise _contradiction(
+                f"Lines {first[place]} and {line} of {data} name the same picture, “{path}”",
+                concept,
+            )
+        first.setdefault(place, line)
+    return Collection(tuple(items.values()))
 
 
 def _concepts(policy: Policy) -> dict[str, Rule]:

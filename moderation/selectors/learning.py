@@ -250,6 +250,14 @@ def concept_rule(account: Account, rule: str, concept: str) -> Rule:
     return row
 
 
+def meant_by(rule: Rule, concept: str) -> list[str]:
+    """Return what stands for a concept, where it is not its rule as a whole; else nothing."""
+    if concept == rule.slug:
+        return []
+    prompts = Prompt.objects.filter(rule=rule, concept=concept, kind=Prompt.Kind.PROHIBITED)
+    return list(prompts.values_list("text", flat=True))
+
+
 # --- Questions ------------------------------------------------------------------------------
 
 

@@ -89,6 +89,7 @@ def questions(request: HttpRequest, rule: str, concept: str) -> HttpResponse:
     context: dict[str, Any] = {
         "rule": asked,
         "concept": concept,
+        "meant": selectors.learning.meant_by(asked, concept),
         "finding": finding,
         "left": waiting.count(),
         "last": request.GET.get("last", ""),
