@@ -15,6 +15,7 @@ from django.urls import URLPattern, reverse
 
 from moderation.console.urls import urlpatterns
 from moderation.decisions import decision_make
+from moderation.heads import Place, head_record
 from moderation.models import Account, Case, ChildSafetyRecord, ModelVersion, ReviewItem, Rule
 from moderation.queue import case_claim
 from moderation.states import Action, Role
@@ -167,11 +168,28 @@ def test_what_the_console_shows_only_at_times_satisfies_axe_core(
         ModelVersion.objects.filter(pk=popular.version_id).update(downloads=10**6)
         removal = {"action": Action.REMOVE, "rules": ["red-star"], "facts": "Seen."}
         decision_make(case=popular, **removal, actor=mo)
+    performance = {
+        "curve": [{"forecast": 0.1, "observed": 0.2, "pictures": 10}],
+        "calibration_error": 0.1,
+        "log_loss": 0.3,
+    }
+    change = {"digest": "0" * 64, "verdict": True, "before": 0.1, "after": 0.9}
+    head_record(
+        place=Place("red-star", "red-star", "demo", "1"),
+        parameters={"kind": "anchored", "performance": performance},
+        labels=20,
+        positives=10,
+        threshold={},
+        comparison={"sentence": "The new head goes live.", "changes": [change]},
+        goes_live=True,
+        reason="It is better.",
+    )
     questions = reverse("console:questions", args=["red-star", "red-star"])
     addresses = [
         reverse("console:take-over", args=[taken.code]),
         reverse("console:heatmap", args=[near.code, found.pk]),
         questions,
+        reverse("console:concept", args=["red-star", "red-star"]),
         reverse("console:held"),
         reverse("console:queue") + "?colour=red&state=nonsense&q=no",
         reverse("console:case", args=[near.code]),

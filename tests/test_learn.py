@@ -34,8 +34,9 @@ from moderation.models import (
     Rule,
     Verdict,
 )
+from moderation.reports import report_file
 from moderation.selectors.learning import labels_of
-from moderation.states import Role
+from moderation.states import Role, Visibility
 from moderation.verdicts import verdict_give
 from tests import factories
 from triage.demo_encoder.scenes import compose, draw
@@ -136,9 +137,17 @@ def test_what_moderators_say_becomes_a_head_and_scores_the_next_upload(
     deciding = blue.evidence["deciding"]
     assert (deciding["head"], deciding["labels"]) == (head.code, 20)
     assert deciding["zero_shot"] < 0
+    changed = PreviewImage.objects.get(sha256=head.comparison["changes"][0]["digest"]).version
+    changed.visibility = Visibility.PUBLISHED
+    changed.save()
+    report = report_file(version=changed, text="Look at this.", actor=factories.account("rui"))
     page = as_(mo).get(reverse("console:concept", args=["red-star", judged])).content.decode()
     assert "Head 1, anchored, learnt from 20 labels" in page
     assert "Reliability curve" in page
+    told = page.partition('<details class="report">')[2].partition("</details>")[0]
+    assert "20 labels, calibration error" in told
+    assert "What it sees differently from what was in place" in told
+    assert f'href="{reverse("console:case", args=[report.case.code])}"' in told
 
 
 def test_learning_again_from_the_same_labels_changes_nothing(judged: str) -> None:

@@ -163,7 +163,7 @@ PAGES = {
     "letters/": 5,
     "misuse/": 5,
     "concepts/": 8,
-    "concepts/red-star/red-star/": 12,
+    "concepts/red-star/red-star/": 11,
     "questions/red-star/red-star/": 6,
     "me/": 10,
     "keys/": 3,

@@ -12,6 +12,7 @@ from django.http import Http404
 from moderation.models import (
     Account,
     AuditItem,
+    Case,
     ConceptHead,
     ConceptReport,
     ConceptVector,
@@ -167,7 +168,7 @@ class ConceptPage:
     positives: int
     by_source: list[tuple[str, int]]
     near_misses: int
-    audited: int
+    seen: dict[str, str]  # where what heads see differently can be looked at: cases by SHA-256
 
 
 def concepts(account: Account) -> list[ConceptRow]:
@@ -199,6 +200,7 @@ def concept_page(account: Account, rule: str, concept: str) -> ConceptPage:
     found = concept_rule(account, rule, concept)
     report = ConceptReport.objects.filter(rule=rule, concept=concept).first()
     labels = labels_of(rule, concept)
+    heads = list(ConceptHead.objects.filter(rule=rule, concept=concept).order_by("-pk")[:30])
     placements = list(
         HeadPlacement.objects.filter(rule=rule, concept=concept)
         .select_related("head", "placed_by")
@@ -209,7 +211,7 @@ def concept_page(account: Account, rule: str, concept: str) -> ConceptPage:
         rule=found,
         concept=concept,
         head=placements[0].head if placements else None,
-        heads=list(ConceptHead.objects.filter(rule=rule, concept=concept).order_by("-pk")[:30]),
+        heads=heads,
         placements=placements,
         report=report.data if report else {},
         reported_at=report.made_at if report else None,
@@ -220,8 +222,24 @@ def concept_page(account: Account, rule: str, concept: str) -> ConceptPage:
             for source in sorted(sources)
         ],
         near_misses=near_misses(found, concept).count(),
-        audited=AuditItem.objects.count(),
+        seen=_cases_of({change["digest"] for head in heads for change in _changes(head)}),
     )
+
+
+def _changes(head: ConceptHead) -> list[dict[str, Any]]:
+    """Return what a head sees differently from the one before it."""
+    changes: list[dict[str, Any]] = head.comparison.get("changes") or []
+    return changes
+
+
+def _cases_of(digests: set[str]) -> dict[str, str]:
+    """Return the newest case on each picture, by SHA-256; not what is held apart."""
+    if not digests:
+        return {}
+    cases = Case.objects.filter(
+        version__previews__sha256__in=digests, version__isolated_at__isnull=True
+    )
+    return dict(cases.order_by("pk").values_list("version__previews__sha256", "code"))
 
 
 def _pairs() -> list[tuple[Rule, str]]:
