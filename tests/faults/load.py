@@ -31,6 +31,7 @@ CREATORS = 20
 CLEAN, HELD = (("green", "circle"), ("blue", "square")), (("red", "star"), ("red", "star"))
 STEP_BY_STEP_EACH = 4
 REMOVES_EACH = 3
+READ_AT_MOST = 3
 PAGE_EVERY_SECONDS = 2.0
 # Far more than are ever under way: a thread for each.
 MOST_AT_ONCE = 4000
@@ -318,7 +319,16 @@ class Load:
             self.ledger.differing.append(f"one moderator was given {sorted(cases)}")
         if not cases:
             return Outcome.NO_CASE if places else _outcome(taken[0] if taken else None)
-        case = min(cases)
+        facts = f"Decision {number:05}: looked at."
+        # Where a report came in meanwhile the page is read once more, as a person would.
+        outcome = Outcome.REFUSED
+        for _ in range(READ_AT_MOST):
+            outcome = self._decide_case(moderator, min(cases), number, facts)
+            if outcome != Outcome.REFUSED:
+                break
+        return outcome
+
+    def _decide_case(self, moderator: Browser, case: str, number: int, facts: str) -> Outcome:
         page = moderator.get_until_told(case)
         if page is None or not page.is_good:
             return _outcome(page)
@@ -328,7 +338,6 @@ class Load:
         # What is reported all the while stays, or there would be nothing left to report.
         is_target = b"Target " in page.body
         action = "remove" if number % REMOVES_EACH == 0 and not is_target else "approve"
-        facts = f"Decision {number:05}: looked at."
         fields = {"action": action, "facts": facts, "reports_seen": seen[1].decode()}
         if action == "remove":
             fields["rules"] = "red-star"
