@@ -5,6 +5,7 @@ they reported, or an appeal against their own decision; and an escalated case on
 What is held apart for child safety it hands to nobody: that has a place of its own.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -74,15 +75,21 @@ def _waiting_for(is_senior: bool, opted_out: tuple[str, ...], *, account: int) -
         .exclude(Exists(reported))
         .order_by("turn_at", "pk")
     )
-    if opted_out:
-        # What it is about, whether a probe or a person said so; a case that was opened for an
-        # appeal just now has not been weighed, and only its findings say it.
-        found = Finding.objects.filter(version=OuterRef("version"), rule__slug__in=opted_out)
-        about = CaseFacet.objects.filter(kind=CaseFacet.Kind.RULE, value__in=opted_out)
-        cases = cases.exclude(
-            Exists(found.exclude(concern=Concern.NONE)) | Exists(about.filter(case=OuterRef("pk")))
-        )
-    return cases
+    return cases.exclude(_about(opted_out)) if opted_out else cases
+
+
+def _about(rules: Iterable[str]) -> Q:
+    """Return the condition that a case is about one of these, whether a probe or a person says so.
+
+    A case that was opened for an appeal just now has not been weighed, and only its findings say
+    it.
+    """
+    slugs = list(rules)
+    found = Finding.objects.filter(version=OuterRef("version"), rule__slug__in=slugs)
+    facets = CaseFacet.objects.filter(
+        kind=CaseFacet.Kind.RULE, value__in=slugs, case=OuterRef("pk")
+    )
+    return Exists(found.exclude(concern=Concern.NONE)) | Exists(facets)
 
 
 def _without_own_part(cases: QuerySet[Case], account: int) -> QuerySet[Case]:
@@ -238,13 +245,16 @@ def case_assign(*, case: Case, to: Account | None, actor: Account) -> Case:
     """Make a case somebody's for good, or nobody's. Who has it open stays as it is.
 
     An assigned case is offered to nobody else. Raises NotAllowed where the assignee could not
-    decide it, Conflict if it has ended or was assigned to another in the meantime.
+    decide it or, unless they assign it to themselves, opted out of what it is about; Conflict if
+    it has ended or was assigned to another in the meantime.
     """
     require_moderator(actor)
     if case.state not in LISTED_CASES:
         raise Conflict("This case has ended; there is nothing left to assign.", code="not_waiting")
-    if to is not None:
+    if to is not None and to.pk == actor.pk:
         _require_may_hold(case, to)
+    elif to is not None:
+        _require_may_be_given(case, to)
     before = case.assigned_to
     changed = Case.objects.filter(pk=case.pk, assigned_to=before).update(assigned_to=to)
     if not changed:
@@ -261,6 +271,46 @@ def case_assign(*, case: Case, to: Account | None, actor: Account) -> Case:
     )
     case.refresh_from_db()
     return case
+
+
+def _require_may_be_given(case: Case, to: Account) -> None:
+    """Let through who may be given a case by somebody else, who is not told why another may not.
+
+    It would say what they reported, made, decided, or do not want to see.
+    """
+    try:
+        _require_may_hold(case, to)
+        unwanted = _about(preference_of(to).opted_out)
+        is_fit = not Case.objects.filter(unwanted, pk=case.pk).exists()
+    except NotAllowed:
+        is_fit = False
+    if not is_fit:
+        raise NotAllowed(
+            f"{to.username} cannot be given this case. Choose somebody else.",
+            code="not_assignable",
+            field="to",
+        )
+
+
+@transaction.atomic
+def assignments_give_back(*, actor: Account) -> int:
+    """Take from a person what was assigned to them of what they opted out of; return how much.
+
+    It waits for anybody again; what they have in hand they can finish.
+    """
+    unwanted = _about(preference_of(actor).opted_out)
+    own = Case.objects.filter(unwanted, assigned_to=actor, state__in=sorted(LISTED_CASES))
+    given_back = list(own.select_related("version"))
+    for case in given_back:
+        Case.objects.filter(pk=case.pk, assigned_to=actor).update(assigned_to=None)
+        event_record(
+            action="case.assigned",
+            actor=actor,
+            version=case.version,
+            case=case,
+            data={"from": actor.username, "to": ""},
+        )
+    return len(given_back)
 
 
 @transaction.atomic

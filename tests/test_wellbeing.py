@@ -112,6 +112,30 @@ def test_what_people_alone_said_is_of_a_category_is_not_given_to_whoever_opted_o
     assert as_(ada).post(reverse("console:next")).url == mine
 
 
+def test_what_somebody_opted_out_of_is_assigned_to_them_by_nobody_else(
+    as_: Browser, severe: Case, uma: Account, mo: Account, ada: Account
+) -> None:
+    other = factories.held(uma, rule="yellow-ring", title="Another")
+    senior, moderator = as_(ada), as_(mo)
+    for case in (severe, other):
+        address = reverse("console:assign", args=[case.code])
+        assert senior.post(address, {"to": "mo"}).status_code == 302
+    page = moderator.post(reverse("console:me"), {"out": ["red-star"]}, follow=True)
+    assert "1 that had been assigned to you went back to the queue" in page.content.decode()
+    assert list(Case.objects.filter(assigned_to=mo)) == [other]
+    assign = reverse("console:assign", args=[severe.code])
+    refused = senior.post(assign, {"to": "mo"})
+    assert refused.status_code == 403
+    page = refused.content.decode()
+    # Nobody is told why.
+    assert "mo cannot be given this case. Choose somebody else." in page
+    assert "opted" not in page
+    assert Case.objects.get(pk=severe.pk).assigned_to is None
+    # They themselves may still take it on.
+    assert moderator.post(assign, {"to": "mo"}).status_code == 302
+    assert Case.objects.get(pk=severe.pk).assigned_to == mo
+
+
 def test_how_pictures_are_shown_is_remembered(as_: Browser, uma: Account, mo: Account) -> None:
     case = factories.held(uma)
     client = as_(mo)

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_http_methods
 
 from moderation import selectors
 from moderation.console.views.common import account_of, private
+from moderation.queue import assignments_give_back
 from moderation.wellbeing import looked_today, preference_choose, preference_of
 
 
@@ -25,7 +26,13 @@ def me(request: HttpRequest) -> HttpResponse:
             shows_colour="colour" in request.POST,
             opted_out=request.POST.getlist("out"),
         )
-        messages.success(request, "Saved.")
+        given_back = assignments_give_back(actor=account)
+        messages.success(
+            request,
+            f"Saved. {given_back} that had been assigned to you went back to the queue."
+            if given_back
+            else "Saved.",
+        )
         return redirect("console:me")
     policy = selectors.public.policy_in_force()
     context = {
