@@ -237,7 +237,9 @@ def test_a_thread_joins_both_sides_until_it_is_answered(
     appeal = appeal_file(decision=decision, text="It is orange.", actor=uma)
     client = as_(ada)
     ask = reverse("console:message", args=[decision.case.code])
-    assert client.post(ask, {"message": "Which one?"}).status_code == 409
+    refused = client.post(ask, {"message": "Which <one>?"})
+    assert refused.status_code == 409
+    assert "Which &lt;one&gt;?</textarea>" in refused.content.decode()
     client.post(reverse("console:claim", args=[decision.case.code]))
     assert client.post(ask, {"message": "Which one?"}).status_code == 302
     assert "Which one?" in Notice.objects.get(kind="appeal_message").text
@@ -251,6 +253,9 @@ def test_a_thread_joins_both_sides_until_it_is_answered(
     assert as_(nobody).post(reply, {"message": "Me too."}).status_code == 404
     _answer(appeal, ada, AppealState.UPHELD)
     assert as_(uma).post(reply, {"message": "But"}).status_code == 409
+    late = client.post(ask, {"message": "One more thing"})
+    assert late.status_code == 409
+    assert "One more thing</textarea>" in late.content.decode()
 
 
 def test_a_reporter_appeals_until_the_last_minute_of_day_184_and_no_later(

@@ -164,6 +164,8 @@ def show_case(
         "refusal": refusal,
         "given": given,
         "given_rules": given_rules,
+        # The form of a decision has a field of that name, too, and always facts beside it.
+        "asked_of_appellant": "" if "facts" in given else given.get("message", ""),
         "own_words": own_words(
             given.get("message", ""), [rule for rule in file.rules if rule.slug in given_rules]
         ),

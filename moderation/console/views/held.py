@@ -126,14 +126,17 @@ def message(request: HttpRequest, code: str) -> HttpResponse:
     """Write to whoever appealed."""
     found = selectors.cases.case_for(account_of(request), code)
     appeal = found.appeals.filter(state=AppealState.OPEN).order_by("filed_at").first()
-    if appeal is None:
-        raise Conflict("This case has no appeal that waits for an answer.", code="no_appeal")
-    appeal_write(
-        appeal=appeal,
-        text=request.POST.get("message", ""),
-        actor=account_of(request),
-        from_team=True,
-    )
+    try:
+        if appeal is None:
+            raise Conflict("This case has no appeal that waits for an answer.", code="no_appeal")
+        appeal_write(
+            appeal=appeal,
+            text=request.POST.get("message", ""),
+            actor=account_of(request),
+            from_team=True,
+        )
+    except Refusal as refusal:
+        return show_case(request, found, refusal)
     messages.success(request, "Sent.", extra_tags=found.code)
     return redirect("console:case", code=code)
 
