@@ -4,6 +4,8 @@ Writes ``Report`` and its evidence, joins it to the version's one open case, and
 receipt. Nothing is ever hidden because of how many reports there are.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,19 +76,22 @@ def report_file(
     pictures: Sequence[Upload] = (),
     language: Language = Language.ENGLISH,
     address: str = "",
+    form_key: str = "",
     actor: Account | None,
 ) -> Report:
     """File a report on a published version; it joins the version's open case.
 
     ``words`` holds everything where the track asks for more than ``text``, ``rule`` and
     ``email``. ``address`` is a digest of the network address it came from
-    (``throttle.address_digest``). A registered trusted flagger's reports run on their own track.
+    (``throttle.address_digest``). The same words from the same form, told by its ``form_key``, are
+    one report, whoever sends them. A registered trusted flagger's reports run on their own track.
 
     An account has one open report of a kind on a version: who said that a rule is broken can still
-    give notice of a crime. Raises Hidden where the version cannot be seen, Conflict if this account
-    has reported it, Invalid with a code and field where something is missing, TooMany where a
-    throttle refuses, NotAllowed while reporting is suspended or the account may not speak. Where a
-    child may be in danger (``is_child_safety`` on a notice of illegality) neither refuses.
+    give notice of a crime. Raises Hidden where the version cannot be seen, AlreadyReported if this
+    account has reported it or this form was sent before, Invalid with a code and field where
+    something is missing, TooMany where a throttle refuses, NotAllowed while reporting is suspended
+    or the account may not speak. Where a child may be in danger (``is_child_safety`` on a notice of
+    illegality) neither refuses.
     """
     words = words or Words(text=text, rule=rule, email=email)
     is_urgent = words.is_child_safety and track in NOTICES_OF_ILLEGALITY
@@ -95,7 +100,11 @@ def report_file(
     if actor is not None and not is_urgent:
         require_may_speak(actor)
     # Before anything else is asked: in a flood most people have reported it already.
-    before = report_open_of(version=version, track=track, is_urgent=is_urgent, actor=actor)
+    digest = _form_digest(form_key, version, track, words)
+    before = Report.objects.filter(form_digest=digest).first() if digest else None
+    before = before or report_open_of(
+        version=version, track=track, is_urgent=is_urgent, actor=actor
+    )
     if before is not None:
         raise AlreadyReported(before)
     _require_reportable(version, actor, is_urgent=is_urgent)
@@ -115,6 +124,7 @@ def report_file(
                         track=track,
                         reporter=actor,
                         language=language,
+                        form_digest=digest,
                         **fields,
                     )
                     evidence_add(report=report, pictures=copies)
@@ -136,13 +146,28 @@ def report_file(
                 )
         except IntegrityError as error:
             # Two at the same moment: the constraint let only one through.
-            other = report_open_of(version=version, track=track, is_urgent=is_urgent, actor=actor)
+            other = Report.objects.filter(form_digest=digest).first() if digest else None
+            other = other or report_open_of(
+                version=version, track=track, is_urgent=is_urgent, actor=actor
+            )
             raise AlreadyReported(other) from error
     return report
 
 
+def _form_digest(key: str, version: ModelVersion, track: Track, words: Words) -> str | None:
+    """Return what tells a form with its words from every other; None where it has no key.
+
+    The words are a part of it: should a page with its key have come to two people, their reports
+    stay apart.
+    """
+    if not key:
+        return None
+    said = [key, version.code, track, words.rule, words.text.strip(), words.email, words.name]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
 class AlreadyReported(Conflict):
-    """This account has an open report of the same kind on the version already."""
+    """This account has such an open report on the version already, or this form was sent before."""
 
     code = "already_reported"
 

@@ -1,11 +1,14 @@
 """What stands around the forms of reporters, depicted persons and creators, in both languages."""
 
+import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -161,6 +164,64 @@ def test_a_second_report_is_said_to_be_one_and_its_words_are_kept(
     assert ">And a hammer.</textarea>" in page
     assert reverse("report-change", args=[first.token]) in page
     assert Report.objects.get().text == "A red star."
+
+
+def _form_of(client: Client, version: ModelVersion) -> dict[str, str]:
+    page = client.get(reverse("report", args=[version.code])).content.decode()
+    (key,) = re.findall(r'name="form_key" value="([^"]+)"', page)
+    return {"form_key": key, "text": "A red star.", "email": "vic@example.org"}
+
+
+def test_a_visitor_who_sends_a_form_twice_has_one_report(as_: Browser, uma: Account) -> None:
+    version = factories.published(uma)
+    client = as_(None)
+    address = reverse("report", args=[version.code])
+    form = _form_of(client, version)
+    sent = [client.post(address, form) for _ in range(2)]
+    report = Report.objects.get()
+    status = reverse("report-status", args=[report.token])
+    assert [(answer.status_code, answer["Location"]) for answer in sent] == [(302, status)] * 2
+    assert Notice.objects.filter(kind="report_received").count() == 1
+
+
+def test_another_form_or_other_words_are_another_report(as_: Browser, uma: Account) -> None:
+    version = factories.published(uma)
+    client = as_(None)
+    address = reverse("report", args=[version.code])
+    form = _form_of(client, version)
+    assert form["form_key"] != _form_of(client, version)["form_key"]
+    # As where a cache has given one page to two people: neither is led to the other's report.
+    for given in (form, {**form, "email": "eve@example.org"}, {**form, "text": "A hammer."}):
+        assert client.post(address, given).status_code == 302
+    assert client.post(address, _form_of(client, version)).status_code == 302
+    assert Report.objects.count() == len({report.token for report in Report.objects.all()}) == 4
+
+
+def test_a_refused_form_keeps_its_key(as_: Browser, uma: Account) -> None:
+    version = factories.published(uma)
+    client = as_(None)
+    form = _form_of(client, version)
+    refused = client.post(reverse("report", args=[version.code]), {**form, "text": ""})
+    assert refused.status_code == 422
+    assert f'name="form_key" value="{form["form_key"]}"' in refused.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("policy", "asleep")
+def test_a_form_pressed_three_times_at_once_is_one_report(as_: Browser, uma: Account) -> None:
+    version = factories.published(uma)
+    address = reverse("report", args=[version.code])
+    form = _form_of(as_(None), version)
+
+    def press(_: int) -> str:
+        try:
+            return str(Client().post(address, form).get("Location"))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        places = set(pool.map(press, range(3)))
+    assert places == {reverse("report-status", args=[Report.objects.get().token])}
 
 
 @pytest.mark.parametrize(

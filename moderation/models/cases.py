@@ -243,6 +243,8 @@ class Report(models.Model):
 
     code = models.CharField(max_length=10, unique=True, default=new_code, editable=False)
     token = models.CharField(max_length=40, unique=True, default=new_token, editable=False)
+    # Of the form and its words: sent twice, it is one report (``reports.report_file``).
+    form_digest = models.CharField(max_length=64, null=True, editable=False)  # noqa: DJ001
     case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="reports")
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="reports")
     track = models.CharField(max_length=10, choices=Track.choices, default=Track.RULE)
@@ -308,6 +310,11 @@ class Report(models.Model):
                 fields=["case", "reporter", "track", "is_child_safety"],
                 condition=Q(reporter__isnull=False) & ~Q(state=ReportState.WITHDRAWN),
                 name="report_once_per_account_case_and_kind",
+            ),
+            models.UniqueConstraint(
+                fields=["form_digest"],
+                condition=Q(form_digest__isnull=False),
+                name="report_once_per_form",
             ),
             models.UniqueConstraint(
                 fields=["case", "request"],

@@ -12,6 +12,7 @@ from moderation import selectors
 from moderation.errors import Refusal
 from moderation.likeness import likeness_confirm, likeness_request
 from moderation.models import Account, LikenessRequest, ModelVersion, Report
+from moderation.models.codes import new_token
 from moderation.public.appeals import appeal_context, appeal_take
 from moderation.public.country import country_of
 from moderation.report_changes import (
@@ -98,6 +99,7 @@ def report(request: HttpRequest, code: str) -> HttpResponse:
         "previews": version.previews.filter(is_disabled=False),
         "policy": selectors.public.policy_in_force,
         "track": track,
+        "form_key": request.POST.get("form_key") or new_token(),
         "preview": request.GET.get("preview", ""),
         "place": settings.SITE_URL.rstrip("/") + reverse("model", args=[version.code]),
         "own": selectors.reporting.own_works(account) if track == Track.COPY else (),
@@ -113,6 +115,7 @@ def report(request: HttpRequest, code: str) -> HttpResponse:
             pictures=request.FILES.getlist("pictures"),
             language=language,
             address=client_address(request),
+            form_key=request.POST.get("form_key", ""),
             actor=account,
         )
     except Refusal as refusal:

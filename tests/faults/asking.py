@@ -20,8 +20,6 @@ TIMES = 3
 MOST_SENDERS = 6000
 # Waits between two tries grow by this, up to the longest.
 GROWTH, LONGEST_WAIT_SECONDS = 2.0, 30.0
-# How the page begins that says: nothing of what you sent was begun (moderation/overload.py).
-OVERLOADED = b"More is asked of this house just now"
 # Refusals that a race between people explains: somebody was quicker, or it is gone by now.
 EXPECTED = frozenset({403, 404, 409, 410, 422, 429})
 
@@ -58,11 +56,6 @@ class Answer:
     def is_told(self) -> bool:
         """Return whether it settles what was sent: acknowledged, or refused for good."""
         return self.is_good or self.status in EXPECTED
-
-    @property
-    def was_not_begun(self) -> bool:
-        """Return whether nothing was done, so that a form without a key can be sent again."""
-        return self.is_not_now and OVERLOADED in self.body
 
     @property
     def wait_seconds(self) -> float:
@@ -216,15 +209,6 @@ class Browser:
         """Open a page until it is shown or refused; None if it never was."""
         told = self.post.until(lambda: [self.get(path)], lambda answer: answer.is_told)
         return told[0] if told else None
-
-    def submit(self, path: str, fields: Mapping[str, str]) -> Answer | None:
-        """Send a form without a key: again only where nothing was begun; None if it never was."""
-        form = self._form(fields)
-        sent = self.post.until(
-            lambda: [self.post.send("POST", path, **form)],
-            lambda answer: not answer.was_not_begun,
-        )
-        return sent[0] if sent else None
 
     def submit_thrice(self, path: str, fields: Mapping[str, str]) -> list[Answer]:
         """Press the button of a form three times at once, until it is acknowledged or refused."""

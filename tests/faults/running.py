@@ -271,7 +271,6 @@ def _in_words(figure: dict[str, Any], rate: float) -> str:
         for name, words in (
             ("refused", "refused"),
             ("no_case", "without a case in the queue"),
-            ("doubtful", "answered 503 and not sent again for want of a key"),
             ("given_up", "given up"),
         )
         if figure[name]
