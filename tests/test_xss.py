@@ -124,7 +124,7 @@ NOT_WRITTEN = {
     *("content_type", "country", "deadline_class", "digest", "encoder", "external_id", "format"),
     *("found_by", "html", "key", "keyword", "kind", "legal_ground", "multipart_id", "pdq"),
     *("previous_digest", "probe", "query", "relation", "revision", "route", "rule", "secret"),
-    *("sha256", "data_sha256", "slug", "token", "value", "password"),
+    *("sha256", "data_sha256", "form_digest", "slug", "token", "value", "password"),
 }
 NOT_WRITTEN_THERE = {
     "Account": {"username", "email"},
