@@ -1,6 +1,7 @@
 """Documentation that cannot rot: settings, commands and probes are described, links lead on."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,17 @@ def test_every_probe_has_a_page() -> None:
     probes = {path.stem for path in (ROOT / "triage" / "probes").glob("[a-z]*.py")}
     pages = {path.stem for path in (ROOT / "docs" / "probes").glob("*.md")}
     assert probes <= pages
+
+
+def test_the_floors_are_drawn_as_they_are_held() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (held,) = (
+        each["layers"] for each in settings["contracts"] if each["name"].startswith("inside")
+    )
+    drawn = re.findall(r"^```\n(.+?)^```", (ROOT / "ARCHITECTURE.md").read_text(), re.M | re.S)
+    assert [layer.split(" | ") for layer in held] in [
+        [line.split() for line in picture.splitlines()] for picture in drawn
+    ]
 
 
 def test_nothing_names_a_machine_or_a_registry() -> None:
