@@ -19,6 +19,8 @@ from tests.faults.house import LEASE_SECONDS, House
 from tests.faults.servers import PATIENCE_SECONDS, wait_until
 
 FILES_TO_TRY = 5
+FREEZES_TO_TRY = 2
+STOPS_TO_TRY = 25
 COPIES = 9
 KILL_EVERY_SECONDS = 20.0
 # Kubernetes and Docker kill what has not ended half a minute after it was told to.
@@ -109,20 +111,34 @@ class Breaking:
         self.house.start_worker(place)
 
     def freeze_worker(self) -> None:
-        """Stop a worker beyond its lease, then let it go on: what it hands in is refused."""
+        """Stop a worker beyond its lease, then let it go on: what it hands in is refused.
+
+        Once more where nobody took its job meanwhile: on a machine that is slow enough nobody may
+        have come to it.
+        """
+        for _ in range(FREEZES_TO_TRY):
+            if self._freeze_worker():
+                return
+            self.say("nobody had taken the job of the worker that stood still")
+
+    def _freeze_worker(self) -> bool:
+        """Freeze a worker once; return whether what it handed in late was refused."""
         refused, lost = _counter("late_answers"), _counter("lease_expiries")
         place, job_id, held = self._frozen_reader()
         self.toll.frozen += 1
         try:
-            time.sleep(LEASE_SECONDS)
-            # The job is taken from it by the sweeper, in the other worker.
-            _waited(lambda: _held_as(job_id) not in {held, None}, 120.0)
+            # The other worker takes the job. A start takes much of the time between two kills, so
+            # it is left alive for as long.
+            with self._calm:
+                time.sleep(LEASE_SECONDS)
+                _waited(lambda: _held_as(job_id) not in {held, None}, PATIENCE_SECONDS)
         finally:
             self.house.signal(place, signal.SIGCONT)
         self.toll.leases_lost += _counter("lease_expiries") - lost
         self.say(f"SIGCONT of {place}")
-        _waited(lambda: _counter("late_answers") > refused, 60.0)
+        _waited(lambda: _counter("late_answers") > refused, PATIENCE_SECONDS)
         self.house.hands[place].release()
+        return _counter("late_answers") > refused
 
     def _frozen_reader(self) -> tuple[str, int, str]:
         """Stop a worker that reads a large file; return it, the job, and the token it is held with.
@@ -133,7 +149,7 @@ class Breaking:
             path, job_id = self.submit_large()
             place = self._reader_of(path)
             self.say(f"SIGSTOP of {place}, for longer than its lease, while it reads a large file")
-            self.house.signal(place, signal.SIGSTOP)
+            self._stop_between_transactions(place)
             held = _held_as(job_id)
             if held:
                 return place, job_id, str(held)
@@ -141,6 +157,19 @@ class Breaking:
             self.house.signal(place, signal.SIGCONT)
             self.house.hands[place].release()
         raise TimeoutError("Every large file was read before its worker could be stopped.")
+
+    def _stop_between_transactions(self, place: str) -> None:
+        """Stop a worker, if possible when no thread of it is in the middle of a transaction.
+
+        There it would keep its locks for the two minutes after which PostgreSQL ends it.
+        """
+        for _ in range(STOPS_TO_TRY):
+            self.house.signal(place, signal.SIGSTOP)
+            if not _in_transaction(self.house.processes[place].pid):
+                return
+            self.house.signal(place, signal.SIGCONT)
+            time.sleep(0.02)
+        self.house.signal(place, signal.SIGSTOP)
 
     def _reader_of(self, path: Path) -> str:
         """Return the worker that reads a file, with a hand on it."""
@@ -258,6 +287,18 @@ def _has_open(pid: int, path: Path) -> bool:
         except psutil.NoSuchProcess:
             continue
     return False
+
+
+def _in_transaction(pid: int) -> bool:
+    """Return whether a process that stands still has begun something in the database."""
+    ports = [each.laddr.port for each in psutil.Process(pid).net_connections() if each.laddr]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE client_port = ANY(%s) AND state <> 'idle' AND pid <> pg_backend_pid()",
+            [ports],
+        )
+        return bool(cursor.fetchone()[0])
 
 
 def _held_as(job_id: int) -> Any:
