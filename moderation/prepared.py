@@ -1,7 +1,7 @@
 """Queries whose SQL is written once and that are asked many times.
 
-Composing a query of Django's and writing its SQL takes several times as long as asking it: for the
-first free case of a queue 2.3 ms of processor time against 0.3. What a person waits for with every
+Composing a query of Django's and writing its SQL takes several times as long as asking it, and was
+near to half of what taking a case cost (docs/benchmarks.md). What a person waits for with every
 request, or every key, is prepared here.
 """
 

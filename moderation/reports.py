@@ -101,10 +101,7 @@ def report_file(
         require_may_speak(actor)
     # Before anything else is asked: in a flood most people have reported it already.
     digest = _form_digest(form_key, version, track, words)
-    before = Report.objects.filter(form_digest=digest).first() if digest else None
-    before = before or report_open_of(
-        version=version, track=track, is_urgent=is_urgent, actor=actor
-    )
+    before = _sent_before(digest, version, track, is_urgent=is_urgent, actor=actor)
     if before is not None:
         raise AlreadyReported(before)
     _require_reportable(version, actor, is_urgent=is_urgent)
@@ -146,12 +143,22 @@ def report_file(
                 )
         except IntegrityError as error:
             # Two at the same moment: the constraint let only one through.
-            other = Report.objects.filter(form_digest=digest).first() if digest else None
-            other = other or report_open_of(
-                version=version, track=track, is_urgent=is_urgent, actor=actor
-            )
+            other = _sent_before(digest, version, track, is_urgent=is_urgent, actor=actor)
             raise AlreadyReported(other) from error
     return report
+
+
+def _sent_before(
+    digest: str | None,
+    version: ModelVersion,
+    track: Track,
+    *,
+    is_urgent: bool,
+    actor: Account | None,
+) -> Report | None:
+    """Return what this very form, or this account, has sent already."""
+    sent = Report.objects.filter(form_digest=digest).first() if digest else None
+    return sent or report_open_of(version=version, track=track, is_urgent=is_urgent, actor=actor)
 
 
 def _form_digest(key: str, version: ModelVersion, track: Track, words: Words) -> str | None:

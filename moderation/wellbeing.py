@@ -56,24 +56,12 @@ def preference_choose(
 
 def exposure_record(*, account: Account, case: Case, rules: Iterable[Rule]) -> None:
     """Note that a person was shown the pictures of a case, once for each rule."""
-    members_show(account=account, shown=[(case, list(rules))])
+    exposures_record(account=account, shown=[(case, list(rules))])
 
 
-def members_show(*, account: Account, shown: Iterable[tuple[Case, list[Rule]]]) -> None:
-    """Note that a person is shown pictures of many cases at once, each with its rules."""
-    now = timezone.now()
-    exposures = [
-        Exposure(
-            account=account,
-            case=case,
-            rule=rule.slug,
-            is_severe=rule.is_severe,
-            seen_at=now,
-            looked_until=now,
-        )
-        for case, rules in shown
-        for rule in rules
-    ]
+def exposures_record(*, account: Account, shown: Iterable[tuple[Case, list[Rule]]]) -> None:
+    """Note that a person was shown pictures of many cases at once, each with its rules."""
+    exposures = [_exposure(account, rule, case=case) for case, rules in shown for rule in rules]
     if exposures:
         Exposure.objects.bulk_create(exposures, ignore_conflicts=True)
 
@@ -87,19 +75,19 @@ def question_show(*, account: Account, finding: Finding) -> None:
         return
     if finding.rule.is_severe:
         require_rested(account)
+    shown = _exposure(account, finding.rule, finding=finding)
+    Exposure.objects.bulk_create([shown], ignore_conflicts=True)
+
+
+def _exposure(account: Account, rule: Rule, **what: Case | Finding) -> Exposure:
     now = timezone.now()
-    Exposure.objects.bulk_create(
-        [
-            Exposure(
-                account=account,
-                finding=finding,
-                rule=finding.rule.slug,
-                is_severe=finding.rule.is_severe,
-                seen_at=now,
-                looked_until=now,
-            )
-        ],
-        ignore_conflicts=True,
+    return Exposure(
+        account=account,
+        rule=rule.slug,
+        is_severe=rule.is_severe,
+        seen_at=now,
+        looked_until=now,
+        **what,
     )
 
 

@@ -12,7 +12,7 @@ from moderation.bulk import cases_decide, shown_sign
 from moderation.console.views.common import account_of, opened_in, private
 from moderation.errors import Invalid, Refusal
 from moderation.states import DECIDED_TOGETHER, Action
-from moderation.wellbeing import members_show
+from moderation.wellbeing import exposures_record
 
 
 @login_required
@@ -48,7 +48,7 @@ def group(request: HttpRequest, code: str) -> HttpResponse:
     if "outcomes" not in context:
         found = selectors.groups.group_of(case, account, opened=opened_in(request))
         rules = {rule.slug: rule for rule in context["rules"]}
-        members_show(
+        exposures_record(
             account=account,
             shown=[
                 (row.case, [rules[slug] for slug in row.rules if slug in rules])
