@@ -4,15 +4,10 @@ Writes everything of one step in one transaction, or nothing. A refused file lea
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any
 
-from django.conf import settings
-from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from django.utils import timezone
 
@@ -29,35 +24,20 @@ from moderation.models import (
     UploadedModel,
 )
 from moderation.models.catalog import DESCRIPTION_LENGTH, TITLE_LENGTH
+from moderation.parts import (
+    Parts,
+    Upload,
+    here_already,
+    picture_kept,
+    require_room,
+    require_some,
+    weights_kept,
+)
 from moderation.states import REACHABLE, Visibility
-from moderation.stored import file_delete, file_keep, file_written, local_path, name_shown
-
-if TYPE_CHECKING:
-    Upload = UploadedFile[Any]
-else:
-    Upload = UploadedFile  # Django's class takes no parameter when it runs
+from moderation.stored import file_delete
 
 MAX_TAGS = 30
 TAG_LENGTH = 60
-OPEN_REPORTS_PER_ADDRESS = 5
-
-
-class UploadInspector(Protocol):
-    """What the setting ``UPLOAD_INSPECTOR`` names: asked at the door about a stranger's file.
-
-    Each returns a summary, or an object with ``code`` and ``sentence`` that says why the file
-    cannot be what it is meant to be.
-    """
-
-    def inspect_weights(self, path: Path) -> Any:
-        """Say what kind of model file this is."""
-
-    def reencode_preview(self, source: Path, target: Path, *, small: Path) -> Any:
-        """Write a copy of the pixels that carries no metadata, and say how large it is."""
-
-
-def _inspector() -> UploadInspector:
-    return cast(UploadInspector, import_module(settings.UPLOAD_INSPECTOR))
 
 
 # --- Models and drafts ----------------------------------------------------------------------
@@ -218,12 +198,11 @@ def version_add_file(*, version: ModelVersion, upload: Upload, actor: Account) -
     """
     require_own(actor, version.uploaded_model)
     require_may_publish(actor)
-    with _weights_kept(upload) as file, transaction.atomic():
+    with weights_kept(upload) as file, transaction.atomic():
         draft = _locked_draft(version)
-        if draft.files.count() >= settings.MAX_FILES:
-            raise _too_many_files()
+        require_room(files=draft.files.count() + 1)
         if draft.files.filter(sha256=file.sha256).exists():
-            raise _here_already(file)
+            raise here_already(file)
         file.version = draft
         file.save(force_insert=True)
         return file
@@ -238,68 +217,15 @@ def version_add_preview(
     """
     require_own(actor, version.uploaded_model)
     require_may_publish(actor)
-    with _picture_kept(upload, prompt) as preview, transaction.atomic():
+    with picture_kept(upload, prompt) as preview, transaction.atomic():
         draft = _locked_draft(version)
         preview.position = draft.previews.count()
-        if preview.position >= settings.MAX_PREVIEWS:
-            raise _too_many_previews()
+        require_room(previews=preview.position + 1)
         if draft.previews.filter(sha256=preview.sha256).exists():
-            raise _here_already(preview)
+            raise here_already(preview)
         preview.version = draft
         preview.save(force_insert=True)
         return preview
-
-
-@contextmanager
-def _weights_kept(upload: Upload) -> Iterator[ModelFile]:
-    """Store a file of weights and yield its row to be written; keep it if the block ends well."""
-    _check_size(upload, settings.MAX_WEIGHTS_BYTES, "file")
-    stored, sha256 = file_keep(upload)
-    with _kept_on_success(stored):
-        summary = _inspector().inspect_weights(local_path(stored))
-        _refuse(summary, upload, "file")
-        yield ModelFile(
-            name=_shown(upload),
-            content=stored,
-            size=upload.size or 0,
-            sha256=sha256,
-            format=summary.format,
-        )
-
-
-@contextmanager
-def _picture_kept(upload: Upload, prompt: str) -> Iterator[PreviewImage]:
-    """Store a picture and its copies likewise."""
-    _check_size(upload, settings.MAX_PREVIEW_BYTES, "preview")
-    stored, sha256 = file_keep(upload)
-    shown, small = f"{stored}.jpg", f"{stored}.small.jpg"
-    with _kept_on_success(stored, shown, small):
-        with file_written(shown) as target, file_written(small) as small_target:
-            summary = _inspector().reencode_preview(local_path(stored), target, small=small_target)
-        _refuse(summary, upload, "preview")
-        yield PreviewImage(
-            name=_shown(upload),
-            original=stored,
-            shown=shown,
-            small=small,
-            sha256=sha256,
-            width=summary.width,
-            height=summary.height,
-            prompt=prompt[:2000],
-        )
-
-
-def _too_many_files() -> Invalid:
-    return Invalid(f"A version has at most {settings.MAX_FILES} files.", field="file")
-
-
-def _too_many_previews() -> Invalid:
-    return Invalid(f"A version has at most {settings.MAX_PREVIEWS} previews.", field="preview")
-
-
-def _here_already(row: ModelFile | PreviewImage) -> Conflict:
-    code = "same_file" if isinstance(row, ModelFile) else "same_preview"
-    return Conflict(f"“{row.name}” is here already, byte for byte.", code=code)
 
 
 @transaction.atomic
@@ -317,43 +243,9 @@ def version_remove_file(*, version: ModelVersion, code: str, actor: Account) -> 
     transaction.on_commit(partial(_delete, names))
 
 
-def _check_size(upload: Upload, limit: int, field: str) -> None:
-    if not upload.size:
-        raise Invalid(f"“{_shown(upload)}” is empty.", code="empty", field=field)
-    if upload.size > limit:
-        raise Invalid(
-            f"“{_shown(upload)}” has {upload.size / 1024**2:,.0f} MB; "
-            f"{limit / 1024**2:,.0f} MB are the most.",
-            code="too_large",
-            field=field,
-        )
-
-
-@contextmanager
-def _kept_on_success(*names: str) -> Iterator[None]:
-    """Delete the named files unless the block ends well."""
-    kept = False
-    try:
-        yield
-        kept = True
-    finally:
-        if not kept:
-            _delete(names)
-
-
 def _delete(names: Sequence[str]) -> None:
     for name in names:
         file_delete(name)
-
-
-def _refuse(summary: Any, upload: Upload, field: str) -> None:
-    sentence = getattr(summary, "sentence", "")
-    if sentence:
-        raise Invalid(f"“{_shown(upload)}”: {sentence}", code=summary.code, field=field)
-
-
-def _shown(upload: Upload) -> str:
-    return name_shown(upload.name)
 
 
 # --- Submission -----------------------------------------------------------------------------
@@ -369,10 +261,7 @@ def version_submit(*, version: ModelVersion, actor: Account) -> ModelVersion:
     require_may_speak(actor)
     draft = _locked_draft(version)
     _refuse_removed(draft.uploaded_model)
-    if not draft.files.exists():
-        raise _no_weights()
-    if not draft.previews.exists():
-        raise _no_previews()
+    require_some(files=draft.files.count(), previews=draft.previews.count())
     policy = _policy_in_force()
     draft.visibility = Visibility.QUARANTINED
     draft.submitted_at = timezone.now()
@@ -381,14 +270,6 @@ def version_submit(*, version: ModelVersion, actor: Account) -> ModelVersion:
     # Last: whoever writes an event holds up every other writer until the commit.
     _record_submission(draft, policy, actor)
     return draft
-
-
-def _no_weights() -> Invalid:
-    return Invalid("Add at least one file of weights before you submit.", field="file")
-
-
-def _no_previews() -> Invalid:
-    return Invalid("Add at least one preview before you submit.", field="preview")
 
 
 def _policy_in_force() -> Policy:
@@ -406,48 +287,6 @@ def _record_submission(version: ModelVersion, policy: Policy, actor: Account) ->
     event_record(
         action="version.submitted", actor=actor, version=version, data={"policy": str(policy)}
     )
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The files of a version that is to be submitted at once: stored, and not yet written down."""
-
-    files: Sequence[ModelFile]
-    previews: Sequence[PreviewImage]
-
-
-@contextmanager
-def parts_kept(
-    *, files: Sequence[Upload], previews: Sequence[Upload], prompts: Sequence[str] = ()
-) -> Iterator[Parts]:
-    """Store the files of a version and look at them; keep them if the block ends well.
-
-    ``prompts`` are those of the previews, in their order. Nobody waits meanwhile for what is
-    written in the block. Raises Invalid or Conflict, and keeps nothing, as for a single file.
-    """
-    if not files:
-        raise _no_weights()
-    if not previews:
-        raise _no_previews()
-    if len(files) > settings.MAX_FILES:
-        raise _too_many_files()
-    if len(previews) > settings.MAX_PREVIEWS:
-        raise _too_many_previews()
-    if len(prompts) > len(previews):
-        raise Invalid("There are more prompts than previews.", field="prompts")
-    with ExitStack() as kept:
-        weights: dict[str, ModelFile] = {}
-        for upload in files:
-            file = kept.enter_context(_weights_kept(upload))
-            if weights.setdefault(file.sha256, file) is not file:
-                raise _here_already(file)
-        pictures: dict[str, PreviewImage] = {}
-        prompted = [*prompts, *[""] * (len(previews) - len(prompts))]
-        for upload, prompt in zip(previews, prompted, strict=True):
-            preview = kept.enter_context(_picture_kept(upload, prompt))
-            if pictures.setdefault(preview.sha256, preview) is not preview:
-                raise _here_already(preview)
-        yield Parts(list(weights.values()), list(pictures.values()))
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from moderation.errors import Conflict, Invalid, Refusal
 from moderation.intake import version_add_file, version_add_preview
 from moderation.models import Account, FileReference, ModelVersion
 from moderation.outbound import OutboundError, ask, target_of
+from moderation.parts import prompt_checked
 from moderation.states import DeliveryState, Visibility
 from moderation.stored import name_shown
 
@@ -72,7 +73,7 @@ def reference_add(
                 url=url,
                 name=name_shown(name),
                 sha256=sha256,
-                prompt=prompt[:2000],
+                prompt=prompt_checked(prompt),
                 not_before=now,
             )
     except IntegrityError as error:

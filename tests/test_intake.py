@@ -154,6 +154,23 @@ def test_a_title_of_ten_thousand_characters_is_refused_and_what_was_typed_is_kep
     assert not ModelVersion.objects.exists()
 
 
+def test_a_prompt_of_three_thousand_characters_is_refused_and_not_cut(
+    as_: Browser, uma: Account
+) -> None:
+    version = factories.draft(uma)
+    before = _files_on_disk()
+    response = as_(uma).post(
+        reverse("creator:add", args=[version.code]),
+        {"preview": factories.preview_upload(), "prompt": "x" * 3000},
+    )
+    assert response.status_code == 422
+    page = response.content.decode()
+    assert "The prompt is 3,000 characters long; 2,000 are the most." in page
+    assert "x" * 3000 in page, "what was typed is still there"
+    assert not version.previews.filter(prompt__startswith="x").exists()
+    assert _files_on_disk() == before
+
+
 def test_a_second_submit_of_the_same_draft_is_refused(as_: Browser, uma: Account) -> None:
     version = factories.draft(uma)
     address = reverse("creator:submit", args=[version.code])

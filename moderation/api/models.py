@@ -27,13 +27,13 @@ from moderation.external import external_account
 from moderation.intake import (
     model_create,
     model_submitted,
-    parts_kept,
     version_add_file,
     version_add_preview,
     version_create,
     version_submit,
 )
 from moderation.models import ModelVersion
+from moderation.parts import parts_kept
 from moderation.references import reference_add
 from moderation.states import Scope
 

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from moderation.models.catalog import PROMPT_LENGTH
 from moderation.models.codes import new_code
 from moderation.models.record import Event
 from moderation.states import DeliveryState
@@ -91,7 +92,7 @@ class FileReference(models.Model):
     url = models.CharField(max_length=2000)
     name = models.CharField(max_length=255)
     sha256 = models.CharField(max_length=64)
-    prompt = models.CharField(max_length=2000, blank=True)
+    prompt = models.CharField(max_length=PROMPT_LENGTH, blank=True)
     state = models.CharField(
         max_length=10, choices=DeliveryState.choices, default=DeliveryState.QUEUED
     )

@@ -9,6 +9,7 @@ from moderation.states import Visibility
 
 TITLE_LENGTH = 120
 DESCRIPTION_LENGTH = 20_000
+PROMPT_LENGTH = 2000
 
 # What is shown, and can be pressed, where a title is missing.
 UNTITLED = "Without a title"
@@ -142,7 +143,7 @@ class PreviewImage(models.Model):
     sha256 = models.CharField(max_length=64)
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
-    prompt = models.CharField(max_length=2000, blank=True)
+    prompt = models.CharField(max_length=PROMPT_LENGTH, blank=True)
     position = models.PositiveSmallIntegerField(default=0)
     # Kept by ``effects`` from the decisions that stand.
     is_disabled = models.BooleanField(default=False)
