@@ -35,6 +35,7 @@ from moderation.states import (
     AppealState,
     CaseState,
     EffectState,
+    Visibility,
 )
 
 # Taken beside the decision about the case: they need no claim and end no case.
@@ -73,6 +74,7 @@ def decision_make(
             require_no_part_in(actor, remanded.decision, appeal=remanded)
         if action not in BESIDE_THE_CASE:
             _require_held(case, actor)
+        _refuse_dismissal_in_quarantine(version, action)
         require_reports_read(case, reports_seen)
         if remanded is None or action in BESIDE_THE_CASE:
             decision = decision_write(case, version, action, reasons, actor)
@@ -269,6 +271,15 @@ def _refuse_second_reversal(decision: Decision) -> None:
     )
     if waiting.exists():
         raise Conflict("This decision is being taken back already.", code="already_reversed")
+
+
+def _refuse_dismissal_in_quarantine(version: ModelVersion, action: Action) -> None:
+    if action == Action.DISMISS and version.visibility == Visibility.QUARANTINED:
+        raise Conflict(
+            "It is in quarantine, and would stay there with no case left: approve it, which "
+            "answers the reports, too, or restrict it.",
+            code="in_quarantine",
+        )
 
 
 def _require_held(case: Case, actor: Account) -> None:

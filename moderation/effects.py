@@ -166,14 +166,19 @@ def _visibility(
     ]
     if deciding:
         return Visibility(deciding[-1].new_visibility)
-    about = [each for each in decisions if each.version_id == version.pk]
-    in_force = [each for each in about if each.effect.state in CAME_INTO_FORCE]
+    # A strike, or a report to the authorities, says nothing of who may see it: what waits goes on.
+    moved = [
+        each
+        for each in decisions
+        if each.version_id == version.pk and each.new_visibility != each.previous_visibility
+    ]
+    in_force = [each for each in moved if each.effect.state in CAME_INTO_FORCE]
     if in_force:
         before = Visibility(in_force[0].previous_visibility)
         # Whoever took the decision back, or answered the appeal, has cleared it.
         return Visibility.PUBLISHED if before == Visibility.QUARANTINED else before
-    if about:
-        return Visibility(about[0].previous_visibility)
+    if moved:
+        return Visibility(moved[0].previous_visibility)
     for each in decisions:
         if each.action == Action.REMOVE_MODEL and version.code in each.previous_state["versions"]:
             return Visibility(each.previous_state["versions"][version.code])

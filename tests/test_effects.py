@@ -143,6 +143,46 @@ def test_what_its_creator_took_down_stays_down_whatever_is_decided_or_taken_back
     assert version.visibility == "withdrawn"
 
 
+@pytest.mark.parametrize("action", ["strike", "mute", "suspend", "law"])
+def test_what_is_decided_beside_a_case_publishes_nothing_that_waits_in_quarantine(
+    action: str, as_: Browser, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma)
+    given = {"action": action, "rules": ["red-star"], "facts": "Seen.", "days": "3"}
+    if action in {"strike", "law"}:
+        del given["days"]
+    assert as_(mo).post(reverse("console:decide", args=[case.code]), given).status_code == 302
+    address = reverse("model", args=[case.version.code])
+    assert as_(None).get(address).status_code == 404
+    decision = Decision.objects.get()
+    assert decision.effect.state == "in_force"
+    if action != "law":
+        decision_reverse(decision=decision, facts="It was not.", actor=mo)
+    assert as_(None).get(address).status_code == 404
+    case.version.refresh_from_db()
+    assert case.version.visibility == "quarantined"
+    # The case goes on, and only what is decided about it lets anybody see the model.
+    case = case_claim(case=case, actor=mo)
+    decision_make(case=case, action=Action.APPROVE, rules=[], facts="Orange.", actor=mo)
+    assert as_(None).get(address).status_code == 200
+
+
+def test_what_waits_in_quarantine_is_approved_or_restricted_and_not_dismissed(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    case = case_claim(case=factories.held(uma), actor=mo)
+    client = as_(mo)
+    page = client.get(reverse("console:case", args=[case.code])).content.decode()
+    assert 'value="dismiss"' not in page and 'value="law"' in page
+    given = {"action": "dismiss", "facts": "Nothing."}
+    answer = client.post(reverse("console:decide", args=[case.code]), given)
+    assert answer.status_code == 409
+    assert "It is in quarantine" in answer.content.decode()
+    assert not Decision.objects.exists()
+    case.version.refresh_from_db()
+    assert case.version.visibility == "quarantined"
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

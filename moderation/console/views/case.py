@@ -42,6 +42,7 @@ from moderation.states import (
     EffectState,
     Ground,
     Source,
+    Visibility,
 )
 from moderation.strikes import standing_of_account
 from moderation.verdicts import verdict_give
@@ -158,7 +159,12 @@ def show_case(
         "waits": found.state in WAITING_CASES | {CaseState.ASKED},
         "undoable": undo_offered(request),
         "actions": _offered(RESTRICTIONS),
-        "others": _offered(OTHER_ACTIONS),
+        "others": _offered(
+            # What waits in quarantine is approved or restricted.
+            action
+            for action in OTHER_ACTIONS
+            if action != Action.DISMISS or found.version.visibility != Visibility.QUARANTINED
+        ),
         "by_country": bool(settings.COUNTRY_HEADER),
         "other_actions": [action.value for action in OTHER_ACTIONS],
         "refusal": refusal,
