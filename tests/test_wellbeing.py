@@ -9,9 +9,19 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation.models import Account, Case, CaseFacet, Exposure, Policy, Rule
+from moderation.models import (
+    Account,
+    Case,
+    CaseFacet,
+    Exposure,
+    HeatMap,
+    ModelVersion,
+    Policy,
+    Rule,
+)
 from moderation.queue import case_claim
 from moderation.reports import report_file
+from moderation.states import Visibility
 from tests import factories
 
 Browser = Callable[[Account | None], Client]
@@ -23,6 +33,34 @@ def severe(policy: Policy, uma: Account) -> Case:
     """Return a case under a rule that is severe."""
     Rule.objects.filter(slug="red-star").update(is_severe=True)
     return factories.held(uma, rule="red-star")
+
+
+@pytest.fixture
+def pictures(severe: Case, rui: Account) -> list[str]:
+    """Give the severe case a drawn heat-map and a reporter's picture; return their addresses."""
+    finding = severe.version.findings.get(concern="hold")
+    finding.preview = severe.version.previews.get()
+    finding.save()
+    HeatMap.objects.create(
+        finding=finding,
+        png=factories.picture_bytes(),
+        woken_at=timezone.now(),
+        ended_at=timezone.now(),
+    )
+    ModelVersion.objects.filter(pk=severe.version_id).update(visibility=Visibility.PUBLISHED)
+    severe.version.refresh_from_db()
+    report = report_file(
+        version=severe.version,
+        text="A red star.",
+        rule="red-star",
+        pictures=[factories.preview_upload()],
+        actor=rui,
+    )
+    sent = report.evidence.get()
+    return [
+        reverse("console:heatmap-png", args=[severe.code, finding.pk]),
+        reverse("console:evidence", args=[sent.code]),
+    ]
 
 
 def _open(client: Client, case: Case, query: str = "") -> str:
@@ -41,13 +79,45 @@ def test_a_severe_case_opens_only_after_a_warning(as_: Browser, severe: Case, mo
     assert Exposure.objects.get().rule == "red-star"
 
 
-def test_a_case_can_be_decided_without_looking(as_: Browser, severe: Case, mo: Account) -> None:
+def test_a_case_can_be_decided_without_looking(
+    as_: Browser, severe: Case, pictures: list[str], mo: Account
+) -> None:
     case_claim(case=severe, actor=mo)
     page = _open(as_(mo), severe, "?without-pictures")
     assert "You are deciding without looking" in page
     assert "<img" not in page
     assert "Submit and next" in page
     assert not Exposure.objects.exists()
+
+
+def test_heat_maps_and_pictures_of_reporters_are_shown_once_the_case_was_opened_and_count(
+    as_: Browser, severe: Case, pictures: list[str], mo: Account, settings: Any
+) -> None:
+    client = as_(mo)
+    heat_map = reverse(
+        "console:heatmap", args=[severe.code, severe.version.findings.get(concern="hold").pk]
+    )
+    for address in (*pictures, heat_map):
+        refused = client.get(address)
+        assert refused.status_code == 403
+        assert "You have not opened the pictures of this case." in refused.content.decode()
+    assert not Exposure.objects.exists()
+    client.get(reverse("console:case", args=[severe.code]), {"open": ""})
+    for address in pictures:
+        assert client.get(address).status_code == 200
+        assert Exposure.objects.get().case == severe, "whichever way somebody comes to it"
+        Exposure.objects.all().delete()
+    page = _open(client, severe)
+    assert page.count("<img") == 3
+    assert all(address in page for address in pictures)
+    settings.SEVERE_AN_HOUR = 1
+    for address in (*pictures, heat_map):
+        assert client.get(address).status_code == 403, "reading along, after too much of it"
+    settings.SEVERE_AN_HOUR = 0
+    case_claim(case=severe, actor=mo)
+    settings.SEVERE_AN_HOUR = 1
+    for address in (*pictures, heat_map):
+        assert client.get(address).status_code == 200, "what is held can be finished"
 
 
 @pytest.mark.parametrize(("code", "shown"), [("banks.sha256", 0), ("banks.pdq", 1)])

@@ -56,10 +56,11 @@ def request_rows(request: LikenessRequest) -> list[Report]:
 
 
 def evidence_for(account: Account, code: str) -> ReportEvidence:
-    """Return a picture that a reporter sent, for whoever may see the case.
+    """Return a picture that a reporter sent, for a moderator who may see the case.
 
-    Raises Hidden, also where it was erased.
+    Raises NotAllowed or Hidden, the latter also where it was erased.
     """
+    require_moderator(account)
     evidence = (
         ReportEvidence.objects.filter(code=code, purged_at__isnull=True)
         .select_related("report__case")

@@ -6,8 +6,11 @@ from typing import Any, cast
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from moderation.models import Account, Decision
+from moderation import selectors
+from moderation.errors import NotAllowed
+from moderation.models import Account, Case, Decision
 from moderation.states import EffectState
+from moderation.wellbeing import exposure_record, require_rested
 
 
 def account_of(request: HttpRequest) -> Account:
@@ -35,6 +38,31 @@ def opened_remember(request: HttpRequest, what: str) -> None:
     """Remember that this person has asked for a case, by its code, or for a run of questions."""
     # The last ones are enough: a session is no archive.
     request.session["opened"] = [*opened_in(request), what][-200:]
+
+
+# --- Pictures that are served beside a case ----------------------------------------------------
+
+
+def require_may_look(request: HttpRequest, case: Case) -> None:
+    """Let through whoever may be shown pictures of a case; raises NotAllowed otherwise.
+
+    Those of a severe one only after its warning, and only to who holds it or has not seen too
+    much, as on its page.
+    """
+    if not selectors.beside.is_severe(case):
+        return
+    if not is_opened(request, case.code):
+        raise NotAllowed("You have not opened the pictures of this case.", code="not_opened")
+    if case.claimed_by_id != account_of(request).pk:
+        require_rested(account_of(request))
+
+
+def picture_shown(request: HttpRequest, case: Case) -> None:
+    """Note that a picture of a case is shown. Raises NotAllowed where it may not be."""
+    require_may_look(request, case)
+    exposure_record(
+        account=account_of(request), case=case, rules=selectors.cases.rules_concerned(case)
+    )
 
 
 # --- What can still be undone -----------------------------------------------------------------

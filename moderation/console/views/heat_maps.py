@@ -6,7 +6,12 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
 
 from moderation import selectors
-from moderation.console.views.common import account_of, private
+from moderation.console.views.common import (
+    account_of,
+    picture_shown,
+    private,
+    require_may_look,
+)
 from moderation.heat_maps import heat_map_ask
 
 
@@ -15,6 +20,7 @@ from moderation.heat_maps import heat_map_ask
 def heat_map(request: HttpRequest, code: str, finding: int) -> HttpResponse:
     """Ask for a heat-map (POST), or show how far it is (GET): waiting, drawn, or why not."""
     found = selectors.heat_maps.finding_for(account_of(request), code, finding)
+    require_may_look(request, selectors.cases.case_for(account_of(request), code))
     if request.method == "POST":
         heat_map_ask(finding=found)
         if "HX-Request" not in request.headers:
@@ -29,6 +35,7 @@ def heat_map(request: HttpRequest, code: str, finding: int) -> HttpResponse:
 @login_required
 @require_GET
 def drawing(request: HttpRequest, code: str, finding: int) -> HttpResponse:
-    """Serve the picture."""
+    """Serve the picture, and note that it was shown."""
     png = selectors.heat_maps.drawing_for(account_of(request), code, finding)
+    picture_shown(request, selectors.cases.case_for(account_of(request), code))
     return private(HttpResponse(png, content_type="image/png"))

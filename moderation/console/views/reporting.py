@@ -9,7 +9,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from moderation import selectors
-from moderation.console.views.common import account_of, private
+from moderation.console.views.common import account_of, picture_shown, private
 from moderation.errors import Refusal
 from moderation.misuse import (
     LONGEST_DAYS,
@@ -24,8 +24,9 @@ from moderation.states import MeasureState
 @login_required
 @require_GET
 def evidence(request: HttpRequest, code: str) -> FileResponse:
-    """Serve the copy of a picture that a reporter sent along."""
+    """Serve the copy of a picture that a reporter sent along, and note that it was shown."""
     found = selectors.reporting.evidence_for(account_of(request), code)
+    picture_shown(request, found.report.case)
     response = FileResponse(
         default_storage.open(found.content.name or ""), content_type="image/jpeg"
     )
