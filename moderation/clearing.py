@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 
+from moderation.effects import restrictions_standing
 from moderation.models import ClearedDigest, Decision, Finding, ModelVersion
 from moderation.states import Outcome
 
@@ -21,9 +22,13 @@ def texts_digest(version: ModelVersion) -> str:
 def content_clear(*, overridden: Decision, by: Decision) -> int:
     """Pin the content of a version as keeping the rules it was wrongly restricted under.
 
-    It holds for the version of the policy that the person judged by, and no longer.
+    It holds for the version of the policy that the person judged by, and no longer. A rule under
+    which something about the version is restricted still is not kept.
     """
     version = overridden.version
+    broken = {
+        clause["slug"] for decision in restrictions_standing(version) for clause in decision.clauses
+    }
     kinds = ClearedDigest.Kind
     digests = [
         *((kinds.FILE, file.sha256) for file in version.files.all()),
@@ -33,6 +38,8 @@ def content_clear(*, overridden: Decision, by: Decision) -> int:
     pinned = 0
     for kind, sha256 in digests:
         for clause in overridden.clauses:
+            if clause["slug"] in broken:
+                continue
             _, created = ClearedDigest.objects.get_or_create(
                 kind=kind,
                 sha256=sha256,

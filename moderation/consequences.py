@@ -14,7 +14,7 @@ from moderation.cases import case_transition
 from moderation.child_safety import PRESERVATION
 from moderation.clearing import content_clear
 from moderation.effects import restrictions_standing
-from moderation.holds import hold_end
+from moderation.holds import hold_reschedule
 from moderation.models import Account, Appeal, Case, ChildSafetyRecord, Decision, ModelVersion
 from moderation.notices import notice_issue
 from moderation.outcomes import reports_answer, reports_answer_anew
@@ -56,9 +56,9 @@ def decision_follow(*, decision: Decision) -> None:
         )
     if decision.action in ABOUT_ACCOUNTS | {Action.LAW}:
         return
-    hold_end(version=decision.version, actor=decision.decided_by)
     reports_answer(case=decision.case, decision=decision)
     reports_answer_anew(decision=decision)
+    hold_reschedule(version=decision.version, actor=decision.decided_by)
     if restricts and decision.appeal_id is None:
         _settle_reporters_appeals(decision)
 
@@ -117,7 +117,7 @@ def reversal_follow(*, decision: Decision, before: str) -> None:
         return
     strike_void(decision=overridden, by=decision)
     bank_withdraw(decision=overridden, actor=decision.decided_by)
-    if decision.action in LOOSENING:
+    if decision.action in LOOSENING and overridden.action not in ABOUT_ACCOUNTS:
         content_clear(overridden=overridden, by=decision)
     for appeal in overridden.appeals.filter(state=AppealState.OPEN).select_related("case"):
         appeal_end(appeal=appeal, actor=decision.decided_by)

@@ -36,17 +36,18 @@ def hold_schedule(*, version: ModelVersion, due_at: datetime) -> None:
     rows.filter(hidden_from__gt=moment).update(hidden_from=moment)
 
 
-def hold_reschedule(*, version: ModelVersion) -> None:
+def hold_reschedule(*, version: ModelVersion, actor: Account | None) -> None:
     """Move the clock to the earliest deadline that somebody still asks for, or end it.
 
-    For a request that was taken back. Its caller holds the lock on the version.
+    For a request that was answered or taken back: another one, on a case of its own, keeps its
+    time. Its caller holds the lock on the version.
     """
     asked = version.reports.filter(state=ReportState.OPEN, due_at__isnull=False)
     due_at = asked.aggregate(first=Min("due_at"))["first"]
-    if due_at is None:
-        hold_end(version=version, actor=None)
-        return
-    version.hidden_from = due_at - HOLD_BEFORE
+    moment = due_at - HOLD_BEFORE if due_at else None
+    if moment is None or moment > timezone.now() or version.visibility not in REACHABLE:
+        hold_end(version=version, actor=actor)
+    version.hidden_from = moment
     version.save(update_fields=["hidden_from"])
 
 

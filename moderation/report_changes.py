@@ -192,7 +192,7 @@ def _withdraw(report: Report) -> None:
     report.state, report.answered_at = ReportState.WITHDRAWN, timezone.now()
     report.save(update_fields=["state", "answered_at"])
     if report.due_at is not None:
-        hold_reschedule(version=report.version)
+        hold_reschedule(version=report.version, actor=None)
     _after("report.withdrawn", report)
 
 

@@ -35,6 +35,7 @@ from moderation.models import (
 from moderation.states import (
     APPEAL_WINDOW,
     LISTED_CASES,
+    Action,
     AppealState,
     EffectState,
     Visibility,
@@ -84,16 +85,11 @@ def _needed_no_more() -> QuerySet[ModelVersion]:
     now = timezone.now()
     of_version: dict[str, Any] = {"version": OuterRef("pk")}
     young = Decision.objects.filter(
-        Q(appeal_until__gt=now - GRACE) | Q(decided_at__gt=now - KEPT_AFTER_DECISION), **of_version
+        Q(appeal_until__gt=now - GRACE) | Q(decided_at__gt=now - KEPT_AFTER_DECISION)
     )
     cases = Case.objects.filter(state__in=LISTED_CASES, **of_version)
-    appeals = Appeal.objects.filter(
-        Q(state=AppealState.OPEN) | Q(answered_at__gt=now - GRACE),
-        decision__version=OuterRef("pk"),
-    )
-    moving = Effect.objects.filter(
-        state__in=[EffectState.HELD, EffectState.DUE], decision__version=OuterRef("pk")
-    )
+    appeals = Appeal.objects.filter(Q(state=AppealState.OPEN) | Q(answered_at__gt=now - GRACE))
+    moving = Effect.objects.filter(state__in=[EffectState.HELD, EffectState.DUE])
     holds = LegalHold.objects.filter(
         Q(until__isnull=True) | Q(until__gt=now), released_at__isnull=True, **of_version
     )
@@ -101,13 +97,27 @@ def _needed_no_more() -> QuerySet[ModelVersion]:
         Q(preserve_until__gt=now) | Q(sent_at__isnull=True), **of_version
     )
     return ModelVersion.objects.exclude(
-        Exists(young)
+        _about_it(young)
+        | _about_it(appeals, "decision__")
+        | _about_it(moving, "decision__")
         | Exists(cases)
-        | Exists(appeals)
-        | Exists(moving)
         | Exists(holds)
         | Exists(kept_apart)
     )
+
+
+def _about_it(rows: QuerySet[Any], decision: str = "") -> Q:
+    """Return whether a decision among the rows is about a version, or about its whole model.
+
+    The latter stands on one version, and its siblings come back with it when it is taken back.
+    """
+    own = rows.filter(**{f"{decision}version": OuterRef("pk")})
+    whole = rows.filter(
+        Q(**{f"{decision}action": Action.REMOVE_MODEL})
+        | Q(**{f"{decision}overrides__action": Action.REMOVE_MODEL}),
+        **{f"{decision}version__uploaded_model": OuterRef("uploaded_model")},
+    )
+    return Exists(own) | Exists(whole)
 
 
 def purge(*, dry_run: bool = False, limit: int = 1000) -> Purged:

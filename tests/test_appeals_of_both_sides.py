@@ -622,6 +622,35 @@ def test_what_was_cleared_is_not_held_against_anybody_again_under_the_same_polic
     assert failed.visibility == "quarantined"
 
 
+def test_a_strike_that_is_taken_back_clears_nothing(uma: Account, mo: Account) -> None:
+    case = factories.held(uma, rule="red-star")
+    removal = _decide(case, mo, Action.REMOVE)
+    strike = decision_make(
+        case=case, action=Action.STRIKE, rules=["red-star"], facts="Twice.", actor=mo
+    )
+    decision_reverse(decision=strike, facts="Once.", actor=mo)
+    again = factories.triaged(uma, [factories.finding(0.95, rule="red-star")])
+    assert again.visibility == "quarantined", "it was removed under that rule, and that stands"
+    decision_reverse(decision=removal, facts="Orange.", actor=mo)
+    cleared = factories.triaged(uma, [factories.finding(0.95, rule="red-star")])
+    assert cleared.visibility == "published"
+
+
+def test_nothing_is_cleared_of_a_rule_under_which_it_is_still_restricted(
+    uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    Rule.objects.update(actions=["limit", "remove"])
+    limit = _decide(case, mo, Action.LIMIT)
+    case.version.refresh_from_db()
+    report_file(version=case.version, text="Worse.", actor=None)
+    removal = _decide(case.version.cases.get(state="queued"), mo, Action.REMOVE)
+    decision_reverse(decision=removal, facts="Too hard.", actor=mo)
+    assert not ClearedDigest.objects.exists()
+    decision_reverse(decision=limit, facts="Orange.", actor=mo)
+    assert ClearedDigest.objects.filter(rule="red-star").count() == 3
+
+
 def test_a_rule_that_is_often_overturned_raises_an_alarm_once(
     uma: Account, mo: Account, ada: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:

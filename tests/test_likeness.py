@@ -42,7 +42,8 @@ from moderation.models import (
     WeightSketch,
 )
 from moderation.queue import case_claim
-from moderation.states import Action
+from moderation.reports import report_file
+from moderation.states import HOLD_BEFORE, Action
 from moderation.tasks import look_for_copies, sweep
 from moderation.throttle import LIMITS
 from moderation.transparency_schema import batch_faults
@@ -506,6 +507,67 @@ def test_who_takes_a_request_back_stops_its_clock_and_only_its_own(
         assert _is_public(client, version)
         assert version.cases.get().state == "queued", "a person may look all the same"
     assert not Hold.objects.filter(ended_at__isnull=True).exists()
+
+
+def test_a_decision_about_another_report_leaves_the_clock_of_a_request_running(
+    uma: Account, mo: Account, as_: Browser, calendar: Calendar, settings: Any
+) -> None:
+    settings.UNDO_SECONDS = 10
+    version, client = factories.published(uma), as_(None)
+    report_file(version=version, text="A red star.", actor=None)
+    case = case_claim(case=version.cases.get(), actor=mo)
+    decision_make(case=case, action=Action.APPROVE, rules=[], facts="Orange.", actor=mo)
+    # Confirmed while that decision can still be undone: it has a case of its own.
+    _ask(client, version)
+    request = _confirm(client)
+    assert request.due_at is not None
+    calendar.move(seconds=11)
+    sweep()
+    version.refresh_from_db()
+    assert case.reports.get().state == "no_action"
+    assert version.hidden_from == request.due_at - HOLD_BEFORE
+    calendar.move(hours=46)
+    sweep()
+    version.refresh_from_db()
+    assert not _is_public(client, version), "nobody has answered the request"
+    assert Hold.objects.get().report == request.reports.get()
+
+    own = case_claim(case=request.reports.get().case, actor=mo)
+    decision_make(case=own, action=Action.APPROVE, rules=[], facts="A fox.", actor=mo)
+    calendar.move(seconds=11)
+    sweep()
+    version.refresh_from_db()
+    assert _is_public(client, version)
+    assert Hold.objects.get().ended_at is not None
+
+
+def test_a_hold_ends_with_the_request_it_is_for_and_the_next_one_has_its_own_time(
+    uma: Account, mo: Account, as_: Browser, calendar: Calendar, settings: Any
+) -> None:
+    version, client = factories.published(uma), as_(None)
+    _ask(client, version)
+    first = _confirm(client)
+    calendar.move(hours=47)
+    sweep()
+    assert Hold.objects.get().ended_at is None
+    settings.UNDO_SECONDS = 10
+    case = case_claim(case=first.reports.get().case, actor=mo)
+    decision_make(case=case, action=Action.APPROVE, rules=[], facts="A fox.", actor=mo)
+    other = LikenessRequest.objects.create(
+        email="eve@example.org", signature="Eve", text="Me.", filed_at=calendar.now
+    )
+    other.versions.set([version])
+    _confirm(client, other)
+    calendar.move(seconds=11)
+    sweep()
+    version.refresh_from_db()
+    assert Hold.objects.get().ended_at is not None
+    assert _is_public(client, version), "a person has answered, and the other has its 48 hours"
+    calendar.move(hours=47)
+    sweep()
+    version.refresh_from_db()
+    assert not _is_public(client, version)
+    assert Hold.objects.filter(ended_at__isnull=True).get().report == other.reports.get()
 
 
 def test_a_request_taken_back_before_its_link_was_confirmed_never_becomes_valid(

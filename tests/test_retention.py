@@ -19,7 +19,8 @@ from django.utils import timezone
 from moderation import appeals, retention
 from moderation.appeals import appeal_file, appeal_file_by_reporter
 from moderation.child_safety import STEPS
-from moderation.decisions import decision_confirm, decision_make
+from moderation.decisions import decision_confirm, decision_make, decision_reverse
+from moderation.enforcement import decision_enforce
 from moderation.hearings import appeal_answer
 from moderation.intake import version_withdraw
 from moderation.models import (
@@ -87,6 +88,57 @@ def test_evidence_is_kept_for_the_time_to_appeal_and_a_month_and_then_erased(
     assert Decision.objects.get() == decision
     assert decision.version.files.get().purged_at is not None
     assert purge().versions == 0
+
+
+def test_what_goes_with_its_whole_model_is_kept_as_long_as_the_decision_about_the_model(
+    settings: Any,
+    uma: Account,
+    mo: Account,
+    monkeypatch: pytest.MonkeyPatch,
+    as_: Browser,
+) -> None:
+    named, sibling = factories.published(uma), factories.published(uma, title="Later")
+    ModelVersion.objects.filter(pk=sibling.pk).update(uploaded_model=named.uploaded_model, number=2)
+    report_file(version=named, text="All of them.", actor=None)
+    case = case_claim(case=named.cases.get(), actor=mo)
+    settings.UNDO_SECONDS = 10
+    decision = decision_make(
+        case=case, action=Action.REMOVE_MODEL, rules=["red-star"], facts="All.", actor=mo
+    )
+    kept = {version: len(_stored(version)) for version in (named, sibling)}
+    # At once, while it can be undone, and as long as anybody may ask that it be taken back.
+    assert purge(dry_run=True).files == 0
+    decision_enforce(decision_id=decision.pk, early=True)
+    late = decision.decided_at + KEPT_AFTER_DECISION
+    _at(monkeypatch, late - timedelta(minutes=1))
+    assert purge(dry_run=True).files == 0
+    settings.UNDO_SECONDS = 0
+    in_force = Decision.objects.get()
+    decision_reverse(decision=in_force, facts="One was meant.", actor=mo)
+    _at(monkeypatch, late + timedelta(minutes=1))
+    assert purge(dry_run=True).files == 0
+    for version, files in kept.items():
+        assert as_(None).get(reverse("model", args=[version.code])).status_code == 200
+        assert len(_stored(version)) == files
+
+
+def test_what_went_with_its_whole_model_is_erased_with_it(
+    uma: Account,
+    mo: Account,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    named, sibling = factories.published(uma), factories.published(uma, title="Later")
+    ModelVersion.objects.filter(pk=sibling.pk).update(uploaded_model=named.uploaded_model, number=2)
+    report_file(version=named, text="All of them.", actor=None)
+    case = case_claim(case=named.cases.get(), actor=mo)
+    decision = decision_make(
+        case=case, action=Action.REMOVE_MODEL, rules=["red-star"], facts="All.", actor=mo
+    )
+    _at(monkeypatch, decision.decided_at + KEPT_AFTER_DECISION + timedelta(minutes=1))
+    with django_capture_on_commit_callbacks(execute=True):
+        assert purge().versions == 2
+    assert _stored(named) == _stored(sibling) == []
 
 
 def test_what_anybody_can_see_is_never_erased(
