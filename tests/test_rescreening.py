@@ -11,7 +11,7 @@ from triage.encoders.base import Array
 from triage.learning.heads import Head, Platt
 from triage.rescreening import rescreen
 from triage.sample import Concept, LearnedHead, Policy, Rule
-from triage.scoring import Calibration, ConceptBank
+from triage.scoring import ConceptBank
 
 RULES = (
     Rule(
@@ -52,41 +52,45 @@ def unit(rows: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Array:
     return rows_of_one
 
 
-@pytest.mark.parametrize("calibrations", [{}, {"weapons": Calibration(0.3, -1.0)}])
-def test_the_probabilities_are_those_of_pictures_scored_alone(
-    calibrations: dict[str, Calibration],
-) -> None:
+def test_the_probabilities_are_those_of_pictures_scored_alone() -> None:
     encoder = RandomEncoder()
     images = unit(np.random.default_rng(0).normal(size=(8300, 16)))
-    slugs, found, reviews = rescreen(POLICY, encoder, images, calibrations)
+    slugs, found, reviews = rescreen(POLICY, encoder, images)
     assert (slugs, found.shape) == (["weapons", "both"], (8300, 2))
     some = [*range(40), *range(8180, 8210), 8299]
-    alone = ConceptBank(POLICY, encoder).score(images[some], calibrations)
+    alone = ConceptBank(POLICY, encoder).score(images[some])
     expected = [[rule.probability for rule in row] for row in alone]
     assert np.allclose(found[some], expected, atol=1e-4)
     assert (reviews == 0.5).all()
 
 
+def learnt(concept: Concept, seed: int, review: float | None) -> Concept:
+    weights = tuple(np.random.default_rng(seed).normal(size=16).tolist())
+    head = Head(concept.slug, "logistic", "1", weights, 0.5, 0.1, Platt())
+    learned = LearnedHead(f"h{seed}", "random", "1", head.as_dict(), 60, review=review)
+    return replace(concept, heads=(learned,))
+
+
 @pytest.mark.parametrize("own", [0.2, 0.95, None])
-def test_a_learnt_head_brings_its_own_threshold_and_is_not_calibrated_twice(
-    own: float | None,
-) -> None:
+def test_each_concept_is_held_against_the_threshold_of_its_own_head(own: float | None) -> None:
     encoder = RandomEncoder()
-    weights = tuple(np.random.default_rng(7).normal(size=16).tolist())
-    head = Head("gun", "logistic", "1", weights, 0.5, 0.1, Platt())
-    learned = LearnedHead("h1", "random", "1", head.as_dict(), 60, review=own)
     weapons, code, both = RULES
-    gun, knife = weapons.concepts
-    weapons = replace(weapons, concepts=(replace(gun, heads=(learned,)), knife))
-    policy = replace(POLICY, rules=(weapons, code, both))
-    images = unit(np.random.default_rng(1).normal(size=(60, 16)))
-    calibrations = {"weapons": Calibration(0.3, -1.0)}
-    _, found, reviews = rescreen(policy, encoder, images, calibrations)
-    alone = ConceptBank(policy, encoder).score(images, calibrations)
+    rules = (
+        replace(weapons, concepts=(learnt(weapons.concepts[0], 7, own), weapons.concepts[1])),
+        code,
+        replace(
+            both, concepts=(learnt(both.concepts[0], 8, own), learnt(both.concepts[1], 9, 0.7))
+        ),
+    )
+    policy = replace(POLICY, rules=rules)
+    images = unit(np.random.default_rng(1).normal(size=(400, 16)))
+    _, found, reviews = rescreen(policy, encoder, images)
+    alone = ConceptBank(policy, encoder).score(images)
     assert np.allclose(found, [[rule.probability for rule in row] for row in alone], atol=1e-4)
     assert reviews.tolist() == [[rule.review for rule in row] for row in alone]
     if own is not None:
         assert {row[0] for row in reviews.tolist()} == {0.5, min(own, 0.9)}
+        assert {row[1] for row in reviews.tolist()} == {0.7, min(own, 0.9)}
 
 
 def test_nothing_remembered_is_nothing_to_score() -> None:

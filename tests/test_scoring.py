@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from triage.encoders.base import Array
-from triage.sample import Concept, Policy, Rule
-from triage.scoring import Calibration, ConceptBank, ScoringError, concept_bank
+from triage.learning.heads import Head, Platt
+from triage.sample import Concept, LearnedHead, Policy, Rule
+from triage.scoring import ConceptBank, ScoringError, concept_bank
 
 SCALE = 10.0
 
@@ -117,16 +118,41 @@ def test_braces_in_a_prompt_mean_nothing() -> None:
     assert "a {0.__class__} gun" in encoder.asked
 
 
-def test_a_calibration_bends_the_probability_and_says_so() -> None:
+def learnt(concept: Concept, *, odds: float, review: float | None) -> Concept:
+    """Give a concept a head that says the same odds of every picture."""
+    head = Head(concept.slug, "logistic", "1", (0.0,) * 5, 0.0, odds, Platt())
+    known = LearnedHead(f"h-{concept.slug}", "words", "1", head.as_dict(), 60, review=review)
+    return replace(concept, heads=(known,))
+
+
+def test_a_rule_of_any_concept_is_reached_where_one_reaches_its_own_threshold() -> None:
     encoder = WordEncoder()
-    bank = ConceptBank(POLICY, encoder)
-    picture = encoder.picture(gun=0.6, toy=0.8)
-    ((plain,),) = bank.score(picture)
-    ((bent,),) = bank.score(picture, {"weapons": Calibration(slope=2.0, offset=1.0)})
-    assert bent.calibrated
-    assert bent.deciding == plain.deciding
-    expected = 1 / (1 + math.exp(-(2 * plain.deciding.score + 1)))
-    assert bent.probability == pytest.approx(expected)
+    # The gun has reached its guaranteed threshold; the knife scores higher, and not enough.
+    gun, knife = learnt(GUN, odds=-0.2, review=0.2), learnt(KNIFE, odds=0.1, review=0.8)
+    for concepts in ((gun, knife), (knife, gun)):
+        ((score,),) = ConceptBank(with_concepts(*concepts), encoder).score(encoder.picture(tree=1))
+        assert (score.deciding.concept, score.review) == ("gun", 0.2)
+        assert score.review_margin == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_rule_of_any_concept_is_held_where_one_is_however_near_its_threshold() -> None:
+    encoder = WordEncoder()
+    gun, knife = learnt(GUN, odds=0.0, review=0.1), learnt(KNIFE, odds=3.0, review=0.8)
+    ((score,),) = ConceptBank(with_concepts(gun, knife), encoder).score(encoder.picture(tree=1))
+    assert score.deciding.concept == "knife"
+    assert score.hold_margin > 0
+
+
+@pytest.mark.parametrize(("odds", "reached"), [(0.1, False), (2.0, True)])
+def test_a_rule_of_all_concepts_is_reached_where_each_reaches_its_own_threshold(
+    odds: float, reached: bool
+) -> None:
+    encoder = WordEncoder()
+    gun, knife = learnt(GUN, odds=-0.2, review=0.2), learnt(KNIFE, odds=odds, review=0.8)
+    bank = ConceptBank(with_concepts(gun, knife, combine="all"), encoder)
+    ((score,),) = bank.score(encoder.picture(tree=1))
+    assert (score.review_margin >= 0) is reached
+    assert score.deciding.concept == "knife"
 
 
 def test_a_concept_with_nothing_to_contrast_with_is_refused_in_a_sentence() -> None:

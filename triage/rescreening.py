@@ -4,19 +4,17 @@ The same numbers as ``triage.scoring`` without its evidence: two matrix products
 hundred thousand pictures take seconds. Pure numpy.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
 from triage.encoders.base import Array, Encoder
-from triage.sample import Concept, LearnedHead, Policy
+from triage.sample import Concept, LearnedHead, Policy, Rule
 from triage.scoring import (
     SIGNAL,
-    Calibration,
     embed_prompts,
     head_of,
     log_odds,
+    review_of,
     unfit_rules,
     unit_columns,
     vector_bounds,
@@ -26,10 +24,7 @@ _ROWS = 8192  # in one product: about 20 MB for 300 prompts, small enough for th
 
 
 def rescreen(
-    policy: Policy,
-    encoder: Encoder,
-    images: Array,
-    calibrations: Mapping[str, Calibration] | None = None,
+    policy: Policy, encoder: Encoder, images: Array
 ) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
     """Return the slugs of the rules that look at previews, the probabilities, the thresholds.
 
@@ -71,20 +66,29 @@ def rescreen(
     reviews = np.empty((len(images), len(rules)))
     for number, rule in enumerate(rules):
         places = np.array([place for place, (of, _) in enumerate(concepts) if of is rule])
-        own = scores[:, places]
-        deciding = places[own.argmax(axis=1) if rule.combine == "any" else own.argmin(axis=1)]
-        scaling = (calibrations or {}).get(rule.slug, Calibration())
-        # A head is calibrated already.
-        is_learned = np.isin(deciding, list(learned))
-        slope = np.where(is_learned, 1.0, scaling.slope)
-        offset = np.where(is_learned, 0.0, scaling.offset)
-        odds = np.take_along_axis(scores, deciding[:, None], axis=1)[:, 0]
-        probabilities[:, number] = 0.5 * (1 + np.tanh(0.5 * (slope * odds + offset)))
-        reviews[:, number] = rule.review
-        for place, head in learned.items():
-            if head.review is not None:
-                reviews[deciding == place, number] = min(head.review, rule.hold)
+        own = np.array([review_of(rule, learned.get(place)) for place in places])
+        found = 0.5 * (1 + np.tanh(0.5 * scores[:, places]))
+        deciding = _deciding(rule, scores[:, places], found, own)
+        probabilities[:, number] = np.take_along_axis(found, deciding[:, None], axis=1)[:, 0]
+        reviews[:, number] = own[deciding]
     return [rule.slug for rule in rules], probabilities, reviews
+
+
+def _deciding(
+    rule: Rule,
+    scores: NDArray[np.float64],
+    found: NDArray[np.float64],
+    reviews: NDArray[np.float64],
+) -> NDArray[np.intp]:
+    """Return which of a rule's concepts decides for each picture, as ``ConceptBank.score`` says.
+
+    ``scores`` and their probabilities ``found`` have the shape (pictures, concepts).
+    """
+    if (reviews == reviews[0]).all():
+        # With one threshold for all of them the largest margin is the largest score.
+        return scores.argmax(axis=1) if rule.combine == "any" else scores.argmin(axis=1)
+    order = np.lexsort((scores, found - reviews, found >= rule.hold), axis=1)
+    return order[:, -1] if rule.combine == "any" else order[:, 0]
 
 
 def _groups(

@@ -23,7 +23,7 @@ the same for both kinds. Pure numpy.
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from threading import Lock
 
@@ -43,14 +43,6 @@ class ScoringError(Exception):
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Platt's scaling of one rule: probability = sigmoid(slope * s + offset)."""
-
-    slope: float = 1.0
-    offset: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +76,9 @@ class ConceptScore:
 class RuleScore:
     """One picture against one rule.
 
-    ``probability`` is sigmoid(s) of the deciding concept, or Platt's where ``calibrated``. The
-    margins are ``probability`` minus the rule's thresholds: at or above zero it is reached.
+    ``probability`` is sigmoid(s) of the deciding concept; it is ``calibrated`` where that has a
+    head. ``review`` is the threshold of that concept. The margins are ``probability`` minus the
+    thresholds: at or above zero it is reached.
     """
 
     rule: str
@@ -190,24 +183,18 @@ class ConceptBank:
         self._prompts = list(columns)
         self._embeddings = embed_prompts(encoder, self._prompts, policy.templates)
 
-    def score(
-        self, images: Array, calibrations: Mapping[str, Calibration] | None = None
-    ) -> list[tuple[RuleScore, ...]]:
+    def score(self, images: Array) -> list[tuple[RuleScore, ...]]:
         """Return for each picture one score per rule that looks at previews.
 
-        ``images`` are unit rows of shape (pictures, dim); ``calibrations`` are keyed by the
-        slug of the rule. A rule that combines its concepts by "any" takes the largest of their
-        scores, by "all" the smallest.
+        ``images`` are unit rows of shape (pictures, dim). Each concept is held against its own
+        threshold. Of a rule that combines its concepts by "any" the one that goes furthest
+        decides: one that is held before any that is not, then the largest margin to its review
+        threshold. By "all" it is the one that goes least far.
         """
         cosines = (images @ self._embeddings.T).clip(-1.0, 1.0).astype(np.float64)
-        return [
-            self._score_one(image, row, calibrations or {})
-            for image, row in zip(images, cosines, strict=True)
-        ]
+        return [self._score_one(image, row) for image, row in zip(images, cosines, strict=True)]
 
-    def _score_one(
-        self, image: Array, cosines: NDArray[np.float64], calibrations: Mapping[str, Calibration]
-    ) -> tuple[RuleScore, ...]:
+    def _score_one(self, image: Array, cosines: NDArray[np.float64]) -> tuple[RuleScore, ...]:
         by_rule: dict[str, tuple[Rule, list[ConceptScore]]] = {}
         for row in self._rows:
             if isinstance(row, _VectorRow):
@@ -216,10 +203,7 @@ class ConceptBank:
                 found = self._score_prompts(row, cosines)
             found = _learned(found, self._heads.get((row.rule.slug, row.concept.slug)), image)
             by_rule.setdefault(row.rule.slug, (row.rule, []))[1].append(found)
-        return tuple(
-            _rule_score(rule, concepts, calibrations.get(slug))
-            for slug, (rule, concepts) in by_rule.items()
-        )
+        return tuple(_rule_score(rule, concepts) for rule, concepts in by_rule.values())
 
     def _score_prompts(self, row: _Row, cosines: NDArray[np.float64]) -> ConceptScore:
         prohibited, contrast = cosines[list(row.prohibited)], cosines[list(row.contrast)]
@@ -362,27 +346,28 @@ def _learned(
 
 
 def review_of(rule: Rule, learned: LearnedHead | None) -> float:
-    """Return the review threshold of a rule whose deciding concept has this head, or none."""
+    """Return the review threshold of a concept of a rule, given its head or none."""
     if learned is None or learned.review is None:
         return rule.review
     # Never above the hold threshold: what is held is looked at, too.
     return min(learned.review, rule.hold)
 
 
-def _rule_score(
-    rule: Rule, concepts: list[ConceptScore], calibration: Calibration | None
-) -> RuleScore:
+def _rule_score(rule: Rule, concepts: list[ConceptScore]) -> RuleScore:
+    def reach(concept: ConceptScore) -> tuple[bool, float, float]:
+        # Margins and not scores: thresholds of heads differ, and the concept with the largest
+        # score may be below its own while another has reached its.
+        found = _sigmoid(concept.score)
+        return found >= rule.hold, found - review_of(rule, concept.head), concept.score
+
     choose = max if rule.combine == "any" else min
-    deciding = choose(concepts, key=lambda concept: concept.score)
-    learned = deciding.head
-    # A head is calibrated already.
-    scaling = (None if learned else calibration) or Calibration()
-    review = review_of(rule, learned)
-    probability = _sigmoid(scaling.slope * deciding.score + scaling.offset)
+    deciding = choose(concepts, key=reach)
+    review = review_of(rule, deciding.head)
+    probability = _sigmoid(deciding.score)
     return RuleScore(
         rule=rule.slug,
         probability=probability,
-        calibrated=learned is not None or calibration is not None,
+        calibrated=deciding.head is not None,
         deciding=deciding,
         concepts=tuple(concepts),
         review=review,
