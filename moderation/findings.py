@@ -25,7 +25,7 @@ from moderation.lineages import lineage_record
 from moderation.models import Case, Finding, ModelVersion, Rule, TriageJob, WeightSketch
 from moderation.notices import notice_issue
 from moderation.rescreening import version_reconsider
-from moderation.states import Concern, JobState, Outcome, Visibility
+from moderation.states import UNFINISHED_JOBS, Concern, JobState, Outcome, Visibility
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +63,18 @@ def findings_record(
     facts: Sequence[FileFacts] = (),
     embeddings: Sequence[EmbeddingIn] = (),
     seconds: Mapping[str, float] | None = None,
+    scorer: str = "",
 ) -> bool:
     """Finish a job with its findings, each stored exactly once.
 
-    ``seconds`` is how long each probe took.
+    ``seconds`` is how long each probe took, ``scorer`` what weighed the previews, if all of them
+    could be looked at.
 
     Returns False, and stores nothing but a count, if the lease was lost: then somebody else hands
     them in.
     """
     _version_lock(lease)
-    if not job_finish(lease, seconds=seconds):
+    if not job_finish(lease, seconds=seconds, scorer=scorer):
         counter_add(name="late_answers")
         return False
     job = TriageJob.objects.select_related("version").get(pk=lease.job_id)
@@ -136,9 +138,7 @@ def _version_lock(lease: Lease) -> None:
 
 def versions_settle() -> int:
     """Settle every version whose jobs have all ended, some of them by dying; return how many."""
-    unfinished = TriageJob.objects.filter(
-        version=OuterRef("pk"), state__in=[JobState.QUEUED, JobState.RUNNING]
-    )
+    unfinished = TriageJob.objects.filter(version=OuterRef("pk"), state__in=UNFINISHED_JOBS)
     waiting = ModelVersion.objects.filter(
         visibility=Visibility.QUARANTINED, triaged_at__isnull=True
     ).exclude(Exists(unfinished))

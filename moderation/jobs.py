@@ -21,7 +21,7 @@ from django.utils import timezone
 from moderation.counters import counter_add
 from moderation.dispatch import MOST_WAITING, STAGE_TASKS, room_for, wake_triage
 from moderation.models import ModelVersion, Policy, TriageJob
-from moderation.states import JobState
+from moderation.states import UNFINISHED_JOBS, JobState
 
 logger = logging.getLogger(__name__)
 
@@ -69,21 +69,28 @@ def jobs_create(*, version: ModelVersion, policy: Policy) -> list[TriageJob]:
     return jobs
 
 
-def job_add(*, version: ModelVersion, policy: Policy, stage: str) -> TriageJob | None:
+def job_add(*, version: ModelVersion, policy: Policy, stage: str, scorer: str) -> TriageJob | None:
     """Write one more job for a version that was weighed before, and wake a worker on commit.
 
     While too many messages are under way none is sent, as in ``jobs_create``: a whole catalogue
-    is weighed again at once. Returns None where this policy has a job of this stage already.
+    is weighed again at once. Returns None where a job of this stage is under way, and where the
+    newest was for this policy and scorer. The version must be locked.
     """
     now = timezone.now()
-    job, is_new = TriageJob.objects.get_or_create(
+    jobs = TriageJob.objects.filter(version=version, stage=stage)
+    newest = jobs.order_by("-pk").first()
+    if newest is not None and (newest.policy_id, newest.scorer) == (policy.pk, scorer):
+        return None
+    if jobs.filter(state__in=UNFINISHED_JOBS).exists():
+        return None
+    job = TriageJob.objects.create(
         version=version,
         policy=policy,
         stage=stage,
-        defaults={"not_before": now, "woken_at": _to_wake_at(stage, now)},
+        scorer=scorer,
+        not_before=now,
+        woken_at=_to_wake_at(stage, now),
     )
-    if not is_new:
-        return None
     if job.woken_at:
         wake_triage(stage=job.stage, job_id=job.pk)
     return job
@@ -180,10 +187,13 @@ def leases_give_back() -> int:
     )
 
 
-def job_finish(lease: Lease, *, seconds: Mapping[str, float] | None = None) -> bool:
+def job_finish(
+    lease: Lease, *, seconds: Mapping[str, float] | None = None, scorer: str = ""
+) -> bool:
     """Mark a job done; False, and nothing changes, if the lease was lost.
 
-    ``seconds`` is how long each probe took.
+    ``seconds`` is how long each probe took, ``scorer`` what really weighed the previews: a head
+    may have been put in place while the job waited.
     """
     return bool(
         _held(lease).update(
@@ -192,6 +202,7 @@ def job_finish(lease: Lease, *, seconds: Mapping[str, float] | None = None) -> b
             lease_until=None,
             finished_at=timezone.now(),
             seconds=dict(seconds) if seconds else None,
+            scorer=scorer,
         )
     )
 

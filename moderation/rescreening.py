@@ -1,4 +1,4 @@
-"""Weighs versions again that were weighed before, as after a change of the policy.
+"""Weighs versions again that were weighed before, as after a change of policy, encoder or heads.
 
 Writes triage jobs and, through ``cases``, cases. Neither publishes nor restricts anything: a
 machine that looks again may only bring a version before a person.
@@ -25,11 +25,14 @@ def is_raised(before: str, after: str) -> bool:
 
 
 @transaction.atomic
-def version_rescreen(*, version: ModelVersion, policy: Policy, actor: Account | None) -> bool:
+def version_rescreen(
+    *, version: ModelVersion, policy: Policy, scorer: str, actor: Account | None
+) -> bool:
     """Queue a job that weighs a version's previews under the policy in force.
 
-    Returns False where there is nothing to do: such a job exists, or the version is not one that
-    is weighed again. Raises Conflict if the policy is not in force.
+    ``scorer`` names the encoder and the heads in place. Returns False where there is nothing to
+    do: they weighed it last, a worker has it, or it is not one that is weighed again. Raises
+    Conflict if the policy is not in force.
     """
     version = ModelVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
     if not Policy.objects.filter(pk=policy.pk, is_active=True).exists():
@@ -40,10 +43,14 @@ def version_rescreen(*, version: ModelVersion, policy: Policy, actor: Account | 
         )
     if version.triaged_at is None or version.visibility not in RESCREENED:
         return False
-    if job_add(version=version, policy=policy, stage=TriageJob.Stage.PREVIEWS) is None:
+    stage = TriageJob.Stage.PREVIEWS
+    if job_add(version=version, policy=policy, stage=stage, scorer=scorer) is None:
         return False
     event_record(
-        action="triage.rescreened", actor=actor, version=version, data={"policy": str(policy)}
+        action="triage.rescreened",
+        actor=actor,
+        version=version,
+        data={"policy": str(policy), "scorer": scorer},
     )
     return True
 

@@ -64,6 +64,9 @@ class JobState(TextChoices):
     DEAD = "dead", "Given up after three attempts"
 
 
+UNFINISHED_JOBS = (JobState.QUEUED, JobState.RUNNING)
+
+
 class CaseState(TextChoices):
     """Where a case stands."""
 

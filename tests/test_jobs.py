@@ -180,7 +180,7 @@ def test_a_catalogue_that_is_weighed_again_does_not_fill_the_broker_either(
     sent.clear()
     with django_capture_on_commit_callbacks(execute=True):
         for version in versions:
-            assert version_rescreen(version=version, policy=later, actor=None)
+            assert version_rescreen(version=version, policy=later, scorer="a", actor=None)
     assert len(_triage(sent)) == 2
     assert TriageJob.objects.filter(policy=later, woken_at__isnull=True).count() == 2
     TriageJob.objects.filter(woken_at__isnull=False).update(state="dead")

@@ -23,6 +23,7 @@ from triage.sample import (
     Stage,
     Subject,
 )
+from triage.scoring import concept_bank
 
 RED = Rule(
     "red",
@@ -90,6 +91,7 @@ def test_what_made_the_finding_is_on_record(tmp_path: Path) -> None:
         "probe": PreviewsProbe.version,
         "policy": "drawings v3",
         "encoder": f"{demo().name} {demo().revision}",
+        "scorer": concept_bank(POLICY, demo()).scorer,
     }
     assert (PreviewsProbe.name, PreviewsProbe.stage) == ("previews", Stage.PREVIEWS)
 

@@ -3,21 +3,30 @@
 import io
 import json
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
 
-from moderation.models import Account, Case, Embedding, Event, Policy, TriageJob
+from moderation.heads import Place, head_place, head_record
+from moderation.models import Account, Case, ConceptHead, Embedding, Event, Policy, TriageJob
 from moderation.policy import policy_import, policy_read
 from moderation.rescreening import rescreenings_settle
-from moderation.states import CaseState, JobState, Visibility
-from tests.test_embeddings import asked, upload  # noqa: F401
+from moderation.states import CaseState, JobState, Role, Visibility
+from tests import factories
+from tests.test_embeddings import asked, draft_with, spoil, upload  # noqa: F401
 from tests.test_flow import drawing
 from triage import encoders, known_texts, scoring
-from triage.encoders.base import Array
+from triage.encoders.base import Array, EncoderError
+from triage.learning.heads import Head, Platt
+from triage.tasks import previews
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("policy")]
 Browser = Callable[[Account | None], Client]
@@ -36,10 +45,28 @@ def change_policy(*, prohibited: Sequence[str], activate: bool = True, version: 
 
 
 def rescreen(*options: str) -> dict[str, Any]:
+    """Return the report, and as “queued” how many jobs there are more than before."""
     out = io.StringIO()
-    call_command("rescreen", "--json", *options, stdout=out)
+    before = TriageJob.objects.count()
+    call_command("rescreen", "--json", *options, stdout=out, stderr=io.StringIO())
     answer: dict[str, Any] = json.loads(out.getvalue())
-    return answer
+    return {**answer, "queued": TriageJob.objects.count() - before}
+
+
+def put_in_place(odds: float) -> ConceptHead:
+    """Put a head in place that says the same odds of every picture under the rule on red stars."""
+    encoder = encoders.load("demo")
+    head = Head("red-star", "logistic", "1", (0.0,) * encoder.dim, 0.0, odds, Platt())
+    return head_record(
+        place=Place("red-star", "red-star", encoder.name, encoder.revision),
+        parameters=head.as_dict(),
+        labels=60,
+        positives=30,
+        threshold={},
+        comparison={},
+        goes_live=True,
+        reason="A head made for a test.",
+    )
 
 
 def test_a_published_version_that_the_new_policy_prohibits_comes_before_a_person(
@@ -89,6 +116,105 @@ def test_running_it_again_changes_nothing(as_: Browser, uma: Account) -> None:
     assert before == (TriageJob.objects.count(), version.findings.count(), Case.objects.count())
 
 
+def test_a_new_head_and_one_that_is_put_back_reach_what_was_uploaded_before(
+    as_: Browser,
+    uma: Account,
+    asked: list[int],  # noqa: F811
+) -> None:
+    circle = upload(as_(uma), "Circle", drawing(("blue", "circle")))
+    report = rescreen()
+    assert (report["already_weighed"], report["versions"]) == (1, 0), "it has just been weighed"
+    asked.clear()
+
+    put_in_place(odds=4.0)
+    report = rescreen()
+
+    assert report["changes"] == [
+        {"version": circle.code, "rule": "red-star", "before": "none", "after": "hold"}
+    ]
+    assert (report["queued"], Case.objects.get().version) == (1, circle)
+    assert asked == [], "a picture was embedded again"
+    assert rescreen()["already_weighed"] == 1
+    lead = factories.account("lena", role=Role.POLICY_LEAD)
+    head = ConceptHead.objects.get()
+    place = Place(head.rule, head.concept, head.encoder, head.revision)
+    head_place(place=place, head=None, reason="Too many.", actor=lead)
+    assert rescreen("--dry-run")["rules"] == {"red-star": {"cleared": 1}}
+    head_place(place=place, head=head, reason="Not too many.", actor=lead)
+    assert rescreen()["already_weighed"] == 1
+
+
+def test_another_encoder_looks_at_what_was_uploaded_before(
+    as_: Browser,
+    uma: Account,
+    asked: list[int],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    upload(as_(uma), "Circle", drawing(("blue", "circle")))
+    monkeypatch.setattr(known_texts.load("demo"), "revision", "another")
+    asked.clear()
+    report = rescreen()
+    assert (report["pictures_without_embedding"], report["queued"], asked) == (1, 1, [1])
+    assert rescreen()["already_weighed"] == 1
+
+
+def test_what_nobody_can_read_is_not_queued_for_ever_and_what_an_encoder_could_not_is(
+    as_: Browser, uma: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = as_(uma)
+    broken = draft_with(client, "Broken", drawing(("blue", "circle")))
+    spoil(broken)
+    client.post(reverse("creator:submit", args=[broken.code]))
+    assert rescreen()["already_weighed"] == 1
+
+    def failing(images: Sequence[Any]) -> Array:
+        raise EncoderError("The card is gone.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(encoders.load("demo"), "embed_images", failing)
+        upload(client, "Square", drawing(("green", "square")))
+    report = rescreen()
+    assert (report["already_weighed"], report["queued"]) == (1, 1)
+    assert rescreen()["already_weighed"] == 2
+
+
+def test_a_head_that_was_put_in_place_while_a_job_waited_is_not_forgotten(
+    as_: Browser, uma: Account, asleep: None
+) -> None:
+    version = factories.published(uma)
+    assert rescreen()["queued"] == 1, "nothing is remembered of its picture"
+    put_in_place(odds=-4.0)
+    assert rescreen()["being_weighed"] == 1
+    previews(version.jobs.get(state=JobState.QUEUED).pk)
+    assert rescreen()["already_weighed"] == 1
+    put_in_place(odds=-5.0)
+    assert rescreen()["versions"] == 1
+
+
+def test_jobs_that_were_queued_twice_are_left_once_by_the_migration(
+    as_: Browser, uma: Account, asleep: None
+) -> None:
+    version = factories.submitted(uma)
+    (constraint,) = [
+        each for each in TriageJob._meta.constraints if each.name == "job_one_at_a_time"
+    ]
+    with connection.schema_editor() as editor:
+        editor.remove_constraint(TriageJob, constraint)
+    try:
+        first = version.jobs.get(stage="previews")
+        later = change_policy(prohibited=["a blue circle"])
+        now = timezone.now()
+        TriageJob.objects.create(version=version, policy=later, stage="previews", not_before=now)
+        migration = import_module("moderation.migrations.0030_jobs_of_scorers")
+        migration.leave_the_newest(apps, None)
+        assert version.jobs.get(stage="previews").policy == later
+        assert version.jobs.filter(stage="files").exists()
+        assert not TriageJob.objects.filter(pk=first.pk).exists()
+    finally:
+        with connection.schema_editor() as editor:
+            editor.add_constraint(TriageJob, constraint)
+
+
 def test_a_run_that_was_cut_short_is_gone_on_with(
     as_: Browser, uma: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,8 +233,10 @@ def test_a_run_that_was_cut_short_is_gone_on_with(
         return real(**given)
 
     monkeypatch.setattr(command, "version_rescreen", dying)
+    out = io.StringIO()
     with pytest.raises(KeyboardInterrupt):
-        rescreen()
+        call_command("rescreen", "--json", stdout=out)
+    assert json.loads(out.getvalue())["to_queue"] == 2, "the report came before the queueing"
     monkeypatch.setattr(command, "version_rescreen", real)
     report = rescreen()
     assert (report["already_weighed"], report["queued"]) == (1, 1)
@@ -166,8 +294,6 @@ def test_a_policy_that_is_not_in_force_can_only_be_tried(as_: Browser, uma: Acco
 def test_what_is_removed_and_what_is_being_weighed_is_left_alone(
     as_: Browser, uma: Account, asleep: None
 ) -> None:
-    from tests import factories
-
     removed = factories.published(uma)
     removed.visibility = Visibility.REMOVED
     removed.save()
@@ -180,10 +306,6 @@ def test_what_is_removed_and_what_is_being_weighed_is_left_alone(
 def test_weighing_again_that_died_comes_before_a_person_once(
     as_: Browser, uma: Account, asleep: None
 ) -> None:
-    from django.utils import timezone
-
-    from tests import factories
-
     version = factories.published(uma)
     policy = change_policy(prohibited=["a blue circle"])
     assert rescreen()["queued"] == 1

@@ -141,9 +141,10 @@ class ConceptBank:
     """The prompts and vectors of one policy, embedded once by one encoder.
 
     ``unfit`` are the rules, each with a sentence why, that cannot be scored because their vectors
-    belong to another encoder; the others are. Raises ``ScoringError`` for a rule without concepts,
-    and for a concept without prohibited prompts or without anything to contrast them with;
-    ``EncoderError`` if the encoder fails.
+    belong to another encoder; the others are. ``scorer`` names, in 16 hex digits, the encoder and
+    the heads in place: what scores a picture beside the policy. Raises ``ScoringError`` for a rule
+    without concepts, and for a concept without prohibited prompts or without anything to contrast
+    them with; ``EncoderError`` if the encoder fails.
     """
 
     def __init__(self, policy: Policy, encoder: Encoder) -> None:
@@ -156,6 +157,7 @@ class ConceptBank:
             for concept in rule.concepts
             if (known := head_of(concept, space))
         }
+        self.scorer = _scorer(space, [learned for learned, _ in self._heads.values()])
         columns: dict[str, int] = {}
         self._rows: list[_Row | _VectorRow] = []
         self.unfit = unfit_rules(policy, encoder)
@@ -280,6 +282,11 @@ def log_mean_exp(values: NDArray[np.float64]) -> float:
 def policy_digest(policy: Policy) -> str:
     """Return a SHA-256 over everything in a policy; it changes when any of it changes."""
     return hashlib.sha256(json.dumps(asdict(policy), sort_keys=True).encode()).hexdigest()
+
+
+def _scorer(space: tuple[str, str], heads: Sequence[LearnedHead]) -> str:
+    made_of = [*space, *((head.code, head.review) for head in heads)]
+    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
 
 
 _KEPT_BANKS = 8  # one in use, a few drafts that somebody is trying out

@@ -22,6 +22,7 @@ from triage.encoders.base import EncoderError
 from triage.explain import NoPlaceError, draw
 from triage.known_index import KnownIndex
 from triage.pictures import PictureError
+from triage.probes.previews import PreviewsProbe
 from triage.sample import (
     Concept,
     ConceptVector,
@@ -112,6 +113,7 @@ def _work(job_id: int, stage: Stage) -> None:
             facts=file_facts(found),
             embeddings=[embedding_in(one) for one in embedded],
             seconds=seconds,
+            scorer=scorer_of(found),
         )
         # The token makes a second try harmless; longer than the lease it would be for nothing.
         written_down(hand_in, seconds=settings.LEASE_SECONDS)
@@ -185,6 +187,16 @@ def _person(data: dict[str, Any]) -> Person:
         Consent(**consent | {"rules": tuple(consent["rules"])}) for consent in data["consents"]
     )
     return Person(data["name"], tuple(data["aliases"]), tuple(consents))
+
+
+def scorer_of(findings: Iterable[Finding]) -> str:
+    """Return what weighed the previews, or nothing where it did not look at all of them."""
+    named = {
+        finding.versions.get("scorer", "")
+        for finding in findings
+        if finding.probe == PreviewsProbe.name
+    }
+    return named.pop() if len(named) == 1 else ""
 
 
 def file_facts(findings: Iterable[Finding]) -> list[FileFacts]:

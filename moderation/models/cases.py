@@ -16,6 +16,7 @@ from moderation.states import (
     LISTED_CASES,
     NOTICES_OF_ILLEGALITY,
     OPEN_CASES,
+    UNFINISHED_JOBS,
     WAITING_CASES,
     CaseState,
     Concern,
@@ -45,6 +46,12 @@ class TriageJob(models.Model):
     stage = models.CharField(max_length=10, choices=Stage.choices)
     state = models.CharField(max_length=10, choices=JobState.choices, default=JobState.QUEUED)
     attempts = models.PositiveSmallIntegerField(default=0)
+    scorer = models.CharField(
+        max_length=16,
+        blank=True,
+        help_text="A digest of the encoder and the heads that are asked to weigh the previews, "
+        "then of those that did. Empty: nobody knows, or they could not look at all of them.",
+    )
     token = models.CharField(max_length=40, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     not_before = models.DateTimeField()
@@ -64,7 +71,9 @@ class TriageJob(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["version", "stage", "policy"], name="job_once_per_stage"
+                fields=["version", "stage"],
+                condition=Q(state__in=UNFINISHED_JOBS),
+                name="job_one_at_a_time",
             ),
             models.CheckConstraint(
                 condition=~Q(state=JobState.RUNNING)

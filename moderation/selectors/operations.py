@@ -19,6 +19,7 @@ from moderation.models import (
 )
 from moderation.states import (
     OPEN_CASES,
+    UNFINISHED_JOBS,
     WAITING_CASES,
     JobState,
     NoticeState,
@@ -52,7 +53,7 @@ def heartbeats() -> Iterable[tuple[str, str, datetime]]:
 def open_jobs() -> Iterable[Mapping[str, Any]]:
     """Return stage, state, number, attempts and the oldest due time of unfinished jobs."""
     return (
-        TriageJob.objects.filter(state__in=[JobState.QUEUED, JobState.RUNNING])
+        TriageJob.objects.filter(state__in=UNFINISHED_JOBS)
         .values("stage", "state")
         .annotate(number=Count("pk"), tried=Sum("attempts"), oldest=Min("not_before"))
         .order_by("stage", "state")

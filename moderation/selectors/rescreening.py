@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from django.db.models import Exists, OuterRef, QuerySet
 
 from moderation.models import Embedding, Finding, ModelVersion, Policy, PreviewImage, TriageJob
-from moderation.states import REACHABLE, Concern, JobState, Visibility
+from moderation.states import REACHABLE, UNFINISHED_JOBS, Concern, JobState, Visibility
 
 _PAGE = 500  # versions, some thousands of previews: about 10 MB of vectors
 
@@ -30,7 +30,7 @@ class Standing:
     """How many versions are weighed again, and how many are left alone and why."""
 
     to_weigh: int
-    already_weighed: int  # under this very policy
+    already_weighed: int  # under this very policy, by this encoder and these heads
     being_weighed: int  # a worker has them, or will
 
 
@@ -44,26 +44,22 @@ def policy_named(written: str) -> Policy | None:
     return Policy.objects.filter(name=name, version=int(version)).first()
 
 
-def standing(policy: Policy) -> Standing:
-    """Return how many versions there are of each kind."""
-    everything = _versions()
-    running = everything.filter(Exists(_jobs().filter(state__in=_UNFINISHED)))
-    done = everything.exclude(Exists(_jobs().filter(state__in=_UNFINISHED)))
-    done = done.filter(Exists(_jobs().filter(policy=policy)))
-    return Standing(_to_weigh(policy).count(), done.count(), running.count())
+def standing(policy: Policy, scorer: str) -> Standing:
+    """Return how many versions there are of each kind; ``scorer`` names encoder and heads."""
+    running = _versions().filter(_under_way())
+    done = _versions().exclude(_under_way()).filter(_weighed(policy, scorer))
+    return Standing(_to_weigh(policy, scorer).count(), done.count(), running.count())
 
 
-def versions_weighed(*, policy: Policy, encoder: str, revision: str) -> Iterator[Weighed]:
-    """Yield the versions that this policy has not weighed yet, in pages, with their vectors."""
+def versions_weighed(
+    *, policy: Policy, scorer: str, encoder: str, revision: str
+) -> Iterator[Weighed]:
+    """Yield the versions that others weighed last, in pages, with their vectors."""
     last = 0
-    while page := list(
-        _to_weigh(policy).filter(pk__gt=last).order_by("pk").values_list("pk", "code")[:_PAGE]
-    ):
+    to_weigh = _to_weigh(policy, scorer).order_by("pk").values_list("pk", "code")
+    while page := list(to_weigh.filter(pk__gt=last)[:_PAGE]):
         last = page[-1][0]
         yield from _filled(page, encoder, revision)
-
-
-_UNFINISHED = [JobState.QUEUED, JobState.RUNNING]
 
 
 def _versions() -> QuerySet[ModelVersion]:
@@ -78,9 +74,20 @@ def _jobs() -> QuerySet[TriageJob]:
     return TriageJob.objects.filter(version=OuterRef("pk"), stage=TriageJob.Stage.PREVIEWS)
 
 
-def _to_weigh(policy: Policy) -> QuerySet[ModelVersion]:
-    versions = _versions().exclude(Exists(_jobs().filter(policy=policy)))
-    return versions.exclude(Exists(_jobs().filter(state__in=_UNFINISHED)))
+def _under_way() -> Exists:
+    return Exists(_jobs().filter(state__in=UNFINISHED_JOBS))
+
+
+def _weighed(policy: Policy, scorer: str) -> Exists:
+    """Say that the newest job was theirs. An older one is not enough: others spoke since."""
+    later = TriageJob.objects.filter(
+        version=OuterRef("version"), stage=TriageJob.Stage.PREVIEWS, pk__gt=OuterRef("pk")
+    )
+    return Exists(_jobs().filter(policy=policy, scorer=scorer).exclude(Exists(later)))
+
+
+def _to_weigh(policy: Policy, scorer: str) -> QuerySet[ModelVersion]:
+    return _versions().exclude(_weighed(policy, scorer)).exclude(_under_way())
 
 
 def _filled(page: list[tuple[int, str]], encoder: str, revision: str) -> Iterator[Weighed]:

@@ -68,16 +68,23 @@ class PreviewsProbe:
             for preview in sample.previews:
                 yield self._failed(sample, preview, code, str(error))
             return
+        made_by = {
+            **self._versions(sample),
+            "encoder": f"{encoder.name} {encoder.revision}",
+            "scorer": bank.scorer,
+        }
         looks: list[_Look] = []
-        for answer in self._look(sample, encoder):
+        for answer in self._look(sample, encoder, made_by):
             if isinstance(answer, _Look):
                 looks.append(answer)
             else:
                 yield answer
         if looks:
-            yield from self._score(sample, rules, encoder, bank, looks)
+            yield from self._score(sample, rules, encoder, bank, looks, made_by)
 
-    def _look(self, sample: Sample, encoder: Encoder) -> Iterator[_Look | Finding | Embedding]:
+    def _look(
+        self, sample: Sample, encoder: Encoder, made_by: dict[str, str]
+    ) -> Iterator[_Look | Finding | Embedding]:
         """Yield the vector of each preview, remembered or new, and what cannot be read."""
         known = {
             one.sha256: one.vector
@@ -92,7 +99,7 @@ class PreviewsProbe:
                 else:
                     pictures.append((preview, sample.pictures.open(preview.path)))
             except PictureError as error:
-                yield self._failed(sample, preview, error.code, str(error))
+                yield self._failed(sample, preview, error.code, str(error), made_by=made_by)
         try:
             rows = encoder.embed_images([picture.image for _, picture in pictures])
         except EncoderError as error:
@@ -112,12 +119,17 @@ class PreviewsProbe:
         encoder: Encoder,
         bank: ConceptBank,
         looks: list[_Look],
+        made_by: dict[str, str],
     ) -> Iterator[Finding]:
-        made_by = {**self._versions(sample), "encoder": f"{encoder.name} {encoder.revision}"}
         for slug, sentence in bank.unfit.items():
             for look in looks:
                 yield self._failed(
-                    sample, look.preview, "scoring.other_encoder", sentence, rule=slug
+                    sample,
+                    look.preview,
+                    "scoring.other_encoder",
+                    sentence,
+                    rule=slug,
+                    made_by=made_by,
                 )
         scores = bank.score(unpack([look.vector for look in looks]))
         for look, rule_scores in zip(looks, scores, strict=True):
@@ -144,7 +156,14 @@ class PreviewsProbe:
         )
 
     def _failed(
-        self, sample: Sample, preview: Preview, code: str, reason: str, *, rule: str = ""
+        self,
+        sample: Sample,
+        preview: Preview,
+        code: str,
+        reason: str,
+        *,
+        rule: str = "",
+        made_by: dict[str, str] | None = None,
     ) -> Finding:
         return Finding(
             self.name,
@@ -153,7 +172,7 @@ class PreviewsProbe:
             reason,
             code,
             rule=rule,
-            versions=self._versions(sample),
+            versions=made_by or self._versions(sample),
         )
 
     def _versions(self, sample: Sample) -> dict[str, str]:

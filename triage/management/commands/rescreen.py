@@ -1,8 +1,9 @@
-"""Weigh remembered pictures again, as after a change of the policy."""
+"""Weigh remembered pictures again, as after a change of the policy, the encoder or a head."""
 
 import json
 from argparse import ArgumentParser
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ from triage.embeddings import unpack
 from triage.encoders.base import Encoder, EncoderError
 from triage.rescreening import rescreen
 from triage.sample import Policy
-from triage.scoring import ConceptBank, ScoringError
+from triage.scoring import SIGNAL, ConceptBank, ScoringError
 from triage.tasks import policy_from
 
 _AT_ONCE = 2_000  # versions in one matrix product; some 16,000 pictures, 32 MB of vectors
@@ -41,7 +42,7 @@ class Change:
 
 @dataclass(slots=True)
 class Report:
-    """What would change hands, and what was done about it."""
+    """What would change hands, and how many versions workers are to weigh."""
 
     policy: str
     encoder: str
@@ -54,15 +55,17 @@ class Report:
     pictures_without_embedding: int = 0
     rules: dict[str, dict[str, int]] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
-    queued: int = 0
+    to_queue: int = 0
 
 
 class Command(BaseCommand):
     """``manage.py rescreen``."""
 
     help = (
-        "Score what was uploaded before against the prompts of a policy, from remembered "
-        "embeddings: no picture is opened. First says which versions would newly be flagged, held "
+        "Score what was uploaded before against the prompts of a policy and the heads in place, "
+        "from remembered embeddings: no picture is opened. For after a change of the policy, after "
+        "`manage.py learn` or a head put in place by hand, and after a change of ENCODER, of which "
+        "nothing is remembered yet. First says which versions would newly be flagged, held "
         "or cleared, by rule. Then, without --dry-run, queues a triage job for each version that "
         "is raised or has a picture that nothing is remembered of; workers write its findings and "
         "bring it before a person. Nothing is published or taken down by this. Run again, it goes "
@@ -97,12 +100,12 @@ class Command(BaseCommand):
         policy = policy_from(policy_data(stored))
         try:
             encoder = known_texts.load(settings.ENCODER)
-            unfit = ConceptBank(policy, encoder).unfit
+            bank = ConceptBank(policy, encoder)
         except (EncoderError, ScoringError) as error:
             raise CommandError(str(error)) from error
-        for slug, why in unfit.items():
+        for slug, why in bank.unfit.items():
             self.stderr.write(f"The rule “{slug}” is left out: {why}")
-        standing = selectors.standing(stored)
+        standing = selectors.standing(stored, bank.scorer)
         report = Report(
             policy=str(stored),
             encoder=f"{encoder.name} {encoder.revision}",
@@ -110,34 +113,50 @@ class Command(BaseCommand):
             already_weighed=standing.already_weighed,
             being_weighed=standing.being_weighed,
         )
-        to_queue = self._screen(report, policy, encoder, stored, standing.to_weigh)
-        if not options["json"]:
+        weighed = selectors.versions_weighed(
+            policy=stored,
+            scorer=bank.scorer,
+            encoder=encoder.name,
+            revision=encoder.revision,
+        )
+        bar = tqdm(weighed, total=standing.to_weigh, desc="rescreening", unit=" versions")
+        to_queue = self._screen(report, policy, encoder, bar)
+        report.to_queue = len(to_queue)
+        # Before anything is done: whoever breaks it off half way knows what it was about.
+        if options["json"]:
+            self.stdout.write(json.dumps(asdict(report)))
+        else:
             self._tell(report)
+        self.stdout.flush()
+        queued = 0
         if not options["dry_run"]:
             try:
                 for pk in tqdm(to_queue, desc="queueing", unit=" versions"):
-                    report.queued += version_rescreen(
-                        version=ModelVersion(pk=pk), policy=stored, actor=None
+                    queued += version_rescreen(
+                        version=ModelVersion(pk=pk),
+                        policy=stored,
+                        scorer=bank.scorer,
+                        actor=None,
                     )
             except Refusal as refusal:
-                raise CommandError(str(refusal)) from refusal
-        if options["json"]:
-            self.stdout.write(json.dumps(asdict(report)))
-        elif options["dry_run"]:
-            self.stdout.write("Nothing was changed.")
-        else:
-            self.stdout.write(f"{report.queued} versions were queued for the workers.")
+                raise CommandError(
+                    f"{refusal} {queued} of {len(to_queue)} versions were queued; run it again to "
+                    "go on."
+                ) from refusal
+        done = "Nothing was changed." if options["dry_run"] else f"{queued} versions were queued."
+        (self.stderr if options["json"] else self.stdout).write(done)
 
     def _screen(
-        self, report: Report, policy: Policy, encoder: Encoder, stored: Any, total: int
+        self,
+        report: Report,
+        policy: Policy,
+        encoder: Encoder,
+        weighed: Iterable[selectors.Weighed],
     ) -> list[int]:
         """Fill in the report and return the keys of the versions that workers are to weigh."""
         to_queue: list[int] = []
         page: list[selectors.Weighed] = []
-        weighed = selectors.versions_weighed(
-            policy=stored, encoder=encoder.name, revision=encoder.revision
-        )
-        for version in tqdm(weighed, total=total, desc="rescreening", unit=" versions"):
+        for version in weighed:
             page.append(version)
             if len(page) == _AT_ONCE:
                 to_queue += self._screen_page(report, policy, encoder, page)
@@ -162,7 +181,7 @@ class Command(BaseCommand):
             for change in changes:
                 counts.setdefault(change.rule, Counter())[_kind(change)] += 1
             report.changes += changes
-            if raised or lacking:
+            if raised or (lacking and policy.rules_for(SIGNAL)):
                 to_queue.append(version.pk)
         report.rules = {rule: dict(of_rule) for rule, of_rule in sorted(counts.items())}
         return to_queue
@@ -171,8 +190,8 @@ class Command(BaseCommand):
         say = self.stdout.write
         say(
             f"{report.versions} versions with {report.pictures} pictures, under {report.policy} by "
-            f"{report.encoder}. {report.already_weighed} versions were weighed under this policy "
-            f"already, {report.being_weighed} are with a worker."
+            f"{report.encoder}. {report.already_weighed} versions were weighed by "
+            f"these and the heads in place already, {report.being_weighed} are with a worker."
         )
         if report.pictures_without_embedding:
             say(
