@@ -262,9 +262,9 @@ def test_weights_of_another_model_and_broken_files_are_refused(
         load(weights, TINY_RESNET)
 
 
-def test_a_tag_whose_weights_are_on_the_disk_is_loaded_with_its_own_activation(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def tags(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Put two tags of the tiny model on the disk, as if both had been downloaded."""
     import huggingface_hub
     from open_clip import pretrained
 
@@ -274,13 +274,41 @@ def test_a_tag_whose_weights_are_on_the_disk_is_loaded_with_its_own_activation(
     (folder / "refs" / "main").write_text("abc")
     shutil.copy(weights, folder / "snapshots" / "abc" / "weights.pt")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    tags = {
+    known = {
         "plain": pretrained._pcfg(hf_hub="us/tiny/weights.pt"),
         "quick": pretrained._pcfg(hf_hub="us/tiny/weights.pt", quick_gelu=True),
     }
-    monkeypatch.setitem(pretrained._PRETRAINED, TINY, tags)
+    monkeypatch.setitem(pretrained._PRETRAINED, TINY, known)
+    return list(known)
+
+
+def test_a_tag_whose_weights_are_on_the_disk_is_loaded_with_its_own_activation(
+    weights: Path, tags: list[str]
+) -> None:
     pictures = sample_pictures(2)
     from_file = load(weights).embed_images(pictures)
     plain, quick = (load(Path(tag)).embed_images(pictures) for tag in tags)
     assert np.array_equal(plain, from_file)
     assert not np.array_equal(quick, from_file)
+
+
+def test_the_text_tower_is_that_of_the_encoder_and_asks_no_network(
+    tags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+    from open_clip import pretrained
+
+    def asked(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", asked)
+    monkeypatch.setattr(pretrained, "hf_hub_download", asked)
+    spec = f"open_clip:{TINY}:quick"
+    tower = encoders.load_text_tower(spec)
+    assert tower is not None
+    assert encoders.load_text_tower(spec) is tower, "it is there for the second file, too"
+    texts = ["a photo of a cat", "", "two dogs " * 40]
+    assert np.allclose(tower.embed_texts(texts), encoders.load(spec).embed_texts(texts), atol=1e-5)
+    other = sigmoid_model(tmp_path)
+    with pytest.raises(EncoderError, match="own vocabulary"):
+        encoders.load_text_tower(f"open_clip:tiny-sigmoid:{other}")

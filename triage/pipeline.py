@@ -47,7 +47,7 @@ def probes_of_files(
     return (
         ContainerProbe(),
         ClaimsProbe(),
-        TextSpaceProbe(lambda: encoders.text_tower(encoder)),
+        TextSpaceProbe(lambda: encoders.load_text_tower(encoder)),
         PreviewsProbe(lambda: load(encoder)),
         ThumbnailsProbe(lambda: load(encoder)),
     )

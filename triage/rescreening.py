@@ -84,9 +84,11 @@ def _deciding(
 
     ``scores`` and their probabilities ``found`` have the shape (pictures, concepts).
     """
+    order: NDArray[np.intp]
     if (reviews == reviews[0]).all():
         # With one threshold for all of them the largest margin is the largest score.
-        return scores.argmax(axis=1) if rule.combine == "any" else scores.argmin(axis=1)
+        order = scores.argmax(axis=1) if rule.combine == "any" else scores.argmin(axis=1)
+        return order
     order = np.lexsort((scores, found - reviews, found >= rule.hold), axis=1)
     return order[:, -1] if rule.combine == "any" else order[:, 0]
 

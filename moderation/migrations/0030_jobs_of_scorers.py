@@ -1,11 +1,13 @@
 """What weighed the previews of a job, and one job of a stage under way for a version."""
 
+from typing import Any
+
 from django.db import migrations, models
 from django.db.migrations.exceptions import IrreversibleError
 from django.db.models import Count, Exists, OuterRef
 
 
-def leave_the_newest(apps, schema_editor):
+def leave_the_newest(apps: Any, schema_editor: Any) -> None:
     """Take back what waits under an older policy while a newer one waits, too.
 
     Two runs of `rescreen` at once could queue both. Nothing is lost: a job that is not done has no
@@ -21,7 +23,7 @@ def leave_the_newest(apps, schema_editor):
     unfinished.filter(pk__in=doubled).delete()
 
 
-def refuse_what_was_weighed_twice(apps, schema_editor):
+def refuse_what_was_weighed_twice(apps: Any, schema_editor: Any) -> None:
     """Say so where the old constraint cannot come back: no finding is deleted for it."""
     jobs = apps.get_model("moderation", "TriageJob").objects.values("version", "stage", "policy")
     twice = jobs.annotate(jobs=Count("pk")).filter(jobs__gt=1).count()

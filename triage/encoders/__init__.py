@@ -37,7 +37,7 @@ def load(spec: str) -> Encoder:
         return _loaded[spec]
 
 
-def text_tower(spec: str) -> "TextTower | None":
+def load_text_tower(spec: str) -> "TextTower | None":
     """Return the text side of the encoder that a setting names, where torch serves it.
 
     None for encoder folders: their text side takes words only, no vectors and no layers. Raises

@@ -13,9 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 import open_clip
 import torch
+from open_clip.tokenizer import SimpleTokenizer
 from torch import nn
 
 from triage.encoders.base import Array, EncoderError
+from triage.encoders.open_clip import load_model
 from triage.weights.adapter import Layer
 
 # Where the words go in a template.
@@ -100,21 +102,16 @@ class OpenClipTextTower:
         self.revision = self._digest()
 
     @classmethod
-    def load(cls, architecture: str, pretrained: str, device: str = "cpu") -> "OpenClipTextTower":
-        """Load a model of open_clip by architecture and by the tag or path of its weights.
+    def load(cls, architecture: str, pretrained: str) -> "OpenClipTextTower":
+        """Load the text side of the very model that the encoder of these two is.
 
-        Raises ``EncoderError`` where it cannot be loaded.
+        Never opens the network. Raises ``EncoderError`` where it cannot be loaded.
         """
-        try:
-            model = open_clip.create_model(architecture, pretrained=pretrained, device=device)
-            tokenizer = open_clip.get_tokenizer(architecture)
-        except (RuntimeError, OSError, ValueError) as error:
-            raise EncoderError(
-                f"The text tower “{architecture}” could not be loaded from “{pretrained}”: {error}"
-            ) from error
-        if not isinstance(tokenizer, open_clip.tokenizer.SimpleTokenizer):
+        settings = open_clip.get_model_config(architecture) or {}
+        if settings.get("text_cfg", {}).get("hf_tokenizer_name"):
             raise EncoderError(f"“{architecture}” does not use CLIP's own vocabulary.")
-        return cls(model, ClipVocabulary(tokenizer), name=architecture)
+        source = load_model(architecture, pretrained)
+        return cls(source.model, ClipVocabulary(SimpleTokenizer()), name=architecture)
 
     def token_table(self) -> tuple[Sequence[str], Array]:
         """Return what each token reads as, and their vectors of shape ``(tokens, width)``."""
