@@ -29,9 +29,10 @@ code=notice                     creator:notice console:resend-letter
 version=version code=inquiry    creator:answer-inquiry
 code=measure                    creator:measure console:settle-measure
 code=case                       console:case console:take-over console:assign console:escalate
-code=case                       console:ask console:message console:peek console:group
+code=case                       console:ask console:peek console:group
+code=case appeal=appeal         console:message console:answer
 code=case                       console:claim console:renew console:release console:decide
-code=case                       console:answer console:look-alikes console:related
+code=case                       console:look-alikes console:related
 code=case                       console:history console:conversation
 code=case finding=finding       console:heatmap console:heatmap-png
 finding=finding                 console:verdict console:judge

@@ -223,7 +223,7 @@ def _of_moderators(world: World, people: Mapping[str, Account]) -> None:
         states["can be undone"] = of_decision(factories.decided(uma, mo))
     appealed = factories.decided(uma, mo)
     appeal = appeal_file(decision=appealed, text="It is a leaf.", actor=uma)
-    states["appealed"] = of_decision(appealed, appeal_file=_appeal_file(appeal))
+    states["appealed"] = of_decision(appealed, appeal=appeal.code, appeal_file=_appeal_file(appeal))
     apart = case_claim(case=factories.held(uma, rule="red-star"), actor=mo)
     decision = decision_make(
         case=apart, action=Action.CHILD_SAFETY, rules=["red-star"], facts=FACTS, actor=mo

@@ -33,7 +33,8 @@ def _appeal(client: Client, decision: Decision, text: str = "It is orange, not r
 def _answer(client: Client, case: Case, outcome: str, answer: str = "It is orange.") -> Any:
     client.post(reverse("console:claim", args=[case.code]))
     fields = {"outcome": outcome, "answer": answer}
-    return client.post(reverse("console:answer", args=[case.code]), fields)
+    appeal = case.appeals.latest("filed_at")
+    return client.post(reverse("console:answer", args=[case.code, appeal.code]), fields)
 
 
 def test_a_won_appeal_publishes_what_had_waited_in_quarantine(
@@ -112,7 +113,9 @@ def test_the_view_meets_the_database_constraint_when_every_check_before_it_is_go
     client.raise_request_exception = False
     fields = {"outcome": "overturned", "answer": "I was wrong."}
     with transaction.atomic():
-        response = client.post(reverse("console:answer", args=[decision.case.code]), fields)
+        appeal = Appeal.objects.get()
+        address = reverse("console:answer", args=[decision.case.code, appeal.code])
+        response = client.post(address, fields)
     assert response.status_code == 403
     assert Appeal.objects.get().state == "open"
     decision.version.refresh_from_db()

@@ -236,7 +236,7 @@ def test_a_thread_joins_both_sides_until_it_is_answered(
     decision = factories.decided(uma, mo)
     appeal = appeal_file(decision=decision, text="It is orange.", actor=uma)
     client = as_(ada)
-    ask = reverse("console:message", args=[decision.case.code])
+    ask = reverse("console:message", args=[decision.case.code, appeal.code])
     refused = client.post(ask, {"message": "Which <one>?"})
     assert refused.status_code == 409
     assert "Which &lt;one&gt;?</textarea>" in refused.content.decode()
@@ -503,7 +503,7 @@ def test_who_answers_is_told_whether_anybody_was_told(
     appeal = appeal_file(decision=factories.decided(uma, mo), text="Look again.", actor=uma)
     appeal.case.refresh_from_db()
     case_claim(case=appeal.case, actor=ada)
-    address = reverse("console:answer", args=[appeal.case.code])
+    address = reverse("console:answer", args=[appeal.case.code, appeal.code])
     answered = as_(ada).post(address, {"outcome": outcome, "answer": "Because."}, follow=True)
     assert f"Answered. {'What it changes ' if outcome == 'overturned' else ''}{says}" in (
         answered.content.decode()
@@ -524,6 +524,51 @@ def test_who_hears_a_reporters_appeal_is_told_who_reads_the_answer(
     assert "You hear it" in page
     for untrue in ("The creator reads this.", "is restored", "Waiting for another moderator"):
         assert untrue not in page
+
+
+def test_of_two_appeals_on_a_case_the_one_that_was_read_is_answered(
+    as_: Browser, uma: Account, rui: Account, mo: Account, ada: Account
+) -> None:
+    report = _reported(uma, rui)
+    version = report.version
+    visitor = report_file(version=version, text="A star.", email="v@example.org", actor=None)
+    _decide(report.case, mo, Action.APPROVE)
+    reports = [Report.objects.get(pk=each.pk) for each in (report, visitor)]
+    first, second = (
+        appeal_file_by_reporter(report=each, text=f"Look again, {each.code}.", actor=each.reporter)
+        for each in reports
+    )
+    client, code = as_(ada), report.case.code
+    client.post(reverse("console:claim", args=[code]))
+    ask, answer = (
+        {each: reverse(name, args=[code, each.code]) for each in (first, second)}
+        for name in ("console:message", "console:answer")
+    )
+    page = reverse("console:case", args=[code])
+    shown = client.get(page).content.decode()
+    # Both are read there, and the forms are those of the one that waited longer.
+    assert first.text in shown
+    assert second.text in shown
+    assert answer[first] in shown
+    assert ask[first] in shown
+    assert answer[second] not in shown
+    shown = client.get(page, {"appeal": second.code}).content.decode()
+    assert answer[second] in shown
+    assert answer[first] not in shown
+    refused = client.post(answer[second], {"outcome": "upheld", "answer": ""}).content.decode()
+    assert answer[second] in refused
+    sent = client.post(ask[second], {"message": "Which one?"})
+    assert second.code in sent["Location"]
+    assert Notice.objects.get(kind="appeal_message").email == "v@example.org"
+    client.post(answer[second], {"outcome": "upheld", "answer": "There is none."})
+    assert [each.state for each in Appeal.objects.order_by("filed_at")] == ["open", "upheld"]
+    late = client.post(ask[second], {"message": "One more thing"})
+    assert late.status_code == 409
+    assert "One more thing</textarea>" in late.content.decode()
+    elsewhere = _reported(uma, rui).case
+    assert (
+        client.post(reverse("console:answer", args=[elsewhere.code, first.code])).status_code == 404
+    )
 
 
 def test_an_overturning_waits_for_a_third_person_and_can_be_withdrawn(

@@ -101,7 +101,8 @@ def test_an_upload_travels_from_draft_to_an_overturned_appeal(
     assert moderator.post(reverse("console:claim", args=[case.code])).status_code == 403
     assert second.post(reverse("console:next")).url == reverse("console:case", args=[case.code])
     answer = {"outcome": "overturned", "answer": "They are flowers indeed."}
-    assert second.post(reverse("console:answer", args=[case.code]), answer).status_code == 302
+    heard = reverse("console:answer", args=[case.code, case.appeals.get().code])
+    assert second.post(heard, answer).status_code == 302
 
     version.refresh_from_db()
     assert version.visibility == "published"

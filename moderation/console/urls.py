@@ -34,7 +34,7 @@ urlpatterns = [
     path("decisions/<str:code>/cancel/", held.cancel, name="cancel"),
     path("decisions/<str:code>/undo/", held.undo, name="undo"),
     path("decisions/<str:code>/reverse/", held.reverse, name="reverse"),
-    path("cases/<str:code>/message/", held.message, name="message"),
+    path("cases/<str:code>/appeals/<str:appeal>/message/", held.message, name="message"),
     path("appeal-files/<str:code>/", held.appeal_file, name="appeal-file"),
     path("child-safety/", child_safety.records, name="child-safety"),
     path("child-safety/<str:code>/", child_safety.record, name="child-safety-record"),
@@ -92,5 +92,5 @@ urlpatterns = [
         heat_maps.drawing,
         name="heatmap-png",
     ),
-    path("cases/<str:code>/answer/", case.answer, name="answer"),
+    path("cases/<str:code>/appeals/<str:appeal>/answer/", case.answer, name="answer"),
 ]

@@ -36,6 +36,7 @@ from moderation.states import (
     HELD_CASES,
     REVERSIBLE,
     Action,
+    AppealState,
     Concern,
     EffectState,
     JobState,
@@ -103,6 +104,14 @@ def assignee(name: str) -> Account | None:
 # What the probe of banks calls a match of bytes, of a file or of its tensors.
 EXACT_MATCHES = frozenset({"banks.sha256", "banks.data_sha256"})
 APPROVAL = "A person looked at it and found nothing that the policy does not allow."
+
+
+def appeal_on(case: Case, code: str) -> Appeal:
+    """Return an appeal of a case that somebody may see. Raises Http404 where there is none."""
+    appeal = case.appeals.filter(code=code).first()
+    if appeal is None:
+        raise Http404
+    return appeal
 
 
 @dataclass(frozen=True)
@@ -174,7 +183,8 @@ class CaseFile:
     report_rows: list[ReportRow]
     decisions: list[Decision]
     reversible: frozenset[str]  # codes of those that can be taken back by a new one
-    appeal: Appeal | None
+    appeal: Appeal | None  # the one that was asked for, or the open one that waits longest
+    other_appeals: list[Appeal]  # those that wait beside it
     dead_jobs: list[dict[str, Any]]
     rules: list[Rule]
     creator_versions: int
@@ -215,8 +225,12 @@ class CaseFile:
         return len(self.rules_first)
 
 
-def case_file(case: Case, account: Account) -> CaseFile:
-    """Gather the evidence of a case for its page, in six queries whatever there is of it."""
+def case_file(case: Case, account: Account, *, appeal: str = "") -> CaseFile:
+    """Gather the evidence of a case for its page, in six queries whatever there is of it.
+
+    ``appeal`` is the code of the appeal that is read and answered there; without it, it is the
+    open one that has waited longest, else the last.
+    """
     version = case.version
     around = _around(case, account)
     findings = _findings(version, account)
@@ -230,6 +244,12 @@ def case_file(case: Case, account: Account) -> CaseFile:
             "decided_by", "policy", "effect__second_person", "effect__ended_by"
         ).order_by("decided_at")
     )
+    appeals = list(
+        case.appeals.select_related("answered_by", "appellant", "decision").order_by("filed_at")
+    )
+    waiting = [each for each in appeals if each.state == AppealState.OPEN]
+    asked_for = [each for each in appeals if each.code == appeal]
+    shown = next(iter([*asked_for, *waiting, *reversed(appeals)]), None)
     pointed_at = frozenset(rule.slug for rule in rules_named if rule)
     rules = [Rule(**row) for row in around["rules"]]
     return CaseFile(
@@ -244,9 +264,8 @@ def case_file(case: Case, account: Account) -> CaseFile:
         report_rows=rows,
         decisions=decisions,
         reversible=_reversible(decisions),
-        appeal=case.appeals.select_related("answered_by", "appellant", "decision")
-        .order_by("-filed_at")
-        .first(),
+        appeal=shown,
+        other_appeals=[each for each in waiting if each is not shown],
         dead_jobs=[
             {**job, "stage": TriageJob.Stage(job["stage"]).label} for job in around["dead_jobs"]
         ],

@@ -26,7 +26,7 @@ from moderation.console.views.common import (
 )
 from moderation.console.views.queue import claim_next
 from moderation.decisions import decision_make
-from moderation.errors import Conflict, Invalid, NotAllowed, Refusal
+from moderation.errors import Invalid, NotAllowed, Refusal
 from moderation.hearings import appeal_answer
 from moderation.models import Account, Appeal, Case, Decision
 from moderation.queue import case_claim, case_release, claim_renew, queue_after
@@ -99,11 +99,13 @@ def show_case(
     reversing: str = "",
     teaching: str = "",
     banking: str = "",
+    appeal: str = "",
 ) -> HttpResponse:
     """Draw the page.
 
     A form beside a decision that was refused is named by the code of that decision: one that
-    takes it back, makes it a known answer, or adds to a bank.
+    takes it back, makes it a known answer, or adds to a bank. ``appeal`` is the code of the appeal
+    that a refused form was about.
     """
     if refusal:
         # What it was refused for has just changed.
@@ -111,7 +113,8 @@ def show_case(
     if as_taken:
         found.state, found.claimed_by = CaseState.CLAIMED, account_of(request)
         found.claimed_until = timezone.now() + timedelta(seconds=settings.CLAIM_SECONDS)
-    file = selectors.cases.case_file(found, account_of(request))
+    appeal = appeal or request.GET.get("appeal", "")
+    file = selectors.cases.case_file(found, account_of(request), appeal=appeal)
     severe = [rule for rule in file.rules_concerned if rule.is_severe]
     # A refused form is no request to look: what was not opened stays closed.
     unopened = severe and not is_opened(request, found.code)
@@ -305,15 +308,13 @@ def verdict(request: HttpRequest, finding: int) -> HttpResponse:
 
 @login_required
 @require_POST
-def answer(request: HttpRequest, code: str) -> HttpResponse:
-    """Answer the appeal of a case."""
+def answer(request: HttpRequest, code: str, appeal: str) -> HttpResponse:
+    """Answer one appeal of a case."""
     found = selectors.cases.case_for(account_of(request), code)
-    appeal = found.appeals.filter(state=AppealState.OPEN).first()
+    heard = selectors.cases.appeal_on(found, appeal)
     try:
-        if appeal is None:
-            raise Conflict("This case has no appeal that waits for an answer.", code="no_appeal")
         reply = appeal_answer(
-            appeal=appeal,
+            appeal=heard,
             outcome=_choice(AppealState, request.POST.get("outcome", ""), "outcome"),
             answer=request.POST.get("answer", ""),
             action=_optional_action(request.POST.get("action", "")),
@@ -322,7 +323,7 @@ def answer(request: HttpRequest, code: str) -> HttpResponse:
             actor=account_of(request),
         )
     except Refusal as refusal:
-        return show_case(request, found, refusal)
+        return show_case(request, found, refusal, appeal=appeal)
     messages.success(request, _answered(reply), extra_tags=found.code)
     return redirect("console:queue")
 

@@ -5,6 +5,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.files.storage import default_storage
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse as reverse_address
 from django.views.decorators.http import require_GET, require_POST
 
 from moderation import selectors
@@ -18,8 +19,7 @@ from moderation.decisions import (
     decision_reverse,
     decision_undo,
 )
-from moderation.errors import Conflict, Refusal
-from moderation.states import AppealState
+from moderation.errors import Refusal
 
 
 @login_required
@@ -122,23 +122,21 @@ def reverse(request: HttpRequest, code: str) -> HttpResponse:
 
 @login_required
 @require_POST
-def message(request: HttpRequest, code: str) -> HttpResponse:
+def message(request: HttpRequest, code: str, appeal: str) -> HttpResponse:
     """Write to whoever appealed."""
     found = selectors.cases.case_for(account_of(request), code)
-    appeal = found.appeals.filter(state=AppealState.OPEN).order_by("filed_at").first()
+    asked = selectors.cases.appeal_on(found, appeal)
     try:
-        if appeal is None:
-            raise Conflict("This case has no appeal that waits for an answer.", code="no_appeal")
         appeal_write(
-            appeal=appeal,
+            appeal=asked,
             text=request.POST.get("message", ""),
             actor=account_of(request),
             from_team=True,
         )
     except Refusal as refusal:
-        return show_case(request, found, refusal)
+        return show_case(request, found, refusal, appeal=appeal)
     messages.success(request, "Sent.", extra_tags=found.code)
-    return redirect("console:case", code=code)
+    return redirect(reverse_address("console:case", args=[code]) + f"?appeal={appeal}")
 
 
 @login_required
