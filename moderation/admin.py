@@ -35,10 +35,12 @@ from moderation.models import (
     Exposure,
     ModelVersion,
     Person,
+    ReportingMeasure,
     TrustedFlagger,
     UploadedModel,
 )
 from moderation.reporters import Accuracy, accuracies
+from moderation.selectors.reporting import who_reported
 from moderation.states import Role
 
 # Whoever has one of these can act for somebody else.
@@ -197,12 +199,16 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_queryset(self, request: HttpRequest) -> Any:
         """Fetch the case along with the row, so that a list does not ask for each.
 
-        Without what is held apart for child safety: it is shown in the place apart alone.
+        Without what is held apart for child safety, which is shown in the place apart alone, and
+        without what belongs to models of one's own: it names who reported them.
         """
         related = [name for name in ("version__uploaded_model",) if self._leads(name)]
         rows = super().get_queryset(request).annotate(case_code=_code_of_case(self.model))
-        for path in _ways_to(ModelVersion, self.model, steps=3):
+        for path in [*_ways_to(ModelVersion, self.model, steps=3), *_lists_of(self.model)]:
             rows = rows.exclude(**{f"{path}isolated_at__isnull": False})
+            rows = rows.exclude(**{f"{path}uploaded_model__creator": request.user})
+        if self.model is ReportingMeasure:
+            rows = rows.exclude(account__in=who_reported(cast(Account, request.user)))
         if self._leads("uploaded_model"):
             related.append("uploaded_model")
         return rows.select_related(*related) if related else rows
@@ -273,6 +279,12 @@ def _ways_to(target: type[models.Model], model: type[models.Model], *, steps: in
         if field.related_model is not model
         for rest in _ways_to(target, field.related_model, steps=steps - 1)
     ]
+
+
+def _lists_of(model: type[models.Model]) -> list[str]:
+    """Return the lookups of the versions that a row names a list of."""
+    fields = model._meta.many_to_many
+    return [f"{field.name}__" for field in fields if field.related_model is ModelVersion]
 
 
 def _is_secret(name: str) -> bool:

@@ -122,6 +122,13 @@ def require_impartial(account: Account, version: ModelVersion) -> None:
         raise NotAllowed(reason, code="conflict_of_interest")
 
 
+def has_reported(reporter: Account, account: Account) -> bool:
+    """Return whether somebody has reported a model of another, who so cannot judge them."""
+    return Report.objects.filter(
+        reporter=reporter, version__uploaded_model__creator=account
+    ).exists()
+
+
 def took_part(account: Account, decision: Decision, *, appeal: Appeal | None = None) -> bool:
     """Return whether somebody took part in a decision: made or confirmed it, or one beside it.
 

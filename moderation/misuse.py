@@ -12,7 +12,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from moderation.audit import event_record
-from moderation.authz import Hidden, require_impartial, require_moderator
+from moderation.authz import Hidden, has_reported, require_impartial, require_moderator
 from moderation.errors import Conflict, Invalid, NotAllowed, TooLate
 from moderation.models import Account, Report, ReportingMeasure
 from moderation.notices import notice_issue
@@ -124,11 +124,13 @@ def measure_decide(
 ) -> None:
     """Put a proposed measure in force, with a reason and for some days, or dismiss it.
 
-    Raises Invalid without a reason or with a wrong number of days, NotAllowed about oneself.
+    Raises Invalid without a reason or with a wrong number of days, NotAllowed about oneself, Hidden
+    to whose model the person concerned has reported.
     """
     require_moderator(actor)
     if measure.account_id == actor.pk:
         raise NotAllowed("You cannot decide about yourself.", code="conflict_of_interest")
+    _require_not_reported(measure, actor)
     reason = _checked(reason, "reason", "Say why in your own words: the person concerned reads it.")
     now = timezone.now()
     suspends = accept and measure.measure == Measure.SUSPENSION
@@ -172,10 +174,12 @@ def measure_answer(*, measure: ReportingMeasure, uphold: bool, answer: str, acto
     """Answer an appeal, as another person than the one who decided.
 
     Raises NotAllowed to that person and to the person concerned; the database refuses both too.
+    Raises Hidden to whose model the person concerned has reported.
     """
     require_moderator(actor)
     if actor.pk in {measure.decided_by_id, measure.account_id}:
         raise NotAllowed("Another moderator answers this.", code="conflict_of_interest")
+    _require_not_reported(measure, actor)
     answer = _checked(answer, "answer", "Give the reasons in your own words.")
     _move(
         measure,
@@ -186,6 +190,12 @@ def measure_answer(*, measure: ReportingMeasure, uphold: bool, answer: str, acto
         answered_at=timezone.now(),
     )
     _tell(measure, "answer")
+
+
+def _require_not_reported(measure: ReportingMeasure, actor: Account) -> None:
+    """Raise Hidden to whom the measure would tell who has reported their models."""
+    if has_reported(measure.account, actor):
+        raise Hidden
 
 
 def _checked(given: str, name: str, missing: str) -> str:

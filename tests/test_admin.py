@@ -13,6 +13,7 @@ from django.urls import reverse
 from moderation.appeals import appeal_file
 from moderation.audit import chain_verify
 from moderation.decisions import decision_make
+from moderation.likeness import likeness_request
 from moderation.models import (
     Account,
     Appeal,
@@ -21,6 +22,7 @@ from moderation.models import (
     Effect,
     Event,
     Finding,
+    LikenessRequest,
     ModelFile,
     ModelVersion,
     Notice,
@@ -34,7 +36,7 @@ from moderation.models import (
 )
 from moderation.queue import case_claim
 from moderation.reports import Words, report_file
-from moderation.states import Action
+from moderation.states import Action, Track
 from tests import factories
 from tests.test_queue_page import copies
 
@@ -133,6 +135,31 @@ def test_what_lets_somebody_act_for_another_is_not_shown(
         assert report.token not in client.get(page).content.decode()
 
 
+def test_who_enters_the_admin_reads_nothing_about_models_of_their_own(
+    as_: Browser, root: Account, uma: Account, rui: Account, mo: Account
+) -> None:
+    for creator in (root, uma):
+        report_file(version=factories.published(creator), text="No good.", actor=rui)
+    client = as_(root)
+    for model in (Report, Case, Event, Notice, LikenessRequest):
+        if model is LikenessRequest:
+            likeness_request(
+                models=" ".join(ModelVersion.objects.values_list("code", flat=True)),
+                email="dana@example.org", signature="Dana", text="It is me.", agrees=True,
+            )  # fmt: skip
+        rows = admin.site._registry[model].get_queryset(client.get("/admin/").wsgi_request)
+        own = {"version__uploaded_model__creator": root}
+        if model is LikenessRequest:
+            assert not rows.exists()
+        else:
+            assert not rows.filter(**own).exists(), model
+            assert rows.exists(), model
+    row = Report.objects.get(version__uploaded_model__creator=root)
+    assert client.get(address(Report, "change", row.pk)).status_code == 302
+    other = Report.objects.get(version__uploaded_model__creator=uma)
+    assert client.get(address(Report, "change", other.pk)).status_code == 200
+
+
 def test_what_is_edited_is_written_to_the_record_with_who_did_it(
     as_: Browser, root: Account, mo: Account
 ) -> None:
@@ -209,11 +236,11 @@ def test_a_trusted_flagger_is_registered_by_a_form_and_shown_with_its_accuracy(
     changed = client.post(address(TrustedFlagger, "change", flagger.pk), {**form, **ended})
     assert changed.status_code == 302
     other = report_filed_by(rui, factories.published(uma, title="Two"))
-    assert other.reports.get().track == "rule", "a status that has ended is none"
+    assert other.reports.get().track == "illegal", "a status that has ended is none"
 
 
 def report_filed_by(account: Account, version: ModelVersion) -> Case:
     """Return the case of a notice that somebody files on a version."""
     words = Words(text="Look.", place="Its page", good_faith=True)
-    report_file(version=version, text="", words=words, actor=account)
+    report_file(version=version, text="", track=Track.ILLEGAL, words=words, actor=account)
     return version.cases.get()

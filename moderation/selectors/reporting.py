@@ -2,7 +2,7 @@
 
 from django.db.models import Prefetch, QuerySet
 
-from moderation.authz import Hidden, is_hidden_by_clock, require_moderator
+from moderation.authz import Hidden, has_reported, is_hidden_by_clock, require_moderator
 from moderation.models import (
     Account,
     LikenessRequest,
@@ -84,11 +84,17 @@ def report_for(account: Account, code: str) -> Report:
 def measures_waiting(account: Account) -> QuerySet[ReportingMeasure]:
     """Return the measures that wait for a moderator: proposals and appeals, oldest first.
 
-    The account of each has ``unfounded``: the newest reports that the measure rests on.
+    The account of each has ``unfounded``: the newest reports that the measure rests on, without
+    those about what is held apart. Whose model somebody has reported judges no measure against
+    them, and does not read who it was.
     """
     require_moderator(account)
     examples = (
-        Report.objects.filter(unfounded_at__isnull=False, state=ReportState.NO_ACTION)
+        Report.objects.filter(
+            unfounded_at__isnull=False,
+            state=ReportState.NO_ACTION,
+            version__isolated_at__isnull=True,
+        )
         .select_related("version__uploaded_model", "rule")
         .order_by("-created_at")[:EXAMPLES]
     )
@@ -96,17 +102,25 @@ def measures_waiting(account: Account) -> QuerySet[ReportingMeasure]:
     return (
         ReportingMeasure.objects.filter(state__in=waiting)
         .exclude(account=account)
+        .exclude(account__in=who_reported(account))
         .select_related("account", "decided_by")
         .prefetch_related(Prefetch("account__reports", queryset=examples, to_attr="unfounded"))
         .order_by("proposed_at")
     )
 
 
+def who_reported(creator: Account) -> QuerySet[Report, int | None]:
+    """Return the accounts that have reported a model of this creator, for a query."""
+    return Report.objects.filter(
+        version__uploaded_model__creator=creator, reporter__isnull=False
+    ).values_list("reporter", flat=True)
+
+
 def measure_for(account: Account, code: str) -> ReportingMeasure:
-    """Return a measure for a moderator. Raises Hidden otherwise."""
+    """Return a measure for a moderator whose models its person has not reported. Raises Hidden."""
     require_moderator(account)
     measure = ReportingMeasure.objects.filter(code=code).select_related("account").first()
-    if measure is None:
+    if measure is None or has_reported(measure.account, account):
         raise Hidden
     return measure
 
