@@ -75,17 +75,17 @@ def way_to_appeal(*, decision: Decision, side: Side) -> Way:
 def _closed(decision: Decision, side: Side) -> Way | None:
     reporter = side == Side.REPORTER
     appealable = APPEALABLE_BY_REPORTER if reporter else APPEALABLE_BY_CREATOR
-    until = decision.decided_at + APPEAL_WINDOW if reporter else decision.appeal_until
-    if decision.action not in appealable or until is None:
+    if decision.action not in appealable or not (reporter or decision.appeal_until):
         return Way(False, "nothing_to_appeal", _nothing(reporter))
     if decision.effect.state not in CAME_INTO_FORCE:
         return Way(False, "not_in_force", "This decision is not in force.")
-    if timezone.now() > until:
+    told_at = decision.effect.ended_at or decision.decided_at
+    until = told_at + APPEAL_WINDOW if reporter else decision.appeal_ends_at
+    if until is not None and timezone.now() > until:
         return Way(
             False,
             "appeal_too_late",
-            f"The time to appeal ended on {until:%d %B %Y at %H:%M} UTC, 184 days after the "
-            f"decision. {ELSEWHERE}",
+            f"The time to appeal ended on {until:%d %B %Y at %H:%M} UTC. {ELSEWHERE}",
         )
     about = decisions_about(decision.version)
     standing = {each.pk for each in standing_of(about)}

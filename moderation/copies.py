@@ -25,6 +25,8 @@ PDQ_QUALITY = 50
 # in other precision lie above this, derived ones below.
 SAME_WEIGHTS = 0.95
 HASH_LIMIT = 50
+# How a copy was found that has a file or a preview of the same bytes.
+BYTES = "sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,24 @@ def copies_of(versions: Iterable[ModelVersion]) -> list[Copy]:
     The surest way of finding wins. Walks all stored hashes and sketches: for a worker.
     """
     named = {version.pk for version in versions}
-    found: dict[int, str] = {}
-    for way, pairs in (
-        ("sha256", _same_bytes(named)),
+    return _copies(
+        named,
+        (BYTES, _same_bytes(named)),
         ("data", _same_data(named)),
         ("pdq", _same_pictures(named)),
         ("weights", _same_weights(named)),
-    ):
+    )
+
+
+def copies_by_bytes(versions: Iterable[ModelVersion]) -> list[Copy]:
+    """Return the other submitted versions with a file or preview of the same bytes, by an index."""
+    named = {version.pk for version in versions}
+    return _copies(named, (BYTES, _same_bytes(named)))
+
+
+def _copies(named: set[int], *ways: tuple[str, Iterator[int]]) -> list[Copy]:
+    found: dict[int, str] = {}
+    for way, pairs in ways:
         for version_id in pairs:
             if version_id not in named:
                 found.setdefault(version_id, way)

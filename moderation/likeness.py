@@ -12,11 +12,12 @@ from datetime import timedelta
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from moderation.audit import event_record
 from moderation.cases import case_open, case_weigh
-from moderation.copies import Copy, copies_of
+from moderation.copies import Copy, copies_by_bytes, copies_of
 from moderation.dispatch import wake_likeness
 from moderation.errors import Invalid
 from moderation.holds import hold_schedule
@@ -154,13 +155,20 @@ def _check_person(email: str, signature: str, text: str, agrees: bool) -> None:
 def likeness_confirm(*, request: LikenessRequest) -> None:
     """Make a request valid: its sender has opened the link. The clock starts in this moment.
 
-    The models it names get their cases at once; a worker looks for copies. A second time changes
-    nothing, nor does it once the request was withdrawn.
+    The models it names get their cases at once, and so do copies of the same bytes, up to a
+    number; a worker looks for all other copies. A second time changes nothing, nor does it once the
+    request was withdrawn.
     """
     now = timezone.now()
     due_at = now + timedelta(hours=LIKENESS_HOURS)
+    named = list(request.versions.all())
+    copies = {copy.version_id: copy for copy in copies_by_bytes(named)[:MOST_MODELS]}
     # All of them before the first event: nobody waits for a model with the record's lock in hand.
-    named = list(request.versions.select_for_update(of=("self",), no_key=True).order_by("pk"))
+    locked = list(
+        ModelVersion.objects.select_for_update(no_key=True)
+        .filter(pk__in=[*(version.pk for version in named), *copies])
+        .order_by("pk")
+    )
     started = LikenessRequest.objects.filter(
         pk=request.pk, valid_at__isnull=True, withdrawn_at__isnull=True
     ).update(valid_at=now, due_at=due_at)
@@ -178,8 +186,11 @@ def likeness_confirm(*, request: LikenessRequest) -> None:
         actor=None,
         data={"request": request.code, "due_at": due_at.isoformat(), "models": len(named)},
     )
-    for version in named:
-        _claim(request, version, NAMED)
+    for version in locked:
+        if version.pk not in copies:
+            _claim(request, version, NAMED)
+        elif version.visibility != Visibility.REMOVED:
+            _claim(request, version, copies[version.pk].found_by)
     wake_likeness(request_id=request.pk)
 
 
@@ -188,9 +199,13 @@ def likeness_sweep(*, request_id: int) -> int:
     request = LikenessRequest.objects.filter(pk=request_id, valid_at__isnull=False).first()
     if request is None:
         return 0
+    began_at = timezone.now()
     claimed = set(request.reports.values_list("version_id", flat=True))
-    copies = copies_of(request.versions.all())
-    return sum(_claim_copy(request, copy) for copy in copies if copy.version_id not in claimed)
+    copies = [copy for copy in copies_of(request.versions.all()) if copy.version_id not in claimed]
+    new = sum(_claim_copy(request, copy) for copy in copies)
+    # Last, so that what was cut short is looked for again.
+    LikenessRequest.objects.filter(pk=request.pk).update(swept_at=began_at)
+    return new
 
 
 @transaction.atomic
@@ -212,20 +227,32 @@ def _standing(requests: Iterable[int]) -> list[LikenessRequest]:
 
 
 def likeness_requests_sweep() -> int:
-    """Look for copies once more while requests are open: what came up meanwhile, or was missed."""
-    waiting = LikenessRequest.objects.filter(reports__state=ReportState.OPEN).distinct()
-    return sum(likeness_sweep(request_id=pk) for pk in waiting.values_list("pk", flat=True))
+    """Look for copies once more while requests wait: what came up meanwhile, or was missed."""
+    return sum(likeness_sweep(request_id=pk) for pk in _waiting().values_list("pk", flat=True))
+
+
+def _waiting() -> QuerySet[LikenessRequest]:
+    """Return the requests whose copies are looked for.
+
+    Those with a report that is open; and, where people have decided all of them, those that were
+    borne out, until their time is over and they were looked for at least once.
+    """
+    reports = Report.objects.filter(request=OuterRef("pk"))
+    unfinished = Q(swept_at__isnull=True) | Q(due_at__gt=timezone.now())
+    return LikenessRequest.objects.filter(valid_at__isnull=False, withdrawn_at__isnull=True).filter(
+        Exists(reports.filter(state=ReportState.OPEN))
+        | Exists(reports.filter(state=ReportState.ACTED)) & unfinished
+    )
 
 
 def upload_claimed(*, version: ModelVersion) -> bool:
-    """Open a case for an upload that holds what an open request is about; True if one is.
+    """Open a case for an upload that holds what a request that waits is about; True if one is.
 
     Called before a version is published, so that a re-upload within the time does not come up. Its
     caller holds the lock on the version and has recorded nothing yet.
     """
-    waiting = LikenessRequest.objects.filter(reports__state=ReportState.OPEN).distinct()
     ways: dict[int, str] = {}
-    for request in waiting.exclude(versions=version).prefetch_related("versions"):
+    for request in _waiting().exclude(versions=version).prefetch_related("versions"):
         for copy in copies_of(request.versions.all()):
             if copy.version_id == version.pk:
                 ways[request.pk] = copy.found_by

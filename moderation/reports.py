@@ -84,7 +84,8 @@ def report_file(
     ``words`` holds everything where the track asks for more than ``text``, ``rule`` and
     ``email``. ``address`` is a digest of the network address it came from
     (``throttle.address_digest``). The same words from the same form, told by its ``form_key``, are
-    one report, whoever sends them. A registered trusted flagger's reports run on their own track.
+    one report, whoever sends them. A registered trusted flagger's notices of illegal content run on
+    their own track (DSA Art. 22); what they say breaks a rule is asked of them as of anybody.
 
     An account has one open report of a kind on a version: who said that a rule is broken can still
     give notice of a crime. Raises Hidden where the version cannot be seen, AlreadyReported if this
@@ -106,7 +107,7 @@ def report_file(
         raise AlreadyReported(before)
     _require_reportable(version, actor, is_urgent=is_urgent)
     flagger = actor is not None and _is_flagger(actor)
-    if flagger and track in {Track.RULE, Track.ILLEGAL}:
+    if flagger and track == Track.ILLEGAL:
         track = Track.FLAGGER
     fields = _checked(words, track, version, actor)
     _throttled(version, actor, address, is_urgent=fields["is_child_safety"], flagger=flagger)
@@ -192,8 +193,8 @@ def report_open_of(
     """
     if actor is None:
         return None
-    # What a trusted flagger sends on these runs on the flaggers' track, whichever they chose.
-    tracks = {track, Track.FLAGGER} if track in {Track.RULE, Track.ILLEGAL} else {track}
+    # What a trusted flagger says is illegal runs on the flaggers' track.
+    tracks = {track, Track.FLAGGER} if track == Track.ILLEGAL else {track}
     return Report.objects.filter(
         reporter=actor,
         version=version,
@@ -254,10 +255,11 @@ def _checked(
     if email:
         _check_email(email)
         if _is_busy(email):
-            if not is_urgent:
+            if track not in NOTICES_OF_ILLEGALITY:
                 raise _busy()
-            # Taken all the same, but without the address, so that no more letters go there: these
-            # reports know no throttle. The next page says that its link is the only way back.
+            # Taken all the same, but without the address, so that no more letters go there: anybody
+            # can type it, and the law asks for it with these. The next page says that its link is
+            # the only way back.
             email = ""
     return {
         "text": text,

@@ -12,7 +12,8 @@ from typing import Any
 
 from django.core.files.storage import default_storage
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from moderation.audit import event_record
@@ -84,8 +85,10 @@ def _needed_no_more() -> QuerySet[ModelVersion]:
     """Return the versions about which nothing is open or appealable, and that nothing keeps."""
     now = timezone.now()
     of_version: dict[str, Any] = {"version": OuterRef("pk")}
-    young = Decision.objects.filter(
-        Q(appeal_until__gt=now - GRACE) | Q(decided_at__gt=now - KEPT_AFTER_DECISION)
+    # As ``Decision.appeal_ends_at``: the window begins when the decision comes into force.
+    window = F("appeal_until") - F("decided_at")
+    young = Decision.objects.alias(told_at=Coalesce("effect__ended_at", "decided_at")).filter(
+        Q(told_at__gt=now - KEPT_AFTER_DECISION) | Q(told_at__gt=Value(now - GRACE) - window)
     )
     cases = Case.objects.filter(state__in=LISTED_CASES, **of_version)
     appeals = Appeal.objects.filter(Q(state=AppealState.OPEN) | Q(answered_at__gt=now - GRACE))

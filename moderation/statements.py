@@ -89,7 +89,7 @@ def statement_of(decision: Decision) -> Statement:
         automated_decision="partially" if confirmed else "not_automated",
         notice=words.reported if reports_behind(decision).exists() else "",
         decided=decision.decided_by.pseudonym,
-        appeal_until=decision.appeal_until,
+        appeal_until=decision.appeal_ends_at,
         elsewhere=words.elsewhere,
         change=tuple(clause["advice"] for clause in decision.clauses),
     )

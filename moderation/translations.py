@@ -84,9 +84,9 @@ REFUSALS: Mapping[str, Mapping[str, str]] = {
         "reiner Text.",
         "nothing_to_appeal": "Hier gibt es nichts, dem widersprochen werden könnte.",
         "not_in_force": "Diese Entscheidung ist nicht in Kraft.",
-        "appeal_too_late": "Die Zeit für einen Widerspruch, 184 Tage nach der Entscheidung, ist "
-        "vorbei. Sie können sich weiterhin an eine zertifizierte außergerichtliche "
-        "Streitbeilegungsstelle oder an ein Gericht wenden.",
+        "appeal_too_late": "Die Zeit für einen Widerspruch ist vorbei. Sie können sich weiterhin "
+        "an eine zertifizierte außergerichtliche Streitbeilegungsstelle oder an ein Gericht "
+        "wenden.",
         "already_overturned": "Es wurde inzwischen noch einmal angesehen; es ist nichts mehr "
         "übrig, dem widersprochen werden könnte.",
         "superseded": "Eine neuere Entscheidung ist an ihre Stelle getreten; widersprechen Sie "

@@ -12,7 +12,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from moderation import appeals
+from moderation.decisions import decision_confirm, decision_make
 from moderation.models import Account, Appeal, Case, Decision, Notice
+from moderation.queue import case_claim
 from moderation.reports import report_file
 from moderation.states import Action, Role
 from tests import factories
@@ -144,9 +146,11 @@ def test_an_appeal_is_accepted_until_the_last_second_and_refused_after_it(
     as_: Browser, uma: Account, mo: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decision = factories.decided(uma, mo)
-    assert decision.appeal_until is not None
-    assert (decision.appeal_until - decision.decided_at).days == 184
-    late = decision.appeal_until + timedelta(days=1)
+    until = decision.appeal_ends_at
+    assert until is not None
+    assert decision.effect.ended_at is not None
+    assert until - decision.effect.ended_at == timedelta(days=184)
+    late = until + timedelta(days=1)
     monkeypatch.setattr(appeals.timezone, "now", lambda: late)
     response = _appeal(as_(uma), decision)
     assert response.status_code == 410
@@ -154,9 +158,43 @@ def test_an_appeal_is_accepted_until_the_last_second_and_refused_after_it(
     assert "out-of-court" in page
     assert "It is orange, not red." in page
     assert not Appeal.objects.exists()
-    on_time = decision.appeal_until
-    monkeypatch.setattr(appeals.timezone, "now", lambda: on_time)
+    monkeypatch.setattr(appeals.timezone, "now", lambda: until)
     assert _appeal(as_(uma), decision).status_code == 302
+
+
+@pytest.mark.parametrize("side", ["creator", "reporter"])
+def test_the_time_to_appeal_begins_when_people_are_told(
+    side: str,
+    as_: Browser,
+    uma: Account,
+    mo: Account,
+    ada: Account,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.SECOND_PERSON_FOR, settings.POPULAR_DOWNLOADS = ["popular", "approve"], -1
+    report = report_file(version=factories.published(uma), text="A star.", actor=None)
+    case_claim(case=report.case, actor=mo)
+    action, rules = (Action.REMOVE, ["red-star"]) if side == "creator" else (Action.APPROVE, [])
+    decision = decision_make(case=report.case, action=action, rules=rules, facts="So.", actor=mo)
+    told_at = decision.decided_at + timedelta(days=10)
+    last = told_at + timedelta(days=184)
+    with monkeypatch.context() as later:
+        later.setattr(timezone, "now", lambda: told_at)
+        decision_confirm(decision=decision, reports_seen=1, actor=ada)
+    if side == "creator":
+        sent = reverse("creator:decision", args=[decision.code])
+        assert f"{last.day} {last:%B %Y}" in Notice.objects.get(kind="decision_remove").text
+        assert f"{last.day} {last:%B %Y}" in as_(uma).get(sent).content.decode()
+    else:
+        sent = reverse("report-appeal", args=[report.token])
+    monkeypatch.setattr(timezone, "now", lambda: last + timedelta(seconds=1))
+    client = as_(uma if side == "creator" else None)
+    refused = client.post(sent, {"text": "Look again."})
+    assert refused.status_code == 410
+    assert "184 days" not in refused.content.decode()
+    monkeypatch.setattr(timezone, "now", lambda: last)
+    assert client.post(sent, {"text": "Look again."}).status_code == 302
 
 
 def test_a_decision_is_appealed_once(as_: Browser, uma: Account, decision: Decision) -> None:

@@ -263,7 +263,8 @@ def test_a_reporter_appeals_until_the_last_minute_of_day_184_and_no_later(
 ) -> None:
     report = _reported(uma, None)
     decision = _decide(report.case, mo, Action.APPROVE)
-    last = decision.decided_at + timedelta(days=184)
+    assert decision.effect.ended_at is not None
+    last = decision.effect.ended_at + timedelta(days=184)
     address = reverse("report-appeal", args=[report.token])
     monkeypatch.setattr(appeals.timezone, "now", lambda: last + timedelta(minutes=1))
     answer = as_(None).post(address, {"text": "Look again."})
@@ -524,6 +525,29 @@ def test_who_hears_a_reporters_appeal_is_told_who_reads_the_answer(
     assert "You hear it" in page
     for untrue in ("The creator reads this.", "is restored", "Waiting for another moderator"):
         assert untrue not in page
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_a_reporter_finds_the_form_again_once_something_new_was_decided(
+    language: str, as_: Browser, uma: Account, mo: Account, ada: Account, sam: Account
+) -> None:
+    report = _reported(uma, None)
+    page = reverse("report-status", args=[report.token]) + f"?language={language}"
+    address = reverse("report-appeal", args=[report.token])
+    client, form = as_(None), 'name="text"'
+    _decide(report.case, mo, Action.APPROVE)
+    assert form in client.get(page).content.decode()
+    client.post(address, {"text": "Look again."})
+    assert form not in client.get(page).content.decode()
+    _answer(Appeal.objects.get(), ada, AppealState.REMANDED)
+    assert form not in client.get(page).content.decode()
+    _decide(Case.objects.get(state="queued"), sam, Action.APPROVE)
+    shown = client.get(page).content.decode()
+    assert form in shown
+    assert "Look again." in shown
+    assert client.post(address, {"text": "Once more."}).status_code == 302
+    assert form not in client.get(page).content.decode()
+    assert Appeal.objects.count() == 2
 
 
 def test_of_two_appeals_on_a_case_the_one_that_was_read_is_answered(

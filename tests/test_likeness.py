@@ -236,6 +236,78 @@ def test_over_a_weekend_without_workers_everything_is_down_in_time_copies_and_re
     assert detected == {"Named": False, "Copy of it": True}, "one for each hold, by provenance"
 
 
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_a_copy_that_is_held_apart_is_not_named_to_who_asked(
+    language: str, uma: Account, rui: Account, as_: Browser
+) -> None:
+    named, copy = factories.published(uma, title="Named"), factories.published(rui, title="Cedar")
+    client = as_(None)
+    _ask(client, named)
+    page = reverse("likeness-page", args=[_confirm(client).token]) + f"?language={language}"
+    assert "Cedar" in client.get(page).content.decode()
+    ModelVersion.objects.filter(pk=copy.pk).update(isolated_at=timezone.now())
+    shown = client.get(page).content.decode()
+    assert "Cedar" not in shown
+    assert ("cannot be seen now" if language == "en" else "nicht zu sehen") in shown
+
+
+def test_copies_of_the_same_bytes_are_claimed_at_once_and_the_others_until_the_time_is_over(
+    uma: Account, rui: Account, mo: Account, as_: Browser, calendar: Calendar
+) -> None:
+    named, copy = factories.published(uma, title="Named"), factories.published(rui, title="Copy")
+    like = factories.published(rui, title="Like it, which takes a worker to see")
+    bytes_of = {row: row.sha256 for row in (like.files.get(), like.previews.get())}
+    like.files.update(sha256="a" * 64)
+    like.previews.update(sha256="b" * 64)
+    client = as_(None)
+    _ask(client, named)
+    request = LikenessRequest.objects.get()
+    # No worker hears of it, and none runs for two days.
+    client.post(reverse("likeness-page", args=[request.token]))
+    assert set(request.reports.values_list("version", "found_by")) == {
+        (named.pk, "named"),
+        (copy.pk, "sha256"),
+    }
+    calendar.move(hours=47)
+    assert not _is_public(client, copy)
+    # People decide all of it before any worker has looked for copies.
+    for version in (named, copy):
+        case = version.cases.get()
+        case_claim(case=case, actor=mo)
+        decision_make(
+            case=case, action=Action.REMOVE, rules=["red-star"], facts="It is her.", actor=mo
+        )
+    for row, digest in bytes_of.items():
+        type(row).objects.filter(pk=row.pk).update(sha256=digest)  # type: ignore[attr-defined]
+    calendar.move(hours=100)
+    look_for_copies()
+    assert request.reports.filter(version=like).exists(), "looked for once in any case"
+    request.refresh_from_db()
+    assert request.swept_at == calendar.now
+
+
+@pytest.mark.parametrize(("action", "claimed"), [(Action.REMOVE, True), (Action.APPROVE, False)])
+def test_within_its_time_a_request_that_was_borne_out_keeps_copies_down(
+    action: Action,
+    claimed: bool,
+    uma: Account,
+    rui: Account,
+    mo: Account,
+    as_: Browser,
+    calendar: Calendar,
+) -> None:
+    named = factories.published(uma)
+    client = as_(None)
+    _ask(client, named)
+    request = _confirm(client)
+    case_claim(case=named.cases.get(), actor=mo)
+    rules = ["red-star"] if action == Action.REMOVE else []
+    decision_make(case=named.cases.get(), action=action, rules=rules, facts="Seen.", actor=mo)
+    again = factories.triaged(rui)
+    assert request.reports.filter(version=again).exists() == claimed
+    assert again.visibility == ("quarantined" if claimed else "published")
+
+
 def test_a_person_who_decides_ends_the_hold_and_an_unfounded_one_leaves_no_trace(
     uma: Account, mo: Account, as_: Browser, calendar: Calendar
 ) -> None:

@@ -20,8 +20,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from moderation import cases, evidence, language, likeness, outcomes, report_changes, reports
+from moderation.authz import Hidden
 from moderation.cases import cases_weigh
 from moderation.decisions import decision_make
+from moderation.misuse import measure_answer, measure_decide
 from moderation.models import (
     Account,
     Case,
@@ -160,6 +162,22 @@ def test_a_child_in_danger_is_reported_with_an_address_that_has_many_open_report
     assert "It is the only way to learn the outcome." in as_(None).get(sent.url).content.decode()
 
 
+def test_a_notice_of_illegal_content_is_taken_with_an_address_that_has_many_open_reports(
+    version: ModelVersion, as_: Browser
+) -> None:
+    for _ in range(5):
+        assert _send(as_(None), version, **NOTICE).status_code == 302
+    letters = Notice.objects.count()
+    sent = _send(as_(None), version, **NOTICE)
+    assert sent.status_code == 302
+    report = Report.objects.latest("pk")
+    assert (report.name, report.email) == ("Nia Notifier", "")
+    assert Notice.objects.count() == letters, "no letter box is flooded"
+    assert "It is the only way to learn the outcome." in as_(None).get(sent.url).content.decode()
+    # Without an address at all it is no notice.
+    assert _send(as_(None), version, **NOTICE | {"email": ""}).status_code == 422
+
+
 def test_a_creator_reports_a_copy_and_the_comparison_is_attached(
     version: ModelVersion, as_: Browser, rui: Account
 ) -> None:
@@ -190,6 +208,19 @@ def test_a_registered_flagger_runs_on_a_lane_of_its_own_and_is_looked_at_first(
     third = factories.published(uma)
     _send(as_(rui), third, **NOTICE)
     assert Report.objects.get(version=third).track == "illegal"
+
+
+def test_a_flagger_says_that_a_rule_is_broken_with_the_form_that_everybody_has(
+    version: ModelVersion, as_: Browser, rui: Account
+) -> None:
+    TrustedFlagger.objects.create(account=rui, organisation="Hotline of the North")
+    client = as_(rui)
+    form = client.get(reverse("report", args=[version.code])).content.decode()
+    assert "good_faith" not in form
+    assert _send(client, version, track="rule", rule="red-star").status_code == 302
+    assert Report.objects.get().track == "rule"
+    assert _send(client, version, **NOTICE).status_code == 302
+    assert Report.objects.filter(track="flagger").count() == 1
 
 
 def test_who_said_that_a_rule_is_broken_can_still_give_notice_of_a_crime_and_of_a_child_in_danger(
@@ -550,6 +581,49 @@ def test_misuse_is_proposed_by_figures_decided_by_a_person_and_appealed_to_anoth
     suspension.refresh_from_db()
     assert suspension.state == "overturned"
     assert _send(as_(rui), version).status_code == 302
+
+
+def test_who_reported_a_moderators_own_model_is_named_to_others_alone(
+    uma: Account, rui: Account, mo: Account, ada: Account, as_: Browser
+) -> None:
+    for creator in (mo, uma, uma):
+        report = report_file(version=factories.published(creator), text="Nonsense.", actor=rui)
+        _decide(report.case, Action.APPROVE, ada)
+        as_(ada).post(reverse("console:unfounded", args=[report.code]))
+    measure = ReportingMeasure.objects.get()
+    page, settle = reverse("console:misuse"), reverse("console:settle-measure", args=[measure.code])
+    for what in ({"verdict": "yes", "words": "Enough."}, {"verdict": "no", "words": "It stands."}):
+        assert "rui" not in as_(mo).get(page).content.decode()
+        assert as_(mo).post(settle, what).status_code == 404
+        assert "rui" in as_(ada).get(page).content.decode()
+        if measure.state == "proposed":
+            as_(ada).post(settle, what)
+            as_(rui).post(reverse("creator:measure", args=[measure.code]), {"text": "Honest."})
+            measure.refresh_from_db()
+    assert measure.state == "appealed"
+    for refused in (measure_decide, measure_answer):
+        words = (
+            {"accept": True, "reason": "So."}
+            if refused is measure_decide
+            else {"uphold": True, "answer": "So."}
+        )
+        with pytest.raises(Hidden):
+            refused(measure=measure, actor=mo, **words)
+
+
+def test_what_is_held_apart_is_named_neither_beside_a_measure_nor_to_a_depicted_person(
+    uma: Account, rui: Account, mo: Account, ada: Account, as_: Browser
+) -> None:
+    for title in ("Ash grove", "Birch grove", "Cedar grove"):
+        report = report_file(version=factories.published(uma, title=title), text="No.", actor=rui)
+        _decide(report.case, Action.APPROVE, mo)
+        as_(mo).post(reverse("console:unfounded", args=[report.code]))
+    ModelVersion.objects.filter(uploaded_model__title="Cedar grove").update(
+        visibility="removed", isolated_at=timezone.now()
+    )
+    page = as_(ada).get(reverse("console:misuse")).content.decode()
+    assert "Birch grove" in page
+    assert "Cedar grove" not in page
 
 
 def test_nothing_that_a_creator_can_reach_names_who_reported(

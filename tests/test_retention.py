@@ -16,7 +16,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation import appeals, retention
+from moderation import appeals, enforcement, retention
 from moderation.appeals import appeal_file, appeal_file_by_reporter
 from moderation.child_safety import STEPS
 from moderation.decisions import decision_confirm, decision_make, decision_reverse
@@ -34,6 +34,7 @@ from moderation.models import (
     Notice,
     Report,
     ReportEvidence,
+    Rule,
 )
 from moderation.queue import case_claim
 from moderation.reports import report_file
@@ -235,6 +236,27 @@ def test_what_was_sent_along_stays_as_long_as_nothing_was_decided(
         with monkeypatch.context() as later:
             _at(later, timezone.now() + timedelta(days=days))
             assert purge(dry_run=True).report_pictures == pictures
+
+
+def test_what_is_confirmed_late_is_kept_and_can_be_appealed_from_then_on(
+    uma: Account, mo: Account, ada: Account, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SECOND_PERSON_FOR, settings.POPULAR_DOWNLOADS = ["popular"], -1
+    Rule.objects.update(appeal_days=400)
+    decision = factories.decided(uma, mo)
+    with monkeypatch.context() as later:
+        _at(later, decision.decided_at + timedelta(days=100))
+        later.setattr(enforcement.timezone, "now", retention.timezone.now)
+        decision_confirm(decision=decision, actor=ada)
+    decision = Decision.objects.get()
+    assert decision.effect.ended_at is not None
+    told_at = decision.effect.ended_at
+    assert told_at - decision.decided_at >= timedelta(days=100)
+    assert decision.appeal_ends_at == told_at + timedelta(days=400)
+    for days, versions in ((399, 0), (430, 0), (432, 1)):
+        with monkeypatch.context() as later:
+            _at(later, told_at + timedelta(days=days))
+            assert purge(dry_run=True).versions == versions, days
 
 
 def test_an_open_appeal_keeps_the_evidence(

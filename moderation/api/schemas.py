@@ -274,7 +274,7 @@ class DecisionOut(Schema):
             facts=decision.facts,
             automated_detection=decision.automated_detection,
             decided_at=decision.decided_at,
-            appeal_until=decision.appeal_until,
+            appeal_until=decision.appeal_ends_at,
             statement=StatementOut.of(statement) if statement else None,
         )
 

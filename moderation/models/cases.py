@@ -335,9 +335,12 @@ class Report(models.Model):
                 name="report_of_likeness_has_request_and_deadline",
             ),
             models.CheckConstraint(
+                # The service asks for an address as well, and leaves out one that is flooded.
                 condition=~Q(track__in=sorted(NOTICES_OF_ILLEGALITY))
                 | Q(is_child_safety=True)
-                | Q(good_faith=True) & ~Q(place="") & (~Q(email="") | Q(reporter__isnull=False)),
+                | Q(good_faith=True)
+                & ~Q(place="")
+                & (~Q(email="") | ~Q(name="") | Q(reporter__isnull=False)),
                 name="report_of_illegality_is_complete",
             ),
         ]

@@ -1,5 +1,7 @@
 """What was decided, how far it has come, and what was said about it. Decisions are immutable."""
 
+from datetime import datetime
+
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
@@ -10,6 +12,7 @@ from moderation.models.codes import new_code
 from moderation.models.policy import Policy, Rule
 from moderation.states import (
     ABOUT_ACCOUNTS,
+    CAME_INTO_FORCE,
     RESTRICTIONS,
     Action,
     EffectState,
@@ -80,6 +83,7 @@ class Decision(models.Model):
     # Decisions made at one stroke share it.
     bulk = models.CharField(max_length=10, blank=True, db_index=True)
     needs_second_person = models.BooleanField(default=False)
+    # As if it came into force at once; until when it really is, says ``appeal_ends_at``.
     appeal_until = models.DateTimeField(null=True, blank=True)
     decided_at = models.DateTimeField()
 
@@ -130,6 +134,17 @@ class Decision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.code}"
+
+    @property
+    def appeal_ends_at(self) -> datetime | None:
+        """Until when its creator can appeal; None where nothing is to be appealed.
+
+        The time begins when the decision comes into force, which is when they are told.
+        """
+        if self.appeal_until is None or self.effect.state not in CAME_INTO_FORCE:
+            return self.appeal_until
+        begins = self.effect.ended_at or self.decided_at
+        return self.appeal_until + (begins - self.decided_at)
 
 
 class Effect(models.Model):

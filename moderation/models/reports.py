@@ -50,6 +50,8 @@ class LikenessRequest(models.Model):
     valid_at = models.DateTimeField(null=True, blank=True)
     due_at = models.DateTimeField(null=True, blank=True)
     withdrawn_at = models.DateTimeField(null=True, blank=True)
+    # When a worker last began to look for copies of everything it names, and finished.
+    swept_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [

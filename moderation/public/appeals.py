@@ -21,8 +21,13 @@ from moderation.states import Side
 
 
 def appeal_context(report: Report) -> dict[str, Any]:
-    """Return what the page of a report shows of the way to appeal."""
+    """Return what the page of a report shows of the way to appeal.
+
+    The last decision can be appealed, also where an earlier one was.
+    """
     decision = decision_on_report(report)
+    if decision is not None and decision.appeals.filter(report=report).exists():
+        decision = None
     appeal = report.appeals.order_by("-filed_at").prefetch_related("files", "messages").first()
     return {
         "appeal": appeal,

@@ -82,7 +82,7 @@ def decisions_of(account: Account) -> QuerySet[Decision]:
         effect__state__in=CAME_INTO_FORCE,
         action__in=TOLD_TO_CREATOR,
     )
-    related = ("version__uploaded_model", "policy", "statement")
+    related = ("version__uploaded_model", "policy", "statement", "effect")
     return decisions.select_related(*related).order_by("-pk")
 
 
