@@ -6,6 +6,8 @@ are only ever served as downloads. Writes ``AppealFile``.
 
 import hashlib
 import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.core.files.base import ContentFile
@@ -38,27 +40,44 @@ _ENDINGS = {
 }
 
 
-def appeal_files_store(*, appeal: Appeal, uploads: list[Upload]) -> list[AppealFile]:
-    """Keep the files of an appeal, all of them or none. Raises Invalid with the first that is not
-    a small picture, PDF or text.
+@contextmanager
+def appeal_files_kept(uploads: Sequence[Upload]) -> Iterator[list[AppealFile]]:
+    """Store the files of an appeal, and delete them again unless the block ends well.
+
+    Gives their rows, which ``appeal_files_add`` saves. Raises Invalid with the first that is not a
+    small picture, PDF or text.
     """
     if len(uploads) > MAX_FILES:
         raise Invalid(f"{MAX_FILES} files are the most.", code="too_many_files", field="files")
     contents = [(upload, _checked(upload)) for upload in uploads]
-    kept = []
-    for upload, (content, kind) in contents:
-        name = default_storage.save(f"appeals/{uuid.uuid4().hex}", ContentFile(content))
-        kept.append(
-            AppealFile.objects.create(
-                appeal=appeal,
-                name=_named(name_shown(upload.name), kind),
-                content=name,
-                kind=kind,
-                size=len(content),
-                sha256=hashlib.sha256(content).hexdigest(),
+    kept: list[AppealFile] = []
+    well = False
+    try:
+        for upload, (content, kind) in contents:
+            kept.append(
+                AppealFile(
+                    name=_named(name_shown(upload.name), kind),
+                    content=default_storage.save(
+                        f"appeals/{uuid.uuid4().hex}", ContentFile(content)
+                    ),
+                    kind=kind,
+                    size=len(content),
+                    sha256=hashlib.sha256(content).hexdigest(),
+                )
             )
-        )
-    return kept
+        yield kept
+        well = True
+    finally:
+        if not well:
+            for file in kept:
+                default_storage.delete(file.content.name or "")
+
+
+def appeal_files_add(*, appeal: Appeal, files: Sequence[AppealFile]) -> None:
+    """Attach stored files to their appeal."""
+    for file in files:
+        file.appeal = appeal
+    AppealFile.objects.bulk_create(files)
 
 
 def _named(name: str, kind: str) -> str:

@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from moderation.appeal_files import Upload, appeal_files_store
+from moderation.appeal_files import Upload, appeal_files_add, appeal_files_kept
 from moderation.audit import event_record
 from moderation.authz import Hidden, require_impartial, require_no_part_in
 from moderation.cases import case_open_for_appeal, case_transition
@@ -42,6 +42,7 @@ from moderation.states import (
     CaseState,
     Side,
 )
+from moderation.throttle import TooMany, throttle_take
 
 # Our own target; the law asks for "in a timely manner" (DSA Art. 20(4)).
 ANSWER_WITHIN = timedelta(hours=72)
@@ -186,7 +187,8 @@ def _file(
         raise refusal(way.sentence, code=way.code)
     now = timezone.now()
     try:
-        with transaction.atomic():
+        # Files first and the rows after them: what ends otherwise leaves neither behind.
+        with appeal_files_kept(uploads or []) as kept, transaction.atomic():
             ModelVersion.objects.select_for_update(no_key=True).get(pk=decision.version_id)
             case = Case.objects.select_for_update(of=("self",), no_key=True).get(
                 pk=decision.case_id
@@ -209,7 +211,7 @@ def _file(
                 filed_at=now,
                 due_at=now + ANSWER_WITHIN,
             )
-            appeal_files_store(appeal=appeal, uploads=uploads or [])
+            appeal_files_add(appeal=appeal, files=kept)
             if case.state in {CaseState.DECIDED, CaseState.CLOSED}:
                 # Another appeal against the same decision joins the one that waits.
                 case_transition(
@@ -279,7 +281,7 @@ def appeal_write(*, appeal: Appeal, text: str, actor: Account | None, from_team:
     """Write a message in the thread of an open appeal, and tell the other side.
 
     A message of the team comes from whoever hears the appeal. The caller has made sure that
-    another one comes from whoever appealed.
+    another one comes from whoever appealed, which a throttle may refuse with TooMany.
     """
     text = text.strip()
     if not text:
@@ -292,6 +294,12 @@ def appeal_write(*, appeal: Appeal, text: str, actor: Account | None, from_team:
         )
     if appeal.state != AppealState.OPEN:
         raise Conflict("This appeal has been answered.", code="already_answered")
+    if not from_team and not throttle_take(limit="appeal.message", key=appeal.code):
+        raise TooMany(
+            "Many messages came about this appeal in a short time. What you wrote now is still "
+            "below; try again later.",
+            code="too_many_messages",
+        )
     with transaction.atomic():
         case = Case.objects.select_related("version").get(pk=appeal.case_id)
         if from_team:

@@ -44,7 +44,8 @@ def reports_answer_anew(*, decision: Decision) -> int:
 
     Whoever was told that nothing was done, or that it was taken back, is told that action was
     taken after all. Whoever appealed is told by the answer to the appeal, or, where it was sent
-    back to be decided anew, here. Within the transaction of the decision.
+    back to be decided anew, here. ``answered_at`` stays the moment of the first answer. Within the
+    transaction of the decision.
     """
     before, appeal = decision.overrides, decision.appeal
     if before is None or appeal is None or before.action not in LOOSENING:
@@ -59,7 +60,7 @@ def reports_answer_anew(*, decision: Decision) -> int:
     outcome = ReportState.ACTED if restricts else ReportState.NO_ACTION
     now = timezone.now()
     chosen = Report.objects.filter(pk__in=list(reports.values_list("pk", flat=True)))
-    changed = chosen.update(state=outcome, answered_at=now, decision=decision, told_at=None)
+    changed = chosen.update(state=outcome, decision=decision, told_at=None)
     if not changed:
         return 0
     if appeal.state != AppealState.REMANDED:

@@ -6,13 +6,14 @@ is. ``statement_issue`` and ``hold_statement_issue`` store it as it was sent.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
 from moderation.models import Decision, Hold, Report, Rule, StatementOfReasons
 from moderation.statement_words import WORDS, StatementWords
@@ -95,17 +96,34 @@ def statement_of(decision: Decision) -> Statement:
     )
 
 
+def statement_told(decision: Decision) -> Statement:
+    """Return the statement of reasons of a decision as it was sent to the person concerned.
+
+    Built from what is on record where none was sent, as for an approval, or where they have chosen
+    another language since.
+    """
+    built = statement_of(decision)
+    sent = StatementOfReasons.objects.filter(decision=decision).first()
+    if sent is None or sent.content["language"] != built.language:
+        return built
+    said = {name: value for name, value in sent.content.items() if hasattr(built, name)}
+    for moment in ("until", "appeal_until"):
+        said[moment] = parse_datetime(said.get(moment) or "")
+    return replace(built, **said)
+
+
 def reports_behind(decision: Decision) -> QuerySet[Report]:
     """Return the reports that led to a decision.
 
     Those of its case and, where it answers an appeal, of the case that was appealed: what is sent
-    back is decided anew on a case of its own, which nobody has reported.
+    back is decided anew on a case of its own, which nobody has reported. What came in after it was
+    decided led to nothing.
     """
-    cases = {decision.case_id}
+    cases, decided_at = {decision.case_id}, decision.decided_at
     while decision.appeal is not None:
         decision = decision.appeal.decision
         cases.add(decision.case_id)
-    return Report.objects.filter(case__in=cases)
+    return Report.objects.filter(case__in=cases, created_at__lte=decided_at)
 
 
 def statement_of_hold(hold: Hold) -> Statement:

@@ -43,6 +43,8 @@ LIMITS: Mapping[str, Limit] = {
     "report.target": Limit(burst=60, per_day=600),
     # New words for one report or one request: each change is an event and a new weighing.
     "report.edit": Limit(burst=10, per_day=50),
+    # Messages of whoever appealed, in one thread: each takes the lock of the record.
+    "appeal.message": Limit(burst=20, per_day=100),
     "likeness.address": Limit(burst=5, per_day=20),
     # Letters to one address that nobody has confirmed: nobody's letter box is flooded through us.
     "likeness.email": Limit(burst=3, per_day=6),

@@ -97,6 +97,9 @@ REFUSALS: Mapping[str, Mapping[str, str]] = {
         "der Seite der anderen Meldung: Die Adresse steht in der Nachricht, die kam, als sie "
         "eintraf, oder unter den Mitteilungen des Kontos.",
         "already_answered": "Dieser Widerspruch wurde beantwortet.",
+        "too_many_messages": "Zu diesem Widerspruch kamen in kurzer Zeit viele Nachrichten. Was "
+        "Sie jetzt geschrieben haben, steht noch unten. Versuchen Sie es später noch einmal.",
+        "already_withdrawn": "Sie haben diese Version schon zurückgezogen.",
         "no_objection": "Sagen Sie in ein paar Worten, was dagegen spricht.",
         "hold_over": "Die Uhr verbirgt es nicht mehr, oder Sie haben schon gesagt, was dagegen "
         "spricht.",

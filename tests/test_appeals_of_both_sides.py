@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.db import IntegrityError, transaction
@@ -30,6 +31,7 @@ from moderation.models import (
     Account,
     Appeal,
     AppealFile,
+    AppealMessage,
     Case,
     ClearedDigest,
     Decision,
@@ -44,6 +46,7 @@ from moderation.queue import case_claim, case_release, queue_claim_next
 from moderation.reporters import Accuracy, accuracies
 from moderation.reports import Words, report_file
 from moderation.states import Action, AppealState, Language, Role, Track
+from moderation.throttle import LIMITS, Limit
 from tests import factories
 
 pytestmark = pytest.mark.usefixtures("policy")
@@ -256,6 +259,66 @@ def test_a_thread_joins_both_sides_until_it_is_answered(
     late = client.post(ask, {"message": "One more thing"})
     assert late.status_code == 409
     assert "One more thing</textarea>" in late.content.decode()
+
+
+@pytest.mark.parametrize("language", [Language.ENGLISH, Language.GERMAN])
+def test_a_message_that_is_refused_is_not_lost(
+    language: Language,
+    as_: Browser,
+    uma: Account,
+    rui: Account,
+    mo: Account,
+    ada: Account,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Account.objects.filter(pk=uma.pk).update(language=language)
+    uma.refresh_from_db()
+    appeal = appeal_file(decision=factories.decided(uma, mo), text="No.", actor=uma)
+    report = _reported(factories.account("una"), None)
+    _decide(report.case, mo, Action.APPROVE)
+    report.refresh_from_db()
+    reporters = appeal_file_by_reporter(report=report, text="Yes.", actor=None)
+    by_link = reverse("report-appeal", args=[report.token]) + f"?language={language}"
+    threads = (
+        (as_(uma), reverse("creator:appeal-message", args=[appeal.decision.code]), appeal),
+        (as_(None), by_link, reporters),
+    )
+    monkeypatch.setitem(LIMITS, "appeal.message", Limit(burst=1, per_day=1))  # type: ignore[index]
+    for client, address, about in threads:
+        refused = client.post(address, {"message": "Too long. " * 401})
+        assert refused.status_code == 422
+        assert "Too long. Too long." in refused.content.decode()
+        assert client.post(address, {"message": "It is <orange>."}).status_code == 302
+        # A thread has a throttle of its own: each message takes the lock of the record.
+        refused = client.post(address, {"message": "And <round>."})
+        assert refused.status_code == 429
+        assert "And &lt;round&gt;.</textarea>" in refused.content.decode()
+        _answer(about, ada, AppealState.UPHELD)
+        late = client.post(address, {"message": "But <blue>."})
+        assert late.status_code == 409
+        said = late.content.decode()
+        assert "But &lt;blue&gt;.</textarea>" in said
+        words = "has been answered" if language == Language.ENGLISH else "wurde beantwortet"
+        assert words in said
+    assert AppealMessage.objects.count() == 2
+
+
+def test_files_of_an_appeal_that_fails_stay_nowhere(
+    as_: Browser, uma: Account, mo: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decision = factories.decided(uma, mo)
+    proof = SimpleUploadedFile("proof.txt", b"Look.")
+
+    def refuse(**_: Any) -> None:
+        raise Conflict("Somebody else was quicker.", code="stale_decision")
+
+    # The letter is the last that is written.
+    with monkeypatch.context() as broken:
+        broken.setattr(appeals, "notice_issue", refuse)
+        address = reverse("creator:decision", args=[decision.code])
+        assert as_(uma).post(address, {"text": "No.", "files": [proof]}).status_code == 409
+    assert not Appeal.objects.exists()
+    assert not list(Path(default_storage.path("appeals")).iterdir())
 
 
 def test_a_reporter_appeals_until_the_last_minute_of_day_184_and_no_later(

@@ -11,9 +11,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation.models import Account, Case, Decision, Notice
+from moderation.models import Account, Case, Decision, ModelVersion, Notice
 from moderation.reports import report_file
-from moderation.states import APPEAL_WINDOW
+from moderation.statement_words import WORDS
+from moderation.states import APPEAL_WINDOW, Language
 from tests import factories
 
 pytestmark = pytest.mark.usefixtures("policy")
@@ -75,6 +76,30 @@ def test_a_removal_hides_the_model_and_gives_the_creator_rule_reason_and_way_bac
     assert "Red stars" in page
     assert "third one this week" not in page
     assert "mo@example.org" not in page
+
+
+def test_the_page_of_a_decision_says_what_was_sent_whatever_came_later(
+    at_work: Client, as_: Browser, case: Case, uma: Account, rui: Account
+) -> None:
+    ModelVersion.objects.filter(pk=case.version_id).update(visibility="published")
+    # Taken beside the case, which goes on, and which reports join.
+    assert _decide(at_work, case, action="strike").status_code == 302
+    decision = Decision.objects.get()
+    report = report_file(version=decision.version, text="A red star.", actor=rui)
+    assert report.case == case
+    page = reverse("creator:decision", args=[decision.code])
+    said = decision.statement.content
+    assert said["notice"] == ""
+    Account.objects.filter(pk=uma.pk).update(username="una")
+    for language in (Language.ENGLISH, Language.GERMAN):
+        Account.objects.filter(pk=uma.pk).update(language=language)
+        shown = as_(Account.objects.get(pk=uma.pk)).get(page).content.decode()
+        assert WORDS[language].reported not in shown
+        # In another language than that in which it was sent it is said anew.
+        assert (said["what"] in shown) == (language == Language.ENGLISH)
+    _decide(at_work, case)
+    removal = Decision.objects.get(action="remove")
+    assert removal.statement.content["notice"] == WORDS[Language.GERMAN].reported
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,20 @@ def test_a_removed_model_hides_every_version_and_refuses_new_ones_until_it_is_ta
     assert first.uploaded_model.removed_at is None
 
 
+def test_the_pages_of_siblings_of_a_removed_model_lead_to_the_reason(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    first = factories.published(uma)
+    second = intake.version_create(uploaded_model=first.uploaded_model, actor=uma)
+    second.visibility, second.submitted_at = "published", timezone.now()
+    second.save()
+    other = factories.published(uma)
+    removal = reverse("creator:decision", args=[_decide(first, mo, Action.REMOVE_MODEL).code])
+    for version, is_concerned in ((first, True), (second, True), (other, False)):
+        page = as_(uma).get(reverse("creator:version", args=[version.code])).content.decode()
+        assert (removal in page) == is_concerned
+
+
 def test_a_restriction_ends_when_its_time_is_over(
     as_: Browser, uma: Account, mo: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:

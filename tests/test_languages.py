@@ -145,6 +145,18 @@ def test_what_an_appeal_is_refused_for_is_said_in_german(
     assert raised - set(REFUSALS["de"]) == set()
 
 
+def test_who_takes_a_version_down_twice_is_told_in_german(
+    german: None, as_: Browser, uma: Account
+) -> None:
+    version = factories.published(uma)
+    client, address = as_(uma), reverse("creator:withdraw", args=[version.code])
+    done = client.post(address, follow=True).content.decode()
+    assert "Zurückgezogen. Nur Sie" in done
+    again = client.post(address)
+    assert again.status_code == 409
+    assert "schon zurückgezogen" in again.content.decode()
+
+
 def test_a_creator_who_reads_german_reads_decision_standing_and_notices_in_german(
     german: None, as_: Browser, uma: Account, mo: Account, ada: Account
 ) -> None:

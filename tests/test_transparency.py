@@ -15,7 +15,9 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
+from moderation.appeals import appeal_file_by_reporter
 from moderation.decisions import decision_make
+from moderation.hearings import appeal_answer
 from moderation.models import (
     Account,
     Appeal,
@@ -33,6 +35,7 @@ from moderation.models.codes import new_code
 from moderation.policy import POLICY_DIR, policy_import, policy_read
 from moderation.queue import case_claim
 from moderation.reasons import Terms
+from moderation.report_changes import report_withdraw
 from moderation.reports import Words, report_file
 from moderation.selectors.transparency import report_of_year
 from moderation.states import (
@@ -484,6 +487,49 @@ def test_totals_are_the_sums_of_their_rows(a_year: None) -> None:
     assert figures["notice_median_hours"].value == 2.5
     assert figures["appeal_median_days"].value == 2.0
     assert {table.total for table in report_of_year(2024).tables} == {0}
+
+
+def test_the_year_counts_answers_and_cases_each_once(
+    policy: Policy, uma: Account, rui: Account, mo: Account, ada: Account
+) -> None:
+    def figures() -> dict[str, tuple[float | None, int]]:
+        report = report_of_year(timezone.now().year)
+        return {figure.key: (figure.value, figure.n) for figure in report.figures}
+
+    version = factories.published(uma)
+    report_withdraw(report=report_file(version=version, text="A star.", actor=None))
+    assert figures()["notice_median_hours"] == (None, 0), "taken back is not answered"
+    case = version.cases.get()
+    report = report_file(version=version, text="A star.", actor=rui)
+    case_claim(case=case, actor=mo)
+    decision_make(case=case, action=Action.APPROVE, rules=[], facts="A leaf.", actor=mo)
+    Report.objects.filter(pk=report.pk).update(
+        created_at=timezone.now() - timedelta(days=9),
+        answered_at=timezone.now() - timedelta(days=8),
+    )
+    report.refresh_from_db()
+    appeal = appeal_file_by_reporter(report=report, text="Look again.", actor=rui)
+    case_claim(case=appeal.case, actor=ada)
+    appeal_answer(
+        appeal=appeal,
+        outcome=AppealState.OVERTURNED,
+        answer="A star.",
+        action=Action.REMOVE,
+        rules=["red-star"],
+        actor=ada,
+    )
+    report.refresh_from_db()
+    assert report.state == "acted"
+    assert figures()["notice_median_hours"] == (24.0, 1), "an appeal changes no first answer"
+
+    held = case_claim(case=factories.held(uma), actor=mo)
+    for action in (Action.STRIKE, Action.LAW, Action.REMOVE):
+        rules = [] if action == Action.LAW else ["red-star"]
+        decision_make(case=held, action=action, rules=rules, facts="A star.", actor=mo)
+        held.refresh_from_db()
+    let_go = case_claim(case=factories.held(uma), actor=mo)
+    decision_make(case=let_go, action=Action.APPROVE, rules=[], facts="A leaf.", actor=mo)
+    assert figures()["automated_false_alarms"] == (50.0, 2)
 
 
 def test_the_report_is_the_same_as_csv_as_json_and_on_the_page(

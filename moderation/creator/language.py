@@ -29,6 +29,10 @@ _SAID: Mapping[str, Mapping[str, str]] = {
         Language.ENGLISH: "It is with us. Whoever decides reads it.",
         Language.GERMAN: "Es liegt uns vor. Wer entscheidet, liest es.",
     },
+    "taken_down": {
+        Language.ENGLISH: "Taken down. Nobody but you and the moderation team can see it.",
+        Language.GERMAN: "Zurückgezogen. Nur Sie und die Moderation können es noch sehen.",
+    },
     "message_sent": {Language.ENGLISH: "Sent.", Language.GERMAN: "Gesendet."},
 }
 

@@ -13,6 +13,8 @@ from moderation import selectors
 from moderation.appeals import appeal_write
 from moderation.authz import Hidden
 from moderation.creator.language import in_own_language, said_in
+from moderation.creator.views import show_decision, show_version
+from moderation.errors import Refusal
 from moderation.intake import version_withdraw
 from moderation.models import Account
 from moderation.states import Side
@@ -40,9 +42,12 @@ def message(request: HttpRequest, code: str) -> HttpResponse:
     appeal = found.appeals.filter(appellant=account, side=Side.CREATOR).first()
     if appeal is None:
         raise Hidden
-    appeal_write(
-        appeal=appeal, text=request.POST.get("message", ""), actor=account, from_team=False
-    )
+    try:
+        appeal_write(
+            appeal=appeal, text=request.POST.get("message", ""), actor=account, from_team=False
+        )
+    except Refusal as refusal:
+        return show_decision(request, found, refusal)
     messages.success(request, said_in(request, "message_sent"))
     return redirect("creator:decision", code=code)
 
@@ -68,6 +73,9 @@ def withdraw(request: HttpRequest, code: str) -> HttpResponse:
     """Take a version down for good."""
     account = cast(Account, request.user)
     found = selectors.creators.own_version(account, code)
-    version_withdraw(version=found, actor=account)
-    messages.success(request, "Taken down. Nobody but you and the moderation team can see it.")
+    try:
+        version_withdraw(version=found, actor=account)
+    except Refusal as refusal:
+        return show_version(request, found, refusal)
+    messages.success(request, said_in(request, "taken_down"))
     return redirect("creator:version", code=code)

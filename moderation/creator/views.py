@@ -18,9 +18,9 @@ from moderation.errors import Refusal
 from moderation.holds import hold_object
 from moderation.inquiries import inquiry_answer
 from moderation.misuse import measure_appeal
-from moderation.models import Account, ModelVersion
+from moderation.models import Account, Decision, ModelVersion
 from moderation.notices import notice_read, notices_read
-from moderation.statements import statement_of
+from moderation.statements import statement_told
 from moderation.states import Side, Visibility
 from moderation.translations import known_language
 
@@ -72,12 +72,13 @@ def create(request: HttpRequest) -> HttpResponse:
 def version(request: HttpRequest, code: str) -> HttpResponse:
     """Show a draft to work on, or where a submitted version stands."""
     found = selectors.creators.own_version(_account(request), code)
-    return _show(request, found)
+    return show_version(request, found)
 
 
-def _show(
+def show_version(
     request: HttpRequest, found: ModelVersion, refusal: Refusal | None = None
 ) -> HttpResponse:
+    """Draw a draft to work on, or the page of a submitted version."""
     context: dict[str, Any] = {
         "version": found,
         "model": found.uploaded_model,
@@ -115,7 +116,9 @@ def edit(request: HttpRequest, code: str) -> HttpResponse:
     found = selectors.creators.own_version(_account(request), code)
     refused = _take(request, found)
     if refused is not None:
-        return _show(request, selectors.creators.own_version(_account(request), code), refused)
+        return show_version(
+            request, selectors.creators.own_version(_account(request), code), refused
+        )
     messages.success(request, "Saved.")
     return redirect("creator:version", code=code)
 
@@ -157,7 +160,9 @@ def add(request: HttpRequest, code: str) -> HttpResponse:
     found = selectors.creators.own_version(_account(request), code)
     refused = _take(request, found)
     if refused is not None:
-        return _show(request, selectors.creators.own_version(_account(request), code), refused)
+        return show_version(
+            request, selectors.creators.own_version(_account(request), code), refused
+        )
     return redirect("creator:version", code=code)
 
 
@@ -183,7 +188,9 @@ def submit(request: HttpRequest, code: str) -> HttpResponse:
         except Refusal as refusal:
             refused = refusal
     if refused is not None:
-        return _show(request, selectors.creators.own_version(_account(request), code), refused)
+        return show_version(
+            request, selectors.creators.own_version(_account(request), code), refused
+        )
     messages.success(request, "Submitted. It is being weighed now.")
     return redirect("creator:version", code=code)
 
@@ -199,7 +206,7 @@ def answer_inquiry(request: HttpRequest, version: str, code: str) -> HttpRespons
         )
     except Refusal as refusal:
         found = selectors.creators.own_version(_account(request), version)
-        return _show(request, found, refusal)
+        return show_version(request, found, refusal)
     messages.success(request, said_in(request, "answered"))
     return redirect("creator:version", code=version)
 
@@ -290,7 +297,6 @@ def decision(request: HttpRequest, code: str) -> HttpResponse:
     found = selectors.creators.own_decision(_account(request), code)
     # The page says all that the notice says.
     notices_read(account=_account(request), decision=found)
-    refusal: Refusal | None = None
     if request.method == "POST":
         try:
             appeal_file(
@@ -299,11 +305,17 @@ def decision(request: HttpRequest, code: str) -> HttpResponse:
                 uploads=request.FILES.getlist("files"),
                 actor=_account(request),
             )
-        except Refusal as error:
-            refusal = error
-        else:
-            messages.success(request, said_in(request, "appeal_filed"))
-            return redirect("creator:decision", code=code)
+        except Refusal as refusal:
+            return show_decision(request, found, refusal)
+        messages.success(request, said_in(request, "appeal_filed"))
+        return redirect("creator:decision", code=code)
+    return show_decision(request, found)
+
+
+def show_decision(
+    request: HttpRequest, found: Decision, refusal: Refusal | None = None
+) -> HttpResponse:
+    """Draw the page of a decision, with what was typed into a form of it that was refused."""
     appeal = found.appeals.filter(appellant=request.user.pk, side=Side.CREATOR).first()
     way = way_to_appeal(decision=found, side=Side.CREATOR)
     return in_own_language(
@@ -311,7 +323,7 @@ def decision(request: HttpRequest, code: str) -> HttpResponse:
         "creator/decision.html",
         {
             "decision": found,
-            "statement": statement_of(found),
+            "statement": statement_told(found),
             "appeal": appeal,
             "file_page": reverse("creator:models") + "appeal-files/",
             "can_appeal": way.is_open and appeal is None,

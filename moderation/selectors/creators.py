@@ -1,6 +1,6 @@
 """What creators read of their own."""
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from django.utils import timezone
 
 from moderation.authz import (
@@ -21,6 +21,7 @@ from moderation.states import (
     CAME_INTO_FORCE,
     TOLD_TO_CREATOR,
     WAITING_CASES,
+    Action,
 )
 
 
@@ -45,9 +46,15 @@ def own_versions(account: Account) -> QuerySet[ModelVersion]:
 
 
 def decisions_told(version: ModelVersion) -> QuerySet[Decision]:
-    """Return the decisions about a version that its creator has been told of, the newest first."""
-    return version.decisions.filter(
-        effect__state__in=CAME_INTO_FORCE, action__in=TOLD_TO_CREATOR
+    """Return the decisions about a version that its creator has been told of, the newest first.
+
+    And those that removed its whole model, on whichever version they stand.
+    """
+    about = Q(version=version) | Q(
+        version__uploaded_model=version.uploaded_model_id, action=Action.REMOVE_MODEL
+    )
+    return Decision.objects.filter(
+        about, effect__state__in=CAME_INTO_FORCE, action__in=TOLD_TO_CREATOR
     ).order_by("-decided_at")
 
 

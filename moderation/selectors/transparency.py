@@ -16,6 +16,7 @@ from django.db.models import QuerySet
 from moderation.models import Appeal, Case, Decision, Finding, Hold, Report
 from moderation.states import (
     ABOUT_ACCOUNTS,
+    ANSWERED_REPORTS,
     CAME_INTO_FORCE,
     RESTRICTIONS,
     Action,
@@ -198,7 +199,8 @@ def _figures(
     start: datetime,
     end: datetime,
 ) -> Iterator[Figure]:
-    answered = reports.filter(answered_at__isnull=False)
+    # Not what was withdrawn, which has a moment as well.
+    answered = reports.filter(state__in=sorted(ANSWERED_REPORTS))
     waits = [
         (done - filed).total_seconds() / 3600
         for filed, done in answered.values_list("created_at", "answered_at")
@@ -235,12 +237,16 @@ def _figures(
         effect__state__in=CAME_INTO_FORCE,
         case__source=Case.Source.TRIAGE,
         overrides__isnull=True,
-    )
+        # What was taken beside the case says nothing about what the check pointed to.
+    ).exclude(action__in=ABOUT_ACCOUNTS | {Action.LAW})
     yield _share(
         "automated_false_alarms",
         "Cases opened by an automated check in which a person saw nothing to restrict",
-        opened.filter(action=Action.APPROVE).count(),
-        opened.count(),
+        opened.filter(action__in=[Action.APPROVE, Action.DISMISS])
+        .values("case")
+        .distinct()
+        .count(),
+        opened.values("case").distinct().count(),
     )
     pointed = restrictions.filter(automated_detection=True)
     yield _share(
