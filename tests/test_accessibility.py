@@ -15,9 +15,18 @@ from django.urls import URLPattern, reverse
 
 from moderation.console.urls import urlpatterns
 from moderation.decisions import decision_make
-from moderation.heads import Place, head_record
-from moderation.models import Account, Case, ChildSafetyRecord, ModelVersion, ReviewItem, Rule
+from moderation.heads import Place, head_record, head_win
+from moderation.models import (
+    Account,
+    Case,
+    ChildSafetyRecord,
+    ModelVersion,
+    Policy,
+    ReviewItem,
+    Rule,
+)
 from moderation.queue import case_claim
+from moderation.selectors.policies import stored_rules
 from moderation.states import Action, Role
 from tests import factories
 from tests.account_pages import account_pages, session_shown
@@ -174,16 +183,17 @@ def test_what_the_console_shows_only_at_times_satisfies_axe_core(
         "log_loss": 0.3,
     }
     change = {"digest": "0" * 64, "verdict": True, "before": 0.1, "after": 0.9}
-    head_record(
-        place=Place("red-star", "red-star", "demo", "1"),
+    place = Place("red-star", "red-star", "demo", "1")
+    head = head_record(
+        place=place,
+        prompts=stored_rules(Policy.objects.get(is_active=True)).prompts["red-star", "red-star"],
         parameters={"kind": "anchored", "performance": performance},
+        held_out={},
         labels=20,
         positives=10,
-        threshold={},
-        comparison={"sentence": "The new head goes live.", "changes": [change]},
-        goes_live=True,
-        reason="It is better.",
+        comparison={"sentence": "The new head is better.", "changes": [change]},
     )
+    head_win(place=place, head=head, reason="It is better.")
     questions = reverse("console:questions", args=["red-star", "red-star"])
     addresses = [
         reverse("console:take-over", args=[taken.code]),

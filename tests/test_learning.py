@@ -254,7 +254,7 @@ def test_a_better_head_goes_live_and_says_by_how_much() -> None:
     assert verdict.recall > verdict.recall_in_place
     assert verdict.new_labels == 120
     assert verdict.changes
-    assert verdict.sentence.startswith("The new head goes live")
+    assert verdict.sentence.startswith("The new head is better")
     assert json.loads(json.dumps(verdict.as_dict()))["goes_live"]
 
 

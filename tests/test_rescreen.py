@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -15,10 +16,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation.heads import Place, head_place, head_record
+from moderation.heads import Place, head_place, head_record, head_win
 from moderation.models import Account, Case, ConceptHead, Embedding, Event, Policy, TriageJob
 from moderation.policy import policy_import, policy_read
 from moderation.rescreening import rescreenings_settle
+from moderation.selectors.policies import stored_rules
 from moderation.states import CaseState, JobState, Role, Visibility
 from tests import factories
 from tests.test_embeddings import asked, draft_with, spoil, upload  # noqa: F401
@@ -57,16 +59,23 @@ def put_in_place(odds: float) -> ConceptHead:
     """Put a head in place that says the same odds of every picture under the rule on red stars."""
     encoder = encoders.load("demo")
     head = Head("red-star", "logistic", "1", (0.0,) * encoder.dim, 0.0, odds, Platt())
-    return head_record(
-        place=Place("red-star", "red-star", encoder.name, encoder.revision),
-        parameters=head.as_dict(),
+    place = Place("red-star", "red-star", encoder.name, encoder.revision)
+    parameters = head.as_dict()
+    row = head_record(
+        place=place,
+        prompts=_prompts(),
+        held_out=parameters.pop("held_out"),
+        parameters=parameters,
         labels=60,
         positives=30,
-        threshold={},
         comparison={},
-        goes_live=True,
-        reason="A head made for a test.",
     )
+    head_win(place=place, head=row, reason="A head made for a test.")
+    return row
+
+
+def _prompts() -> str:
+    return stored_rules(Policy.objects.get(is_active=True)).prompts["red-star", "red-star"]
 
 
 def test_a_published_version_that_the_new_policy_prohibits_comes_before_a_person(
@@ -138,9 +147,10 @@ def test_a_new_head_and_one_that_is_put_back_reach_what_was_uploaded_before(
     lead = factories.account("lena", role=Role.POLICY_LEAD)
     head = ConceptHead.objects.get()
     place = Place(head.rule, head.concept, head.encoder, head.revision)
-    head_place(place=place, head=None, reason="Too many.", actor=lead)
+    put = partial(head_place, place=place, prompts=_prompts(), may_be_replaced=False, actor=lead)
+    put(head=None, reason="Too many.")
     assert rescreen("--dry-run")["rules"] == {"red-star": {"cleared": 1}}
-    head_place(place=place, head=head, reason="Not too many.", actor=lead)
+    put(head=head, reason="Not too many.")
     assert rescreen()["already_weighed"] == 1
 
 

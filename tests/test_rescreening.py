@@ -10,7 +10,7 @@ from PIL import Image
 from triage.encoders.base import Array
 from triage.learning.heads import Head, Platt
 from triage.rescreening import rescreen
-from triage.sample import Concept, LearnedHead, Policy, Rule
+from triage.sample import Concept, LearnedHead, Policy, PromptsAlone, Rule
 from triage.scoring import ConceptBank
 
 RULES = (
@@ -91,6 +91,22 @@ def test_each_concept_is_held_against_the_threshold_of_its_own_head(own: float |
     if own is not None:
         assert {row[0] for row in reviews.tolist()} == {0.5, min(own, 0.9)}
         assert {row[1] for row in reviews.tolist()} == {0.7, min(own, 0.9)}
+
+
+def test_the_prompts_alone_bring_the_threshold_that_was_computed_for_them() -> None:
+    encoder = RandomEncoder()
+    weapons, code, both = RULES
+    gun, knife = weapons.concepts
+    alone = (PromptsAlone("random", "1", 0.2), PromptsAlone("random", "of before", 0.01))
+    weapons = replace(weapons, concepts=(replace(gun, alone=alone), knife))
+    policy = replace(POLICY, rules=(weapons, code, both))
+    images = unit(np.random.default_rng(1).normal(size=(60, 16)))
+    _, _, reviews = rescreen(policy, encoder, images)
+    bank = ConceptBank(policy, encoder)
+    assert reviews.tolist() == [[rule.review for rule in row] for row in bank.score(images)]
+    assert {row[0] for row in reviews.tolist()} == {0.2, 0.5}
+    # What was weighed without it is weighed again.
+    assert bank.scorer != ConceptBank(POLICY, encoder).scorer
 
 
 def test_nothing_remembered_is_nothing_to_score() -> None:

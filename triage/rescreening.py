@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triage.encoders.base import Array, Encoder
-from triage.sample import Concept, LearnedHead, Policy, Rule
+from triage.sample import Concept, LearnedHead, Policy, PromptsAlone, Rule
 from triage.scoring import (
     SIGNAL,
+    alone_of,
     embed_prompts,
     head_of,
     log_odds,
@@ -56,17 +57,18 @@ def rescreen(
         or [np.zeros((0, len(concepts) + len(by_vectors)))]
     )
     concepts += by_vectors
-    learned: dict[int, LearnedHead] = {}
+    learned: dict[int, LearnedHead | PromptsAlone | None] = {}
+    space = (encoder.name, encoder.revision)
     for number, (_, concept) in enumerate(concepts):
-        known = head_of(concept, (encoder.name, encoder.revision))
+        known = head_of(concept, space)
+        learned[number] = known[0] if known else alone_of(concept, space)
         if known is not None and len(images):
-            learned[number] = known[0]
             scores[:, number] = log_odds(known[1].probabilities(images, scores[:, number]))
     probabilities = np.empty((len(images), len(rules)))
     reviews = np.empty((len(images), len(rules)))
     for number, rule in enumerate(rules):
         places = np.array([place for place, (of, _) in enumerate(concepts) if of is rule])
-        own = np.array([review_of(rule, learned.get(place)) for place in places])
+        own = np.array([review_of(rule, learned[place]) for place in places])
         found = 0.5 * (1 + np.tanh(0.5 * scores[:, places]))
         deciding = _deciding(rule, scores[:, places], found, own)
         probabilities[:, number] = np.take_along_axis(found, deciding[:, None], axis=1)[:, 0]

@@ -75,10 +75,24 @@ class LearnedHead:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptsAlone:
+    """What was learnt of a concept that no head stands in for, in the space of one encoder.
+
+    ``review`` is as in ``LearnedHead``. ``left_out`` is the code of the head that would stand in,
+    had the prompts not changed since it was learnt.
+    """
+
+    encoder: str
+    revision: str
+    review: float | None = None
+    left_out: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Concept:
     """One idea that pictures are scored against, in prompts or in vectors.
 
-    ``heads`` are what was learnt of it; the one of the encoder in use is applied.
+    ``heads`` and ``alone`` are what was learnt of it; the one of the encoder in use is applied.
     """
 
     slug: str
@@ -86,6 +100,7 @@ class Concept:
     contrast: tuple[str, ...] = ()
     vectors: ConceptVectors | None = None
     heads: tuple[LearnedHead, ...] = ()
+    alone: tuple[PromptsAlone, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

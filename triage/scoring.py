@@ -23,7 +23,7 @@ the same for both kinds. Pure numpy.
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from threading import Lock
 
@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from triage.encoders.base import Array, Encoder
 from triage.learning.heads import Head, head_from
-from triage.sample import Concept, ConceptVectors, LearnedHead, Policy, Rule
+from triage.sample import Concept, ConceptVectors, LearnedHead, Policy, PromptsAlone, Rule
 
 SIGNAL = "previews"
 
@@ -70,6 +70,7 @@ class ConceptScore:
     by_vectors: bool = False
     zero_shot: float | None = None
     head: LearnedHead | None = None
+    alone: PromptsAlone | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +142,10 @@ class ConceptBank:
     """The prompts and vectors of one policy, embedded once by one encoder.
 
     ``unfit`` are the rules, each with a sentence why, that cannot be scored because their vectors
-    belong to another encoder; the others are. ``scorer`` names, in 16 hex digits, the encoder and
-    the heads in place: what scores a picture beside the policy. Raises ``ScoringError`` for a rule
-    without concepts, and for a concept without prohibited prompts or without anything to contrast
-    them with; ``EncoderError`` if the encoder fails.
+    belong to another encoder; the others are. ``scorer`` names, in 16 hex digits, the encoder, the
+    heads in place and the thresholds that were learnt: what scores a picture beside the policy.
+    Raises ``ScoringError`` for a rule without concepts, and for a concept without prohibited
+    prompts or without anything to contrast them with; ``EncoderError`` if the encoder fails.
     """
 
     def __init__(self, policy: Policy, encoder: Encoder) -> None:
@@ -157,7 +158,12 @@ class ConceptBank:
             for concept in rule.concepts
             if (known := head_of(concept, space))
         }
-        self.scorer = _scorer(space, [learned for learned, _ in self._heads.values()])
+        self._alone = {
+            (rule.slug, concept.slug): alone_of(concept, space)
+            for rule in policy.rules_for(SIGNAL)
+            for concept in rule.concepts
+        }
+        self.scorer = _scorer(space, [known for known, _ in self._heads.values()], self._alone)
         columns: dict[str, int] = {}
         self._rows: list[_Row | _VectorRow] = []
         self.unfit = unfit_rules(policy, encoder)
@@ -203,7 +209,8 @@ class ConceptBank:
                 found = row.score(image, self.logit_scale)
             else:
                 found = self._score_prompts(row, cosines)
-            found = _learned(found, self._heads.get((row.rule.slug, row.concept.slug)), image)
+            place = (row.rule.slug, row.concept.slug)
+            found = _learned(found, self._heads.get(place), self._alone[place], image)
             by_rule.setdefault(row.rule.slug, (row.rule, []))[1].append(found)
         return tuple(_rule_score(rule, concepts) for rule, concepts in by_rule.values())
 
@@ -280,12 +287,33 @@ def log_mean_exp(values: NDArray[np.float64]) -> float:
 
 
 def policy_digest(policy: Policy) -> str:
-    """Return a SHA-256 over everything in a policy; it changes when any of it changes."""
-    return hashlib.sha256(json.dumps(asdict(policy), sort_keys=True).encode()).hexdigest()
+    """Return a SHA-256 over everything in a policy; it changes when any of it changes.
+
+    A head counts by its code, for what has one is never edited: it is worked out for each job.
+    """
+    rules = tuple(
+        replace(rule, concepts=tuple(_by_code(concept) for concept in rule.concepts))
+        for rule in policy.rules
+    )
+    named = asdict(replace(policy, rules=rules))
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
 
-def _scorer(space: tuple[str, str], heads: Sequence[LearnedHead]) -> str:
-    made_of = [*space, *((head.code, head.review) for head in heads)]
+def _by_code(concept: Concept) -> Concept:
+    return replace(concept, heads=tuple(replace(head, parameters={}) for head in concept.heads))
+
+
+def _scorer(
+    space: tuple[str, str],
+    heads: Sequence[LearnedHead],
+    alone: Mapping[tuple[str, str], PromptsAlone | None],
+) -> str:
+    made_of: list[object] = [*space, *((head.code, head.review) for head in heads)]
+    made_of += [
+        (place, each.review)
+        for place, each in alone.items()
+        if each is not None and each.review is not None
+    ]
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
 
 
@@ -330,6 +358,11 @@ def head_of(concept: Concept, space: tuple[str, str]) -> tuple[LearnedHead, Head
     return None
 
 
+def alone_of(concept: Concept, space: tuple[str, str]) -> PromptsAlone | None:
+    """Return what was learnt of a concept without a head for the encoder in use, or None."""
+    return next((each for each in concept.alone if (each.encoder, each.revision) == space), None)
+
+
 def log_odds(probabilities: ArrayLike) -> NDArray[np.float64]:
     """Return log(p / (1 - p)), kept finite."""
     bounded = np.clip(np.asarray(probabilities, np.float64), 1e-9, 1 - 1e-9)
@@ -338,10 +371,13 @@ def log_odds(probabilities: ArrayLike) -> NDArray[np.float64]:
 
 
 def _learned(
-    found: ConceptScore, known: tuple[LearnedHead, Head] | None, image: Array
+    found: ConceptScore,
+    known: tuple[LearnedHead, Head] | None,
+    alone: PromptsAlone | None,
+    image: Array,
 ) -> ConceptScore:
     if known is None:
-        return found
+        return replace(found, alone=alone)
     learned, head = known
     probability = head.probability(image, found.score)
     return replace(
@@ -352,8 +388,8 @@ def _learned(
     )
 
 
-def review_of(rule: Rule, learned: LearnedHead | None) -> float:
-    """Return the review threshold of a concept of a rule, given its head or none."""
+def review_of(rule: Rule, learned: LearnedHead | PromptsAlone | None) -> float:
+    """Return the review threshold of a concept of a rule, given what was learnt of it."""
     if learned is None or learned.review is None:
         return rule.review
     # Never above the hold threshold: what is held is looked at, too.
@@ -365,11 +401,12 @@ def _rule_score(rule: Rule, concepts: list[ConceptScore]) -> RuleScore:
         # Margins and not scores: thresholds of heads differ, and the concept with the largest
         # score may be below its own while another has reached its.
         found = _sigmoid(concept.score)
-        return found >= rule.hold, found - review_of(rule, concept.head), concept.score
+        own = review_of(rule, concept.head or concept.alone)
+        return found >= rule.hold, found - own, concept.score
 
     choose = max if rule.combine == "any" else min
     deciding = choose(concepts, key=reach)
-    review = review_of(rule, deciding.head)
+    review = review_of(rule, deciding.head or deciding.alone)
     probability = _sigmoid(deciding.score)
     return RuleScore(
         rule=rule.slug,

@@ -35,6 +35,7 @@ from triage.sample import (
     Policy,
     Preview,
     Probe,
+    PromptsAlone,
     Rule,
     Sample,
     Stage,
@@ -171,14 +172,16 @@ def _rule(data: dict[str, Any]) -> Rule:
 
 def _concept(data: dict[str, Any]) -> Concept:
     heads = tuple(LearnedHead(**head) for head in data.get("heads", ()))
+    alone = tuple(PromptsAlone(**each) for each in data.get("alone", ()))
     if "vectors" not in data:
-        return Concept(**data | {"heads": heads})
+        return Concept(**data | {"heads": heads, "alone": alone})
     made_for = data["vectors"]
     vectors = tuple(ConceptVector(**vector) for vector in made_for["vectors"])
     return Concept(
         data["slug"],
         vectors=ConceptVectors(made_for["encoder"], made_for["revision"], vectors),
         heads=heads,
+        alone=alone,
     )
 
 

@@ -24,7 +24,13 @@ from moderation.models.decisions import Decision, Effect, StatementOfReasons
 from moderation.models.embeddings import Embedding
 from moderation.models.heat_maps import HeatMap
 from moderation.models.known import Bank, BankEntry, Consent, Person, WeightSketch
-from moderation.models.learning import AuditItem, ConceptHead, ConceptReport, HeadPlacement
+from moderation.models.learning import (
+    AuditItem,
+    ConceptHead,
+    ConceptReport,
+    ConceptThreshold,
+    HeadPlacement,
+)
 from moderation.models.lineage import LineageEdge
 from moderation.models.operations import Counter, Heartbeat
 from moderation.models.policy import ConceptVector, Policy, Prompt, Rule, Term
@@ -58,6 +64,7 @@ __all__ = [
     "ClearedDigest",
     "ConceptHead",
     "ConceptReport",
+    "ConceptThreshold",
     "ConceptVector",
     "Consent",
     "ConsolePreference",

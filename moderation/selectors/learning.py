@@ -1,7 +1,9 @@
 """Labels, heads and the figures of a concept, and the questions that are asked about it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
@@ -15,15 +17,18 @@ from moderation.models import (
     Case,
     ConceptHead,
     ConceptReport,
+    ConceptThreshold,
     ConceptVector,
     Decision,
     Finding,
     HeadPlacement,
+    Policy,
     Prompt,
     Report,
     Rule,
     Verdict,
 )
+from moderation.selectors.policies import stored_rules
 from moderation.selectors.queue import require_team
 from moderation.states import (
     LOOSENING,
@@ -48,6 +53,15 @@ class Label:
     sha256: str
     shows: bool
     source: str
+    given_at: datetime
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The newest words on a concept, newest first, and how many older ones are ``left_out``."""
+
+    labels: list[Label]
+    left_out: int
 
 
 def _scored(**of: str) -> Q:
@@ -58,8 +72,8 @@ def _of_concept(rule: str, concept: str) -> Q:
     return _scored(rule__slug=rule, evidence__deciding__concept=concept)
 
 
-def labels_of(rule: str, concept: str) -> list[Label]:
-    """Return every label of a concept.
+def labels_of(rule: str, concept: str) -> Labels:
+    """Return the labels of a concept, the newest ``LABELS`` of them.
 
     From verdicts: the last word of each person on each finding; “unsure” is none. From decisions
     in force, where nobody gave a verdict on the finding: an approval says that what was flagged
@@ -67,77 +81,191 @@ def labels_of(rule: str, concept: str) -> list[Label]:
     flagged, because of several nobody said which.
     """
     findings = Finding.objects.filter(_of_concept(rule, concept))
-    latest: dict[tuple[int, int], tuple[str, str, str, str]] = {}
-    verdicts = Verdict.objects.filter(finding__in=findings).order_by("given_at", "pk")
-    for pk, by, answer, source, concern, sha256 in verdicts.values_list(
+    latest: dict[tuple[int, int], Label | None] = {}
+    verdicts = Verdict.objects.filter(finding__in=findings).order_by("-given_at", "-pk")
+    for pk, by, answer, source, at, concern, sha256 in verdicts.values_list(
         "finding_id",
         "given_by_id",
         "answer",
         "source",
+        "given_at",
         "finding__concern",
         "finding__preview__sha256",
-    ):
-        latest[pk, by] = (answer, source, concern, sha256)
-    labels = [
-        Label(sha256, (answer == VerdictAnswer.RIGHT) == (concern != Concern.NONE), source)
-        for answer, source, concern, sha256 in latest.values()
-        if answer != VerdictAnswer.UNSURE
-    ]
+    )[:LABELS]:
+        shows = (answer == VerdictAnswer.RIGHT) == (concern != Concern.NONE)
+        word = None if answer == VerdictAnswer.UNSURE else Label(sha256, shows, source, at)
+        latest.setdefault((pk, by), word)
+    labels = [word for word in latest.values() if word is not None]
     judged = {pk for pk, _ in latest}
-    said = _decided(rule)
+    decisions = _decisions(rule)
+    said = _decided(rule, decisions)
     flagged: dict[int, list[str]] = {}
     rows = findings.exclude(concern=Concern.NONE).filter(version__decisions__isnull=False)
     for pk, version, sha256 in rows.values_list("pk", "version", "preview__sha256").distinct():
         if version in said and pk not in judged:
             flagged.setdefault(version, []).append(sha256)
     for version, digests in flagged.items():
-        shows = said[version]
+        shows, at = said[version]
         if not shows or len(digests) == 1:
-            labels += [Label(sha256, shows, VerdictSource.DECISION) for sha256 in digests]
-    return labels[:LABELS]
+            labels += [Label(sha256, shows, VerdictSource.DECISION, at) for sha256 in digests]
+    labels.sort(key=lambda label: label.given_at, reverse=True)
+    unread = sum(max(0, words.count() - LABELS) for words in (verdicts, decisions))
+    return Labels(labels[:LABELS], unread + len(labels[LABELS:]))
 
 
-def _decided(rule: str) -> dict[int, bool]:
-    """Return what the last decision in force on each version says about a rule."""
-    said: dict[int, bool] = {}
+def _decisions(rule: str) -> QuerySet[Decision]:
+    """Return the decisions in force on what was weighed under a rule, newest first."""
     decisions = Decision.objects.filter(
         effect__state=EffectState.IN_FORCE, version__findings__rule__slug=rule
-    ).distinct()
-    for decision in decisions.order_by("decided_at", "pk")[:LABELS]:
+    )
+    return decisions.distinct().order_by("-decided_at", "-pk")
+
+
+def _decided(rule: str, decisions: QuerySet[Decision]) -> dict[int, tuple[bool, datetime]]:
+    """Return what the last decision on each version says about a rule, and since when."""
+    said: dict[int, tuple[bool, datetime]] = {}
+    loosened: set[int] = set()
+    for decision in decisions[:LABELS]:
+        version = decision.version_id
+        if version in said or version in loosened:
+            continue
         if decision.action == Action.APPROVE:
-            said[decision.version_id] = False
+            said[version] = (False, decision.decided_at)
         elif decision.action in LOOSENING:
-            said.pop(decision.version_id, None)
+            loosened.add(version)
         elif rule in {clause["slug"] for clause in decision.clauses}:
-            said[decision.version_id] = True
+            said[version] = (True, decision.decided_at)
     return said
 
 
-# --- Heads ----------------------------------------------------------------------------------
+# --- What is in place -----------------------------------------------------------------------
 
 
-def live_heads() -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Return, for each rule and concept, the head in place in each encoder's space."""
-    last = HeadPlacement.objects.values("rule", "concept", "encoder", "revision").annotate(
-        last=Max("pk")
-    )
-    placed = HeadPlacement.objects.filter(pk__in=[row["last"] for row in last], head__isnull=False)
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for placement in placed.select_related("head"):
-        head = placement.head
-        if head is None:
+@dataclass(frozen=True)
+class Standing:
+    """What scores a concept in the space of one encoder, under one policy.
+
+    ``head`` is the one that is applied, None for the prompts alone. ``left_out`` was put in place
+    beside other prompts than this policy has, and is not applied. ``threshold`` was computed for
+    this very head, these prompts and the wanted miss rate of this policy; None if there is none.
+    """
+
+    encoder: str
+    revision: str
+    head: ConceptHead | None
+    left_out: ConceptHead | None
+    placement: HeadPlacement | None
+    threshold: ConceptThreshold | None
+
+    @property
+    def space(self) -> str:
+        """The encoder as findings name it."""
+        return f"{self.encoder} {self.revision}"
+
+    @property
+    def review(self) -> float | None:
+        """The review threshold that holds the wanted miss rate, if one is known to."""
+        return self.threshold.value if self.threshold else None
+
+
+def standings(policy: Policy) -> dict[tuple[str, str], list[Standing]]:
+    """Return what is in place for each rule and concept of a policy, by encoder."""
+    stored = stored_rules(policy)
+    placements = {_place_of(row): row for row in _last(HeadPlacement.objects.all())}
+    thresholds = {_place_of(row): row for row in _last(ConceptThreshold.objects.all())}
+    found: dict[tuple[str, str], list[Standing]] = {}
+    for place in sorted(placements.keys() | thresholds.keys()):
+        rule, concept, encoder, revision = place
+        prompts = stored.prompts.get((rule, concept))
+        if prompts is None:
             continue
-        found.setdefault((head.rule, head.concept), []).append(
-            {
-                "code": head.code,
-                "encoder": head.encoder,
-                "revision": head.revision,
-                "parameters": head.parameters,
-                "labels": head.labels,
-                "review": head.threshold.get("value") if head.threshold.get("guaranteed") else None,
-            }
+        placement, threshold = placements.get(place), thresholds.get(place)
+        placed = placement.head if placement else None
+        head = placed if placed and placed.prompts == prompts else None
+        for_this = threshold and (
+            (threshold.prompts, threshold.head_id, threshold.alpha)
+            == (prompts, head.pk if head else None, stored.alphas.get(rule))
+        )
+        found.setdefault((rule, concept), []).append(
+            Standing(
+                encoder=encoder,
+                revision=revision,
+                head=head,
+                left_out=placed if head is None else None,
+                placement=placement,
+                threshold=threshold if for_this else None,
+            )
         )
     return found
+
+
+def learnt_live(policy: Policy) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return what workers need of what was learnt, for each rule and concept of a policy."""
+    return {
+        key: {
+            "heads": [
+                {
+                    "code": each.head.code,
+                    "encoder": each.encoder,
+                    "revision": each.revision,
+                    "parameters": _parameters(each.head.code),
+                    "labels": each.head.labels,
+                    "review": each.review,
+                }
+                for each in places
+                if each.head
+            ],
+            "alone": [
+                {
+                    "encoder": each.encoder,
+                    "revision": each.revision,
+                    "review": each.review,
+                    "left_out": each.left_out.code if each.left_out else "",
+                }
+                for each in places
+                if each.head is None
+            ],
+        }
+        for key, places in standings(policy).items()
+    }
+
+
+# A head is never edited, so that each process reads it once; some kilobytes each.
+@lru_cache(maxsize=1024)
+def _parameters(code: str) -> dict[str, Any]:
+    parameters: dict[str, Any] = ConceptHead.objects.values_list("parameters", flat=True).get(
+        code=code
+    )
+    return parameters
+
+
+def _last(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Return the last row of each concept and encoder, with its head but not all it was made of."""
+    last = rows.values("rule", "concept", "encoder", "revision").annotate(last=Max("pk"))
+    found = rows.filter(pk__in=last.values("last")).select_related("head")
+    return found.defer("head__parameters", "head__held_out", "head__comparison")
+
+
+def _place_of(row: HeadPlacement | ConceptThreshold) -> tuple[str, str, str, str]:
+    return row.rule, row.concept, row.encoder, row.revision
+
+
+def encoder_in_use() -> str:
+    """Return the encoder that made the newest finding on a preview, as “name revision”, or “”."""
+    newest = Finding.objects.filter(_scored()).order_by("-pk")
+    versions = newest.values_list("versions", flat=True).first()
+    return str((versions or {}).get("encoder", ""))
+
+
+def standing_in_use(places: Sequence[Standing], used: str) -> Standing | None:
+    """Return what scores a concept now: in the space of the encoder that is ``used``.
+
+    Before the first finding that is what was put in place last.
+    """
+    if used:
+        return next((each for each in places if each.space == used), None)
+    placed = [each for each in places if each.placement]
+    return max(placed, key=lambda each: each.placement.pk, default=None)  # type: ignore[union-attr]
 
 
 # --- The pages ------------------------------------------------------------------------------
@@ -150,6 +278,7 @@ class ConceptRow:
     rule: Rule
     concept: str
     head: ConceptHead | None
+    left_out: ConceptHead | None
     near_misses: int
 
 
@@ -159,7 +288,11 @@ class ConceptPage:
 
     rule: Rule
     concept: str
-    head: ConceptHead | None
+    prompts: str  # a digest of those in force
+    used: str  # the encoder in use, as findings name it
+    now: Standing | None
+    places: list[Standing]
+    in_place: set[str]  # the codes of the heads that are applied, in whatever space
     heads: list[ConceptHead]
     placements: list[HeadPlacement]
     report: Mapping[str, Any]
@@ -174,13 +307,9 @@ class ConceptPage:
 def concepts(account: Account) -> list[ConceptRow]:
     """List the concepts of the policy in force, for the team."""
     require_team(account)
-    last = HeadPlacement.objects.values("rule", "concept").annotate(last=Max("pk"))
-    heads = {
-        (placed.rule, placed.concept): placed.head
-        for placed in HeadPlacement.objects.filter(pk__in=last.values("last")).select_related(
-            "head"
-        )
-    }
+    policy = Policy.objects.filter(is_active=True).first()
+    places = standings(policy) if policy else {}
+    used = encoder_in_use()
     rows = (
         _near_misses(_scored())
         .order_by()
@@ -188,29 +317,38 @@ def concepts(account: Account) -> list[ConceptRow]:
         .annotate(count=Count("pk"))
     )
     waiting = {(row["rule__slug"], row["concept"]): row["count"] for row in rows}
-    return [
-        ConceptRow(rule, concept, heads.get(key), waiting.get(key, 0))
-        for rule, concept in _pairs()
-        for key in [(rule.slug, concept)]
-    ]
+    found = []
+    for rule, concept in _pairs():
+        key = (rule.slug, concept)
+        now = standing_in_use(places.get(key, []), used)
+        head, left_out = (now.head, now.left_out) if now else (None, None)
+        found.append(ConceptRow(rule, concept, head, left_out, waiting.get(key, 0)))
+    return found
 
 
 def concept_page(account: Account, rule: str, concept: str) -> ConceptPage:
     """Return one concept for a member of the team. Raises NotAllowed or Http404 otherwise."""
     found = concept_rule(account, rule, concept)
     report = ConceptReport.objects.filter(rule=rule, concept=concept).first()
-    labels = labels_of(rule, concept)
-    heads = list(ConceptHead.objects.filter(rule=rule, concept=concept).order_by("-pk")[:30])
+    labels = labels_of(rule, concept).labels
+    learnt = ConceptHead.objects.filter(rule=rule, concept=concept).defer("held_out")
+    heads = list(learnt.order_by("-pk")[:30])
     placements = list(
         HeadPlacement.objects.filter(rule=rule, concept=concept)
         .select_related("head", "placed_by")
         .order_by("-pk")[:30]
     )
+    places = standings(found.policy).get((rule, concept), [])
+    used = encoder_in_use()
     sources = {label.source for label in labels}
     return ConceptPage(
         rule=found,
         concept=concept,
-        head=placements[0].head if placements else None,
+        prompts=stored_rules(found.policy).prompts[rule, concept],
+        used=used,
+        now=standing_in_use(places, used),
+        places=places,
+        in_place={each.head.code for each in places if each.head},
         heads=heads,
         placements=placements,
         report=report.data if report else {},
@@ -326,19 +464,37 @@ def is_audit(finding: Finding) -> bool:
 
 
 def audit_counts(rule: str, concept: str) -> dict[str, int]:
-    """Return what the estimate of the miss rate is made from."""
-    passed = Finding.objects.filter(_of_concept(rule, concept), concern=Concern.NONE)
-    shows: dict[str, list[bool]] = {}
-    flagged = 0
-    for label in labels_of(rule, concept):
-        if label.source == VerdictSource.AUDIT:
-            shows.setdefault(label.sha256, []).append(label.shows)
-        elif label.shows:
-            flagged += 1
-    found = sum(sum(said) * 2 > len(said) for said in shows.values())
+    """Return what the estimate of the miss rate is made from, in pictures and not in findings.
+
+    As the door saw them, whatever was weighed again since: what learning found because the audit
+    had shown it would else look as if it had never been missed. ``passed`` is what the audit draws
+    from: what went unflagged in versions that were published as clean.
+    """
+    at_the_door = Finding.objects.filter(
+        _of_concept(rule, concept), created_at__lte=F("version__triaged_at")
+    )
+    passed = at_the_door.filter(
+        concern=Concern.NONE, version__published_at=F("version__triaged_at")
+    ).order_by()
+    drawn = set(
+        passed.filter(preview__audit_item__isnull=False).values_list("preview__sha256", flat=True)
+    )
+    audited: dict[str, list[bool]] = {}
+    others: dict[str, list[bool]] = {}
+    for label in labels_of(rule, concept).labels:
+        if label.source != VerdictSource.AUDIT:
+            others.setdefault(label.sha256, []).append(label.shows)
+        elif label.sha256 in drawn:
+            audited.setdefault(label.sha256, []).append(label.shows)
+    positives = {sha256 for sha256, words in others.items() if _mostly(words)} - audited.keys()
+    flagged = at_the_door.exclude(concern=Concern.NONE).filter(preview__sha256__in=positives)
     return {
-        "sampled": len(shows),
-        "found": found,
-        "passed": max(passed.count(), len(shows)),
-        "flagged_positives": flagged,
+        "sampled": len(audited),
+        "found": sum(_mostly(words) for words in audited.values()),
+        "passed": passed.aggregate(number=Count("preview__sha256", distinct=True))["number"],
+        "flagged_positives": flagged.order_by().values("preview__sha256").distinct().count(),
     }
+
+
+def _mostly(words: list[bool]) -> bool:
+    return sum(words) * 2 > len(words)

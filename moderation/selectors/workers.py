@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from django.core.files.storage import default_storage
@@ -18,13 +17,11 @@ from moderation.models import (
     ModelVersion,
     Person,
     Policy,
-    Prompt,
-    Rule,
     TriageJob,
     WeightSketch,
 )
-from moderation.policy_vectors import from_bytes
-from moderation.selectors.learning import live_heads
+from moderation.selectors.learning import learnt_live
+from moderation.selectors.policies import stored_rules
 from moderation.states import (
     REACHABLE,
     Action,
@@ -193,12 +190,8 @@ def known_entries() -> Iterator[dict[str, str]]:
 
 
 def policy_data(policy: Policy) -> dict[str, Any]:
-    """Return the plain data of a policy, with the heads that are in place for its concepts.
-
-    What a stored version says is read once by each process, for it is never edited; heads change.
-    """
-    heads = live_heads()
-    rules = _rules(policy.digest, policy.pk)
+    """Return the plain data of a policy, with what was learnt of each of its concepts."""
+    learnt = learnt_live(policy)
     return {
         "name": policy.name,
         "version": policy.version,
@@ -208,57 +201,10 @@ def policy_data(policy: Policy) -> dict[str, Any]:
             rule
             | {
                 "concepts": [
-                    concept | {"heads": heads.get((rule["slug"], concept["slug"]), [])}
+                    concept | learnt.get((rule["slug"], concept["slug"]), {})
                     for concept in rule["concepts"]
                 ]
             }
-            for rule in rules
+            for rule in stored_rules(policy).rules
         ],
     }
-
-
-# The version in force, the one before it that some jobs still have, and a few for comparisons.
-@lru_cache(maxsize=8)
-def _rules(digest: str, policy_id: int) -> tuple[dict[str, Any], ...]:
-    """Return the rules of the policy that has this digest, each with its concepts."""
-    rules = Rule.objects.filter(policy=policy_id).prefetch_related("prompts", "terms", "vectors")
-    return tuple(
-        {
-            "slug": rule.slug,
-            "title": rule.title,
-            "review": rule.review,
-            "hold": rule.hold,
-            "signals": rule.signals,
-            "combine": rule.combine,
-            "terms": [term.text for term in rule.terms.all()],
-            "conditions": rule.conditions,
-            "concepts": _concepts(rule),
-        }
-        for rule in rules
-    )
-
-
-def _concepts(rule: Rule) -> list[dict[str, Any]]:
-    concepts: dict[str, dict[str, Any]] = {}
-    for prompt in rule.prompts.all():
-        concept = concepts.setdefault(
-            prompt.concept, {"slug": prompt.concept, "prohibited": (), "contrast": ()}
-        )
-        kind = "prohibited" if prompt.kind == Prompt.Kind.PROHIBITED else "contrast"
-        concept[kind] += (prompt.text,)
-    for row in rule.vectors.all():
-        concept = concepts.setdefault(
-            row.concept,
-            {
-                "slug": row.concept,
-                "vectors": {"encoder": row.encoder, "revision": row.revision, "vectors": ()},
-            },
-        )
-        vector = {
-            "name": row.name,
-            "values": tuple(from_bytes(bytes(row.values))),
-            "threshold": row.threshold,
-            "weight": row.weight,
-        }
-        concept["vectors"]["vectors"] += (vector,)
-    return list(concepts.values())

@@ -131,6 +131,13 @@ def _calibrated(value: Any) -> list[Line]:
     return [Line("Yes, to moderators’ verdicts.")] if value is True else _plainly(value)
 
 
+def _left_out(deciding: Any) -> list[Line]:
+    """Say that a head was not applied, if one was not."""
+    code = _of(next(iter(_each(deciding)), None), "head_left_out")
+    said = f"Head {code}: it was learnt beside other prompts than those of this policy."
+    return [Line(said)] if code else []
+
+
 def _matches(value: Any) -> list[Line]:
     return [Line(_match(hit)) for hit in _each(value)]
 
@@ -251,6 +258,7 @@ _KNOWN: tuple[tuple[str, str, Callable[[Any], list[Line]]], ...] = (
     ("readings", "Nearest prohibited", _nearest("prompt")),
     ("readings", "Nearest contrast", _nearest("contrast")),
     ("calibrated", "Calibrated", _calibrated),
+    ("deciding", "Not applied", _left_out),
     ("relatives", "Relatives", _relatives),
     ("people", "People list", _people),
     ("matches", "Matches", _matches),

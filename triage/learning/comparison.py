@@ -129,7 +129,7 @@ def _sentence(
     load: float,
     labels: int,
 ) -> str:
-    verdict = "The new head goes live" if goes_live else "The head in place stays"
+    verdict = "The new head is better" if goes_live else "The head in place stays"
     return (
         f"{verdict}: on {labels} labels its log-loss is {losses[0]:.3f} against {losses[1]:.3f}, "
         f"and when people look at {load:.0%} of the pictures it finds {recalls[0]:.1%} of what it "

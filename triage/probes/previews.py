@@ -223,9 +223,13 @@ def _evidence(score: RuleScore, picture: PictureFacts, encoder: Encoder) -> Evid
 
 
 def _head_evidence(concept: ConceptScore) -> Evidence:
-    """Return which head spoke, what it learnt from, and what the prompts alone would have said."""
+    """Return which head spoke, what it learnt from, and what the prompts alone would have said.
+
+    Or which one did not, because it was learnt beside other prompts.
+    """
     if concept.head is None:
-        return {}
+        left_out = concept.alone.left_out if concept.alone else ""
+        return {"head_left_out": left_out} if left_out else {}
     return {
         "head": concept.head.code,
         "labels": concept.head.labels,

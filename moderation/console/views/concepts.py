@@ -48,21 +48,31 @@ def _show(
 def place(request: HttpRequest, rule: str, concept: str) -> HttpResponse:
     """Put an earlier head in place, or none."""
     require_policy_lead(account_of(request))
+    page = selectors.learning.concept_page(account_of(request), rule, concept)
     code = request.POST.get("head", "")
     head = get_object_or_404(ConceptHead, code=code, rule=rule, concept=concept) if code else None
-    now = head or ConceptHead.objects.filter(rule=rule, concept=concept).order_by("-pk").first()
+    space = head or page.now or next(iter(page.heads), None)
     try:
-        if now is None:
+        if space is None:
             raise Invalid("Nothing was learnt of this concept yet.", field="head")
         head_place(
-            place=Place(rule, concept, now.encoder, now.revision),
+            place=Place(rule, concept, space.encoder, space.revision),
             head=head,
+            prompts=page.prompts,
             reason=request.POST.get("reason", ""),
+            may_be_replaced="may_be_replaced" in request.POST,
             actor=account_of(request),
         )
     except Refusal as refusal:
         return _show(request, rule, concept, refusal)
-    messages.success(request, "Done. Uploads from now on are scored by it.")
+    if page.used in {"", space.space}:
+        messages.success(request, "Done. Uploads from now on are scored by it.")
+    else:
+        messages.warning(
+            request,
+            f"Done for the encoder {space.space}. The newest uploads were scored by {page.used}, "
+            "for which this changes nothing.",
+        )
     return redirect("console:concept", rule=rule, concept=concept)
 
 
