@@ -39,6 +39,7 @@ from moderation.models import (
     TrustedFlagger,
     UploadedModel,
 )
+from moderation.queue import assignments_end
 from moderation.reporters import Accuracy, accuracies
 from moderation.selectors.reporting import who_reported
 from moderation.states import Role
@@ -109,6 +110,12 @@ class AccountAdmin(RecordedAdmin, UserAdmin):  # type: ignore[type-arg]
         if obj is None or obj.role != Role.CREATOR:
             return fields
         return (*fields, "is_active")
+
+    def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
+        """Store an account, and give back what was assigned to it and is not for it any more."""
+        super().save_model(request, obj, form, change)
+        if change:
+            assignments_end(account=obj, actor=cast(Account, request.user))
 
 
 @admin.register(Person)

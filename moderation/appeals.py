@@ -218,6 +218,8 @@ def _file(
                     case=case,
                     to=CaseState.APPEALED,
                     actor=appellant,
+                    # Whose it was took part in what is appealed; another person hears it.
+                    assigned_to=None,
                     closed_at=None,
                     clock_from=now,
                     paused_for=timedelta(),

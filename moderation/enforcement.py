@@ -104,8 +104,10 @@ def effect_end(
 
 def _case_back(decision: Decision, case: Case, actor: Account) -> None:
     """Bring the case back to where it was before the decision."""
+    # What was escalated is for senior moderators only, one of whom has decided it.
+    is_beyond = bool(case.escalated_at) and not actor.is_senior
     claim = {
-        "claimed_by": actor,
+        "claimed_by": decision.decided_by if is_beyond else actor,
         "claimed_until": timezone.now() + timedelta(seconds=settings.CLAIM_SECONDS),
         "closed_at": None,
     }
@@ -115,7 +117,8 @@ def _case_back(decision: Decision, case: Case, actor: Account) -> None:
         # It was taken beside the case.
         return
     if case.state == CaseState.CONFIRM:
-        case_transition(case=case, to=CaseState.QUEUED, actor=actor)
+        to = CaseState.ESCALATED if case.escalated_at else CaseState.QUEUED
+        case_transition(case=case, to=to, actor=actor)
     elif case.state == CaseState.RECONFIRM:
         case_transition(case=case, to=CaseState.APPEALED, actor=actor)
     elif decision.appeal and decision.appeal.case_id == case.pk:
@@ -149,6 +152,8 @@ def hearing_end(*, case: Case, actor: Account, besides: Appeal | None) -> None:
         actor=actor,
         claimed_by=None,
         claimed_until=None,
+        # Who has answered one of its appeals is offered no other.
+        assigned_to=None,
         closed_at=timezone.now() if to == CaseState.CLOSED else None,
     )
 

@@ -173,7 +173,12 @@ def _end_hearing(appeal: Appeal, case: Case, decision: Decision, actor: Account)
     case.refresh_from_db()
     if decision.effect.state == EffectState.HELD:
         case_transition(
-            case=case, to=CaseState.RECONFIRM, actor=actor, claimed_by=None, claimed_until=None
+            case=case,
+            to=CaseState.RECONFIRM,
+            actor=actor,
+            claimed_by=None,
+            claimed_until=None,
+            assigned_to=None,
         )
     elif case.state == CaseState.HEARING:
         hearing_end(case=case, actor=actor, besides=appeal)

@@ -299,16 +299,34 @@ def assignments_give_back(*, actor: Account) -> int:
     It waits for anybody again; what they have in hand they can finish.
     """
     unwanted = _about(preference_of(actor).opted_out)
-    own = Case.objects.filter(unwanted, assigned_to=actor, state__in=sorted(LISTED_CASES))
+    return _unassign(Case.objects.filter(unwanted), account=actor, actor=actor)
+
+
+@transaction.atomic
+def assignments_end(*, account: Account, actor: Account) -> int:
+    """Take from an account what it may not decide since its role changed; return how much.
+
+    Everything where it moderates no more, else what was escalated, unless it is a senior one.
+    """
+    if account.is_senior:
+        return 0
+    cases = Case.objects.all()
+    if account.is_moderator:
+        cases = cases.filter(escalated_at__isnull=False)
+    return _unassign(cases, account=account, actor=actor)
+
+
+def _unassign(cases: QuerySet[Case], *, account: Account, actor: Account) -> int:
+    own = cases.filter(assigned_to=account, state__in=sorted(LISTED_CASES))
     given_back = list(own.select_related("version"))
     for case in given_back:
-        Case.objects.filter(pk=case.pk, assigned_to=actor).update(assigned_to=None)
+        Case.objects.filter(pk=case.pk, assigned_to=account).update(assigned_to=None)
         event_record(
             action="case.assigned",
             actor=actor,
             version=case.version,
             case=case,
-            data={"from": actor.username, "to": ""},
+            data={"from": account.username, "to": ""},
         )
     return len(given_back)
 

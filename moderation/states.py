@@ -457,7 +457,12 @@ TRANSITIONS: Mapping[type[TextChoices], Mapping[str, set[str]]] = {
         CaseState.ASKED: {CaseState.QUEUED, CaseState.ESCALATED, CaseState.CLAIMED},
         CaseState.ESCALATED: {CaseState.CLAIMED},
         # Confirmed, or withdrawn without a verdict.
-        CaseState.CONFIRM: {CaseState.DECIDED, CaseState.CLOSED, CaseState.QUEUED},
+        CaseState.CONFIRM: {
+            CaseState.DECIDED,
+            CaseState.CLOSED,
+            CaseState.QUEUED,
+            CaseState.ESCALATED,
+        },
         # Claimed again by undo.
         CaseState.DECIDED: {CaseState.APPEALED, CaseState.CLAIMED},
         # Closed without an answer where the decision was taken back meanwhile.

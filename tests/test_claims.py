@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -119,6 +120,69 @@ def test_an_assigned_case_is_offered_to_nobody_else_and_outlives_the_claim(
         "mo",
         "",
     ]
+
+
+def test_an_appeal_against_what_was_decided_by_whose_it_was_is_offered_to_the_others(
+    as_: Browser, uma: Account, mo: Account, ada: Account
+) -> None:
+    case = factories.held(uma)
+    post(as_(ada), "assign", case, to="mo")
+    client = as_(mo)
+    client.post(reverse("console:next"))
+    post(client, "decide", case, action="remove", rules="red-star", facts="A red star.")
+    appeal = reverse("creator:decision", args=[case.decisions.get().code])
+    assert as_(uma).post(appeal, {"text": "It is orange."}).status_code == 302
+    assert as_(ada).post(reverse("console:next")).url == reverse("console:case", args=[case.code])
+
+
+def test_an_answer_that_nobody_confirms_leaves_the_appeal_to_others_than_whose_it_was(
+    as_: Browser, uma: Account, mo: Account, ada: Account, settings: Any
+) -> None:
+    settings.SECOND_PERSON_FOR = ["overturn"]
+    decision = factories.decided(uma, mo)
+    as_(uma).post(reverse("creator:decision", args=[decision.code]), {"text": "It is orange."})
+    decision.case.refresh_from_db()
+    sam, pat = (factories.account(name, role=Role.MODERATOR) for name in ("sam", "pat"))
+    assert post(as_(sam), "assign", decision.case, to="ada")[0] == 302
+    post(as_(ada), "claim", decision.case)
+    answer = reverse("console:answer", args=[decision.case.code, decision.appeals.get().code])
+    given = {"outcome": "overturned", "answer": "It is orange."}
+    assert as_(ada).post(answer, given).status_code == 302
+    granted = Decision.objects.get(action=Action.REVERSE)
+    assert as_(pat).post(reverse("console:cancel", args=[granted.code])).status_code == 302
+    assert queue_claim_next(actor=ada) is None
+    assert queue_claim_next(actor=sam) == decision.case
+
+
+@pytest.mark.parametrize(
+    ("changed", "given_back"),
+    [
+        ({"role": Role.SENIOR_MODERATOR, "is_active": ""}, {"Common", "Escalated"}),
+        ({"role": Role.POLICY_LEAD, "is_active": "on"}, {"Common", "Escalated"}),
+        ({"role": Role.MODERATOR, "is_active": "on"}, {"Escalated"}),
+        ({"role": Role.ADMIN, "is_active": "on"}, set()),
+    ],
+)
+def test_what_was_assigned_to_somebody_who_may_not_decide_it_any_more_waits_for_all_again(
+    changed: dict[str, str],
+    given_back: set[str],
+    as_: Browser,
+    uma: Account,
+    mo: Account,
+    ada: Account,
+) -> None:
+    common, escalated = (factories.held(uma, title=title) for title in ("Common", "Escalated"))
+    case_claim(case=escalated, actor=mo)
+    post(as_(mo), "escalate", escalated, note="Is it one?")
+    for case in (common, escalated):
+        assert post(as_(ada), "assign", case, to="ada")[0] == 302
+    Account.objects.filter(pk=mo.pk).update(is_staff=True, is_superuser=True)
+    fields = {"username": "ada", "email": ada.email, "date_joined_0": "2026-01-01"}
+    fields |= {"date_joined_1": "00:00:00", **changed}
+    address = reverse("admin:moderation_account_change", args=[ada.pk])
+    assert as_(mo).post(address, fields).status_code == 302
+    free = Case.objects.filter(assigned_to__isnull=True)
+    assert set(free.values_list("version__uploaded_model__title", flat=True)) == given_back
 
 
 @pytest.mark.parametrize("name", ["nobody", "no-such-person"])

@@ -218,6 +218,38 @@ def test_either_may_withdraw_it_without_a_verdict(
     assert not Notice.objects.filter(decision=decision).exists()
 
 
+@pytest.fixture
+def escalated(as_: Browser, popular: Case, mo: Account, ada: Account) -> Decision:
+    """Return what a senior moderator decided, and a second person has yet to confirm."""
+    as_(mo).post(reverse("console:escalate", args=[popular.code]), {"note": "Is it one?"})
+    client = as_(ada)
+    client.post(reverse("console:next"))
+    client.post(reverse("console:decide", args=[popular.code]), REMOVAL)
+    return Decision.objects.get()
+
+
+def test_what_was_escalated_waits_for_a_senior_moderator_again_once_it_is_withdrawn(
+    as_: Browser, escalated: Decision, sam: Account, ada: Account
+) -> None:
+    assert as_(sam).post(reverse("console:cancel", args=[escalated.code])).status_code == 302
+    case = reverse("console:case", args=[escalated.case.code])
+    assert as_(sam).post(reverse("console:next")).url == reverse("console:queue")
+    assert as_(ada).post(reverse("console:next")).url == case
+
+
+@pytest.mark.usefixtures("ten_seconds")
+def test_what_was_escalated_goes_back_to_who_decided_it_when_a_junior_undoes_their_confirming(
+    as_: Browser, escalated: Decision, sam: Account, ada: Account
+) -> None:
+    client = as_(sam)
+    client.post(reverse("console:confirm", args=[escalated.code]), {"reports_seen": "1"})
+    page = client.post(reverse("console:undo", args=[escalated.code]), follow=True)
+    assert "ada has the case again" in page.content.decode()
+    case = escalated.case
+    case.refresh_from_db()
+    assert (case.state, case.claimed_by) == ("claimed", ada)
+
+
 def test_only_specialists_judge_what_was_set_apart_and_only_they_or_its_decider_withdraw_it(
     as_: Browser, popular: Case, mo: Account, sam: Account
 ) -> None:

@@ -48,6 +48,7 @@ CASE_MOVES = {
     ("confirm", "decided"),
     ("confirm", "closed"),
     ("confirm", "queued"),
+    ("confirm", "escalated"),
     ("hearing", "reconfirm"),
     ("reconfirm", "closed"),
     ("reconfirm", "appealed"),

@@ -20,6 +20,7 @@ from moderation.decisions import (
     decision_undo,
 )
 from moderation.errors import Refusal
+from moderation.models import Case
 
 
 @login_required
@@ -86,8 +87,14 @@ def undo(request: HttpRequest, code: str) -> HttpResponse:
     decision = selectors.decisions.decision_for(account_of(request), code)
     decision_undo(decision=decision, actor=account_of(request))
     request.session.pop("undo", None)
-    messages.info(request, "Undone. Nobody was told, and the case is yours again.")
-    return redirect("console:case", code=decision.case.code)
+    case = Case.objects.select_related("claimed_by").get(pk=decision.case_id)
+    holder = case.claimed_by
+    if holder is None or holder == request.user:
+        whose = "the case is yours"
+    else:
+        whose = f"{holder.username} has the case"
+    messages.info(request, f"Undone. Nobody was told, and {whose} again.")
+    return redirect("console:case", code=case.code)
 
 
 @login_required
