@@ -6,8 +6,10 @@ helps most. Writes ``ConsolePreference`` and ``Exposure``.
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from moderation.errors import NotAllowed
@@ -22,9 +24,9 @@ LONGEST_SILENCE = timedelta(seconds=90)
 # Asked before each case that somebody takes.
 _shown = Prepared(
     lambda account, since: (
-        Exposure.objects.filter(account=account, is_severe=True, seen_at__gt=since)
-        .only("case_id", "finding_id", "seen_at", "looked_for")
-        .order_by("-seen_at")
+        Exposure.objects.filter(account=account, is_severe=True, looked_until__gt=since)
+        .only("case_id", "finding_id", "seen_at", "looked_for", "looked_until")
+        .order_by("-looked_until", "pk")
     ),
     account=int,
     since=datetime,
@@ -54,16 +56,33 @@ def preference_choose(
     )
 
 
+def shown_now(account: Account, case: Any) -> QuerySet[Exposure]:
+    """Return the looks at a case that go on: whoever reloads its page is shown nothing anew.
+
+    The case is given by itself, or by a reference to that of an outer query.
+    """
+    since = timezone.now() - LONGEST_SILENCE
+    return Exposure.objects.filter(account=account, case=case, looked_until__gt=since)
+
+
 def exposure_record(*, account: Account, case: Case, rules: Iterable[Rule]) -> None:
-    """Note that a person was shown the pictures of a case, once for each rule."""
-    exposures_record(account=account, shown=[(case, list(rules))])
+    """Note that a person is shown the pictures of a case, unless they have them open already."""
+    shown = set(shown_now(account, case).values_list("rule", flat=True))
+    anew = [rule for rule in rules if rule.slug not in shown]
+    exposures_record(account=account, shown=[(case, anew)])
 
 
 def exposures_record(*, account: Account, shown: Iterable[tuple[Case, list[Rule]]]) -> None:
-    """Note that a person was shown pictures of many cases at once, each with its rules."""
-    exposures = [_exposure(account, rule, case=case) for case, rules in shown for rule in rules]
+    """Note that a person is shown pictures of many cases from now on, each with its rules.
+
+    The caller leaves out those that they have open already (``shown_now``).
+    """
+    now = timezone.now()
+    exposures = [
+        _exposure(account, rule, now, case=case) for case, rules in shown for rule in rules
+    ]
     if exposures:
-        Exposure.objects.bulk_create(exposures, ignore_conflicts=True)
+        Exposure.objects.bulk_create(exposures)
 
 
 def question_show(*, account: Account, finding: Finding) -> None:
@@ -75,12 +94,11 @@ def question_show(*, account: Account, finding: Finding) -> None:
         return
     if finding.rule.is_severe:
         require_rested(account)
-    shown = _exposure(account, finding.rule, finding=finding)
+    shown = _exposure(account, finding.rule, timezone.now(), finding=finding)
     Exposure.objects.bulk_create([shown], ignore_conflicts=True)
 
 
-def _exposure(account: Account, rule: Rule, **what: Case | Finding) -> Exposure:
-    now = timezone.now()
+def _exposure(account: Account, rule: Rule, now: datetime, **what: Case | Finding) -> Exposure:
     return Exposure(
         account=account,
         rule=rule.slug,
@@ -98,10 +116,17 @@ def exposure_continue(
 
     That of a case gives one every minute and when something is decided, that of a single question
     when it is answered. A longer silence counts as ``LONGEST_SILENCE``: the page was closed in
-    between.
+    between. After an hour of silence nothing is added: what is open since shows no pictures.
     """
     now = timezone.now()
-    shown = list(Exposure.objects.filter(account=account, case=case, finding=finding))
+    looks = Exposure.objects.filter(
+        account=account, case=case, finding=finding, looked_until__gt=now - HOUR
+    ).order_by("-seen_at")
+    # The last look alone, with a row for each rule.
+    last = {}
+    for exposure in looks:
+        last.setdefault(exposure.rule, exposure)
+    shown = list(last.values())
     for exposure in shown:
         exposure.looked_for += min(now - exposure.looked_until, LONGEST_SILENCE)
         exposure.looked_until = now
@@ -110,7 +135,8 @@ def exposure_continue(
 
 def looked_today(account: Account) -> timedelta:
     """Return how long the pictures of severe cases were open to a person in 24 hours."""
-    return _looked(_severe(account, timezone.now() - DAY))
+    since = timezone.now() - DAY
+    return _looked(_severe(account, since), since)
 
 
 def require_rested(account: Account) -> None:
@@ -120,7 +146,7 @@ def require_rested(account: Account) -> None:
     finished. Raises NotAllowed with when to come back.
     """
     now = timezone.now()
-    shown = _severe(account, now - DAY)
+    looks = _severe(account, now - DAY)
     for window, cases, minutes, says in (
         (
             *(DAY, settings.SEVERE_A_DAY, settings.SEVERE_MINUTES_A_DAY),
@@ -131,13 +157,20 @@ def require_rested(account: Account) -> None:
             "Take a break from the worst",
         ),
     ):
-        seen = [one for one in shown if one.seen_at > now - window]
-        looked = _looked(seen)
+        since = now - window
+        within = [look for look in looks if look.looked_until > since]
+        # When each was last looked at, the latest first.
+        seen: dict[tuple[int | None, int | None], datetime] = {}
+        for look in within:
+            seen.setdefault((look.case_id, look.finding_id), look.looked_until)
+        looked = _looked(within, since)
         if cases and len(seen) >= cases:
-            what, back = f"seen {len(seen)} severe cases", seen[cases - 1].seen_at + window
+            what = f"seen {len(seen)} severe cases"
+            back = list(seen.values())[cases - 1] + window
         elif minutes and looked >= timedelta(minutes=minutes):
             spent = round(looked.total_seconds() / 60)
-            what, back = f"looked at severe cases for {spent} minutes", seen[-1].seen_at + window
+            what = f"looked at severe cases for {spent} minutes"
+            back = within[-1].looked_until + window
         else:
             continue
         raise NotAllowed(
@@ -148,12 +181,16 @@ def require_rested(account: Account) -> None:
 
 
 def _severe(account: Account, since: datetime) -> list[Exposure]:
-    """Return what severe cases and questions a person was shown, each once, the newest first."""
-    shown: dict[tuple[int | None, int | None], Exposure] = {}
-    for exposure in _shown.rows(account=account.pk, since=since):
-        shown.setdefault((exposure.case_id, exposure.finding_id), exposure)
-    return list(shown.values())
+    """Return a person's looks at severe cases and questions, under several rules or one, once.
+
+    The latest first.
+    """
+    looks: dict[tuple[int | None, int | None, datetime], Exposure] = {}
+    for look in _shown.rows(account=account.pk, since=since):
+        looks.setdefault((look.case_id, look.finding_id, look.seen_at), look)
+    return list(looks.values())
 
 
-def _looked(shown: Iterable[Exposure]) -> timedelta:
-    return sum((exposure.looked_for for exposure in shown), timedelta())
+def _looked(looks: Iterable[Exposure], since: datetime) -> timedelta:
+    """Return how long these looks took, no longer than from that moment on."""
+    return sum((min(look.looked_for, look.looked_until - since) for look in looks), timedelta())

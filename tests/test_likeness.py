@@ -370,6 +370,11 @@ def test_the_creator_gets_the_reasons_of_a_hold_as_sent_and_says_once_what_speak
     assert "A drawing of my cat." in as_(uma).get(address).content.decode()
     case = case_claim(case=hold.case, actor=mo)
     beside = reverse("console:conversation", args=[case.code])
+    # Whoever decides is led to it: the page of the case fetches it.
+    assert (
+        f'hx-get="{beside}"'
+        in as_(mo).get(reverse("console:case", args=[case.code])).content.decode()
+    )
     assert "A drawing of my cat." in as_(mo).get(beside).content.decode()
 
 

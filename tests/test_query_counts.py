@@ -27,6 +27,7 @@ from moderation.models import (
     AppealFile,
     Case,
     Embedding,
+    Exposure,
     LineageEdge,
     ModelVersion,
     Notice,
@@ -135,6 +136,8 @@ def one_more_of_everything(case: Case, uma: Account, mo: Account, chris: Account
 def asked(client: Client, address: str) -> list[str]:
     """Return what a page asks the database, after it was opened once."""
     client.get(address)
+    # What was shown is shown anew, and noted.
+    Exposure.objects.update(looked_until=timezone.now() - timedelta(hours=1))
     with CaptureQueriesContext(connection) as captured:
         answer = client.get(address)
     assert answer.status_code == 200, (address, answer.status_code)

@@ -235,8 +235,52 @@ def test_after_too_much_of_the_worst_a_break_is_asked_for_and_what_is_held_can_b
     given = {"action": "remove", "rules": ["red-star"], "facts": "A red star."}
     decided = client.post(reverse("console:decide", args=[severe.code]), given)
     assert decided.status_code == 302
-    Exposure.objects.update(seen_at=timezone.now() - timedelta(hours=2))
+    long_ago = timezone.now() - timedelta(hours=2)
+    Exposure.objects.update(seen_at=long_ago, looked_until=long_ago)
     assert client.post(reverse("console:claim", args=[another.code])).status_code == 302
+
+
+def test_a_severe_case_that_was_first_opened_yesterday_counts_again_today(
+    as_: Browser, severe: Case, uma: Account, mo: Account, settings: Any
+) -> None:
+    settings.SEVERE_A_DAY = 1
+    client = as_(mo)
+    client.post(reverse("console:next"))
+    _open(client, severe, "?open")
+    yesterday = timezone.now() - timedelta(hours=25)
+    Exposure.objects.update(seen_at=yesterday, looked_until=yesterday)
+    another = factories.held(uma, title="Another")
+    claim = reverse("console:claim", args=[another.code])
+    # Not before it is looked at again.
+    assert client.post(claim).status_code == 302
+    client.post(reverse("console:release", args=[another.code]))
+    _open(client, severe)
+    assert "enough of the worst for a day" in client.post(claim).content.decode()
+    # Looked at on two days, it is one case.
+    title = Rule.objects.get(slug="red-star", policy__is_active=True).title
+    mine = client.get(reverse("console:me")).content.decode()
+    assert f'{title} <span class="soft">severe</span></th><td>1</td><td>1</td>' in mine
+
+
+def test_of_a_severe_case_that_has_been_open_for_long_the_last_hour_counts(
+    as_: Browser, severe: Case, uma: Account, mo: Account, settings: Any
+) -> None:
+    settings.SEVERE_MINUTES_AN_HOUR, settings.SEVERE_MINUTES_A_DAY = 60, 0
+    client = as_(mo)
+    client.post(reverse("console:next"))
+    _open(client, severe, "?open")
+    claim = reverse("console:claim", args=[factories.held(uma, title="Another").code])
+    now = timezone.now()
+    Exposure.objects.update(
+        seen_at=now - timedelta(minutes=61),
+        looked_for=timedelta(minutes=61),
+        looked_until=now - timedelta(seconds=1),
+    )
+    assert client.post(claim).status_code == 302
+    client.post(claim.replace("claim", "release"))
+    settings.SEVERE_MINUTES_AN_HOUR = 59
+    assert client.post(reverse("console:renew", args=[severe.code])).status_code == 200
+    assert "looked at severe cases for 60 minutes" in client.post(claim).content.decode()
 
 
 def test_after_too_much_of_the_worst_no_other_severe_case_shows_its_pictures_to_who_reads_along(
@@ -336,11 +380,17 @@ def test_minutes_with_severe_pictures_open_count_and_end_in_a_break(
     refused = client.post(reverse("console:claim", args=[another.code]))
     assert refused.status_code == 403
     assert "you have looked at severe cases for 2 minutes" in refused.content.decode()
-    # A page that was closed over night does not count as a night.
-    Exposure.objects.update(looked_for=timedelta(), looked_until=timezone.now() - timedelta(days=1))
+    # A page that was closed for half an hour does not count as half an hour.
+    ago = timezone.now() - timedelta(minutes=30)
+    Exposure.objects.update(looked_for=timedelta(), looked_until=ago)
     client.post(renew)
     assert Exposure.objects.get().looked_for == timedelta(seconds=90)
     assert client.post(reverse("console:claim", args=[another.code])).status_code == 302
+    client.post(reverse("console:release", args=[another.code]))
+    # Nor as anything over night, when nobody knows whether it shows pictures any more.
+    Exposure.objects.update(looked_until=timezone.now() - timedelta(hours=14))
+    client.post(renew)
+    assert Exposure.objects.get().looked_for == timedelta(seconds=90)
 
 
 def test_together_a_severe_member_shows_its_picture_once_its_own_case_was_opened(

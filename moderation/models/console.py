@@ -27,9 +27,9 @@ class ConsolePreference(models.Model):
 
 
 class Exposure(models.Model):
-    """That a person was shown the pictures of a case under one rule, or one picture of a run.
+    """A look: that a person was shown the pictures of a case under one rule, or one of a run.
 
-    Theirs alone to read.
+    Who comes back to a case after a while has another. Theirs alone to read.
     """
 
     account = models.ForeignKey(
@@ -55,7 +55,6 @@ class Exposure(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["account", "case", "rule"], name="exposure_once"),
             models.UniqueConstraint(
                 fields=["account", "finding"], name="exposure_once_to_a_question"
             ),
@@ -64,7 +63,10 @@ class Exposure(models.Model):
                 name="exposure_to_a_case_or_a_question",
             ),
         ]
-        indexes = [models.Index(fields=["account", "-seen_at"], name="exposure_of_account")]
+        indexes = [
+            models.Index(fields=["account", "-looked_until"], name="exposure_of_account"),
+            models.Index(fields=["account", "case", "-seen_at"], name="exposure_to_case"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.rule} by {self.account_id}"

@@ -18,6 +18,7 @@ from moderation.models import (
     Decision,
     Event,
     Finding,
+    Hold,
     Inquiry,
     ModelFile,
     ModelVersion,
@@ -44,6 +45,7 @@ from moderation.states import (
     Side,
     Visibility,
 )
+from moderation.wellbeing import shown_now
 
 _case_page = Prepared(
     lambda code: Case.objects.filter(code=code).select_related(
@@ -196,6 +198,7 @@ class CaseFile:
     verdicts: dict[int, str]
     sentences: dict[str, str]
     approval: str
+    shown: frozenset[str]  # rules under which this person has its pictures open already
     rules_first: list[Rule]
     rules_other: list[Rule]
 
@@ -279,6 +282,7 @@ def case_file(case: Case, account: Account, *, appeal: str = "") -> CaseFile:
         verdicts={finding.pk: finding.said for finding in findings if finding.said},
         sentences=_sentences(rules, concerned, reports),
         approval=APPROVAL,
+        shown=frozenset(row["rule"] for row in around["shown"]),
         rules_first=[rule for rule in rules if rule.slug in pointed_at],
         rules_other=[rule for rule in rules if rule.slug not in pointed_at],
     )
@@ -349,7 +353,9 @@ def _around(case: Case, account: Account) -> dict[str, Any]:
         ),
         has_words=Exists(Inquiry.objects.filter(case=case.pk))
         | Exists(AppealMessage.objects.filter(appeal__case=case.pk))
-        | Exists(AppealFile.objects.filter(appeal__case=case.pk)),
+        | Exists(AppealFile.objects.filter(appeal__case=case.pk))
+        | Exists(Hold.objects.filter(case=case.pk).exclude(objection="")),
+        shown=Gathered(shown_now(account, case), "rule"),
         reported=Exists(reported),
     ).get()
     return dict(found)

@@ -22,7 +22,6 @@ from moderation.models import (
     Case,
     CaseFacet,
     Embedding,
-    Exposure,
     Finding,
     LineageEdge,
     ModelVersion,
@@ -32,7 +31,7 @@ from moderation.models import (
 from moderation.selectors.beside import same_bytes, severe_of
 from moderation.selectors.gathering import Gathered
 from moderation.states import OPEN_CASES, CaseState
-from moderation.wellbeing import preference_of
+from moderation.wellbeing import preference_of, shown_now
 
 # Of 256 bits; the distance at which PDQ's authors call two pictures the same ("The TMK+PDQF
 # Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm", Facebook 2019).
@@ -56,7 +55,7 @@ class Member:
     is_unwanted: bool
     is_closed: bool  # of a severe category, and not opened by this person
     rules: tuple[str, ...]  # slugs of what it is about
-    was_shown: bool  # to this person, here or on its own page
+    is_shown: bool  # to this person already, here or on its own page
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,6 @@ def group_of(case: Case, account: Account, *, opened: Collection[str] = ()) -> G
     preview = PreviewImage.objects.filter(version=OuterRef("version"))
     about = CaseFacet.objects.filter(case=OuterRef("pk"), kind=CaseFacet.Kind.RULE)
     unwanted = about.filter(value__in=preference_of(account).opted_out)
-    was_shown = Exposure.objects.filter(account=account, case=OuterRef("pk"))
     found = list(
         Case.objects.filter(Q(version__in=list(how), state__in=sorted(OPEN_CASES)) | Q(pk=case.pk))
         .filter(version__isolated_at__isnull=True)
@@ -103,7 +101,7 @@ def group_of(case: Case, account: Account, *, opened: Collection[str] = ()) -> G
             is_reported=Exists(reported),
             is_unwanted=Exists(unwanted),
             about=Gathered(about.order_by("value"), "value"),
-            was_shown=Exists(was_shown),
+            is_shown=Exists(shown_now(account, OuterRef("pk"))),
             is_severe=severe_of(OuterRef("version"), OuterRef("pk")),
             preview=Subquery(preview.order_by("position", "pk").values("code")[:1]),
         )
@@ -122,7 +120,7 @@ def group_of(case: Case, account: Account, *, opened: Collection[str] = ()) -> G
                 is_unwanted=row.is_unwanted,
                 is_closed=is_closed and not row.is_unwanted,
                 rules=tuple(facet["value"] for facet in row.about),
-                was_shown=row.was_shown,
+                is_shown=row.is_shown,
             )
         )
     return Group(members, len(found) > MEMBERS)

@@ -46,7 +46,7 @@ from moderation.states import (
 )
 from moderation.strikes import standing_of_account
 from moderation.verdicts import verdict_give
-from moderation.wellbeing import exposure_continue, exposure_record, require_rested
+from moderation.wellbeing import exposure_continue, exposures_record, require_rested
 
 # Beside the four that stand on the page by themselves.
 OTHER_ACTIONS = tuple(
@@ -141,7 +141,8 @@ def show_case(
         }
         return private(render(request, "console/warning.html", warning))
     if file.previews and not without_pictures and not as_taken:
-        exposure_record(account=account_of(request), case=found, rules=file.rules_concerned)
+        anew = [rule for rule in file.rules_concerned if rule.slug not in file.shown]
+        exposures_record(account=account_of(request), shown=[(found, anew)])
     given: Any = {} if reversing or teaching or banking else request.POST
     if not given and found.state == CaseState.CLAIMED:
         given = _undone(file, account_of(request))
@@ -277,9 +278,8 @@ def _next(request: HttpRequest) -> HttpResponse:
         return private(response)
     if drawn.version.previews.exists():
         # Its page was drawn before it was anybody's; only now is it looked at.
-        exposure_record(
-            account=account_of(request), case=drawn, rules=selectors.cases.rules_concerned(drawn)
-        )
+        rules = selectors.cases.rules_concerned(drawn)
+        exposures_record(account=account_of(request), shown=[(drawn, rules)])
     offered = undo_offered(request)
     response = private(render(request, "console/_after.html", {"undoable": offered}))
     response["X-Use-Fetched"] = address

@@ -53,7 +53,7 @@ def group(request: HttpRequest, code: str) -> HttpResponse:
             shown=[
                 (row.case, [rules[slug] for slug in row.rules if slug in rules])
                 for row in found.members
-                if row.preview and not row.was_shown
+                if row.preview and not row.is_shown
             ],
         )
         free = [(row.case.code, row.reports) for row in found.members if not row.refused]
