@@ -36,6 +36,7 @@ from moderation.models import (
     ModelVersion,
     Person,
     ReportingMeasure,
+    SecondReview,
     TrustedFlagger,
     UploadedModel,
 )
@@ -298,9 +299,9 @@ def _is_secret(name: str) -> bool:
     return any(word in name for word in _SECRET)
 
 
-# What is held apart is shown in the place apart, and what somebody was shown or does not want to
-# see is theirs alone to read.
-_ELSEWHERE = frozenset({ChildSafetyRecord, ConsolePreference, Exposure})
+# What is held apart is shown in the place apart, and what somebody was shown, does not want to see
+# or answered blind is theirs alone to read.
+_ELSEWHERE = frozenset({ChildSafetyRecord, ConsolePreference, Exposure, SecondReview})
 # Second factors and addresses are their owner's business; `manage.py second_factor` ends one.
 # Groups carry permissions that nothing asks for: what an account may do follows from its role.
 for model in (Authenticator, EmailAddress, EmailConfirmation, Group):

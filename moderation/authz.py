@@ -129,6 +129,11 @@ def has_reported(reporter: Account, account: Account) -> bool:
     ).exists()
 
 
+def knows_answer(account: Account, decision: Decision) -> bool:
+    """Return whether somebody made or confirmed a decision, and cannot answer it anew blind."""
+    return account.pk in {decision.decided_by_id, decision.effect.second_person_id}
+
+
 def took_part(account: Account, decision: Decision, *, appeal: Appeal | None = None) -> bool:
     """Return whether somebody took part in a decision: made or confirmed it, or one beside it.
 

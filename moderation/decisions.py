@@ -6,17 +6,19 @@ follows from it is for ``enforcement``.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
+from moderation.audit import event_record
 from moderation.authz import require_impartial, require_no_part_in, require_not_apart
-from moderation.cases import case_transition
+from moderation.cases import case_open, case_transition, case_weigh
 from moderation.decision_rows import decision_write
 from moderation.effects import restrictions_standing
 from moderation.enforcement import effect_begin, effect_confirm, effect_end
-from moderation.errors import Conflict, NotAllowed
+from moderation.errors import Conflict, Invalid, NotAllowed
 from moderation.models import (
     Account,
     Appeal,
@@ -29,6 +31,7 @@ from moderation.prepared import Prepared
 from moderation.reasons import Reasons, Terms, facts_checked, reasons_checked
 from moderation.states import (
     ABOUT_ACCOUNTS,
+    LOOSENING,
     RESTRICTIONS,
     REVERSIBLE,
     Action,
@@ -40,6 +43,9 @@ from moderation.states import (
 
 # Taken beside the decision about the case: they need no claim and end no case.
 BESIDE_THE_CASE = ABOUT_ACCOUNTS | {Action.LAW}
+# Two presses of one button are seconds apart, also where the first seems to hang.
+ONE_PRESS = timedelta(minutes=1)
+DOUBT_LENGTH = 2000
 
 
 def decision_make(
@@ -61,8 +67,8 @@ def decision_make(
     ``reports_seen`` is how many reports were on the page: nobody is told that a person read
     their report unless one did. Strikes, mutes, suspensions and reports to the law are taken beside
     the decision about the case, which need not be claimed for them. Raises Conflict if more reports
-    have come in or the case is not in this moderator's hands, NotAllowed for a conflict of
-    interest, Invalid where rule or facts are missing.
+    have come in, the case is not in this moderator's hands, or they took the very same step beside
+    it just now; NotAllowed for a conflict of interest, Invalid where rule or facts are missing.
     """
     reasons = reasons_checked(action, rules, facts, message, private_note, terms or Terms())
     with transaction.atomic():
@@ -72,7 +78,9 @@ def decision_make(
         if remanded is not None and action not in BESIDE_THE_CASE:
             # Nobody decides anew what was sent back because of their own decision.
             require_no_part_in(actor, remanded.decision, appeal=remanded)
-        if action not in BESIDE_THE_CASE:
+        if action in BESIDE_THE_CASE:
+            _refuse_second_press(case, action, reasons, actor)
+        else:
             _require_held(case, actor)
         _refuse_dismissal_in_quarantine(version, action)
         require_reports_read(case, reports_seen)
@@ -124,6 +132,40 @@ def decision_reverse(
         reversal = decision_write(case, version, Action.REVERSE, reasons, actor, overrides=decision)
         effect_begin(decision=reversal, is_held=reversal.needs_second_person)
     return reversal
+
+
+@transaction.atomic
+def decision_doubt(*, decision: Decision, reason: str, actor: Account) -> Case:
+    """Have a version looked at again because of a decision that no new one takes back.
+
+    An approval, a dismissal or a reversal restricts nothing; who finds it mistaken has a case
+    opened, which waits for anybody and is decided like any other. Where one is open already, the
+    reason is noted there. Raises Invalid without a reason, Conflict for a decision that is not in
+    force, or that can be taken back itself.
+    """
+    reason = reason.strip()
+    if not reason or len(reason) > DOUBT_LENGTH:
+        raise Invalid(
+            f"Say in 1 to {DOUBT_LENGTH:,} characters what should be looked at again.",
+            field="reason",
+        )
+    version, before = _lock(decision.case, Action(decision.action))
+    require_impartial(actor, before.version)
+    require_not_apart(actor, before.version)
+    if decision.action not in LOOSENING:
+        raise Conflict("This decision leaves nothing to look at again.", code="not_loosening")
+    if decision.effect.state != EffectState.IN_FORCE:
+        raise Conflict("This decision is not in force.", code="not_in_force")
+    case, _ = case_open(version=version, source=Case.Source.MODERATOR, actor=actor)
+    event_record(
+        action="case.note",
+        actor=actor,
+        version=version,
+        case=case,
+        data={"note": reason, "decision": decision.code},
+    )
+    case_weigh(case=case)
+    return case
 
 
 def decision_grant(
@@ -305,6 +347,21 @@ def _require_held(case: Case, actor: Account) -> None:
         "decide it.",
         code="not_claimed",
     )
+
+
+def _refuse_second_press(case: Case, action: Action, reasons: Reasons, actor: Account) -> None:
+    """Raise Conflict for a step beside the case that this person took just now in these words.
+
+    What ends a case needs no such question: its case is in nobody's hands any more.
+    """
+    made = Decision.objects.filter(
+        case=case, action=action, facts=reasons.facts, decided_by=actor
+    ).exclude(effect__state__in=[EffectState.UNDONE, EffectState.CANCELLED])
+    if made.filter(decided_at__gt=timezone.now() - ONE_PRESS).exists():
+        raise Conflict(
+            f"“{action.label}” is on record already, in these words, as of just now.",
+            code="decided_already",
+        )
 
 
 def case_end_state(action: str) -> CaseState:

@@ -13,7 +13,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from moderation.audit import event_record
-from moderation.authz import require_impartial, require_policy_lead
+from moderation.authz import knows_answer, require_impartial, require_policy_lead
 from moderation.errors import Conflict, Invalid, NotAllowed
 from moderation.models import Account, Decision, ReviewItem, Rule, SecondReview
 from moderation.models.second_reviews import NOTE_LENGTH
@@ -94,12 +94,13 @@ def second_review_give(
 ) -> SecondReview:
     """Take a person's blind answer. Nothing follows from it for the model or its creator.
 
-    Raises NotAllowed for whoever decided, made or reported it, Invalid for an answer that is none
-    or a restriction without a rule, Conflict where somebody answered already or it has ended.
+    Raises NotAllowed for whoever decided, confirmed, made or reported it, Invalid for an answer
+    that is none or a restriction without a rule, Conflict where somebody answered already or it
+    has ended.
     """
     version = item.decision.version
     require_impartial(actor, version)
-    if item.decision.decided_by_id == actor.pk or item.given_by_id == actor.pk:
+    if knows_answer(actor, item.decision) or item.given_by_id == actor.pk:
         raise NotAllowed("You gave the first answer to this.", code="conflict_of_interest")
     if version.isolated_at is not None or item.ended_at is not None:
         raise Conflict("This is not asked any more. Thank you.", code="review_ended")
@@ -127,10 +128,11 @@ def second_review_give(
         raise Conflict(
             "This was answered in the meantime. Thank you all the same.", code="review_answered"
         ) from error
-    # Without the answer: the record is read by those who are yet to be asked.
+    # Without the answer: the record is read by those who are yet to be asked. And without who gave
+    # it: that stands in the review, and is nobody's business but theirs.
     event_record(
         action="review.answered",
-        actor=actor,
+        actor=None,
         version=version,
         case=item.decision.case,
         data={"item": item.code},

@@ -123,7 +123,7 @@ def exposure_continue(
         account=account, case=case, finding=finding, looked_until__gt=now - HOUR
     ).order_by("-seen_at")
     # The last look alone, with a row for each rule.
-    last = {}
+    last: dict[str, Exposure] = {}
     for exposure in looks:
         last.setdefault(exposure.rule, exposure)
     shown = list(last.values())

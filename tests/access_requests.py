@@ -37,7 +37,7 @@ code=case                       console:history console:conversation
 code=case finding=finding       console:heatmap console:heatmap-png
 finding=finding                 console:verdict console:judge
 code=decision                   console:confirm console:cancel console:undo console:reverse
-code=decision                   console:bank console:known-answer
+code=decision                   console:bank console:known-answer console:doubt
 code=record                     console:child-safety-record console:child-safety-step
 code=record                     console:child-safety-sent
 code=record preview=preview     console:child-safety-preview
@@ -74,6 +74,7 @@ FORMS: Mapping[str, dict[str, Any]] = {
     "console:reverse": {"facts": "It was a leaf."},
     "console:bank": {"name": "stars"},
     "console:known-answer": {"reason": "Plain."},
+    "console:doubt": {"reason": "It was a star."},
     "console:verdict": {"answer": "right"},
     "console:judge": {"answer": "yes"},
     "console:second-review": {"answer": "restrict", "rules": "red-star"},

@@ -216,6 +216,8 @@ def _of_moderators(world: World, people: Mapping[str, Account]) -> None:
     with override_settings(SECOND_REVIEW_SHARE=1.0):
         removed = factories.decided(uma, mo)
         states["removed"] = of_decision(removed)
+        approved = factories.decided(uma, mo, action=Action.APPROVE)
+        states["approved"] = of_decision(approved)
         states["removed, of wim"] = of_decision(factories.decided(people["wim"], mo))
     with override_settings(SECOND_PERSON_FOR=["popular"], POPULAR_DOWNLOADS=-1):
         states["needs a second person"] = of_decision(factories.decided(uma, mo))

@@ -45,7 +45,7 @@ Browser = Callable[[Account | None], Client]
 CONFIGURED = {"Account", "Person", "Consent", "Bank", "BankEntry", "TrustedFlagger"}
 # Shown in the place apart, and nowhere else.
 # Held apart, or theirs alone to read.
-APART = {"ChildSafetyRecord", "ConsolePreference", "Exposure"}
+APART = {"ChildSafetyRecord", "ConsolePreference", "Exposure", "SecondReview"}
 TABLES = [
     model for model in apps.get_app_config("moderation").get_models()
     if model.__name__ not in CONFIGURED | APART

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import escape
 
+from moderation import decisions
 from moderation.models import (
     Account,
     Case,
@@ -374,6 +376,35 @@ def test_a_decision_that_is_pressed_twice_is_made_once_and_leads_on_both_times(
     assert _decide(browser, case, facts="Something else.").status_code == 409
 
 
+@pytest.mark.parametrize("action", ["strike", "law"])
+def test_a_step_beside_the_case_that_is_pressed_twice_is_taken_once(
+    action: str, as_: Browser, uma: Account, mo: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    browser = as_(mo)
+    step = {"action": action, "facts": "The third one this week."}
+    first, second = _decide(browser, case, **step), _decide(browser, case, **step)
+    assert (first.status_code, second.status_code) == (302, 302)
+    assert Decision.objects.count() == 1
+    # What is said in other words is another one, and so is what comes later.
+    assert _decide(browser, case, action=action, facts="And the fourth.").status_code == 302
+    monkeypatch.setattr(decisions, "ONE_PRESS", timedelta())
+    assert _decide(browser, case, **step).status_code == 302
+    assert Decision.objects.count() == 3
+
+
+def test_a_form_that_is_filled_in_wrongly_after_the_same_step_is_shown_again(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    browser = as_(mo)
+    step = {"action": "mute", "facts": "The third one this week."}
+    assert _decide(browser, case, days="3", **step).status_code == 302
+    refused = _decide(browser, case, days="", **step)
+    assert refused.status_code == 422
+    assert "The third one this week." in refused.content.decode()
+
+
 def test_a_claim_lost_over_lunch_loses_no_text(
     as_: Browser, uma: Account, mo: Account, ada: Account
 ) -> None:
@@ -584,6 +615,44 @@ def test_a_group_longer_than_a_page_says_so_and_keeps_the_case_it_began_with(
     assert "There are more than 2" in page
 
 
+def test_a_group_says_where_it_was_not_compared_by_look_with_every_open_case(
+    as_: Browser, uma: Account, mo: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, _, mine = (factories.held(uma, title=title) for title in ("Older", "Newer", "Mine"))
+    for case, look in ((older, "00" * 32), (mine, "00" * 32)):
+        _unlike_any_other(case, look=look)
+    page, _ = _together(as_(mo), mine)
+    assert f'value="{older.code}"' in page
+    assert "may be missing" not in page
+    monkeypatch.setattr(groups, "COMPARED", 1)
+    page, _ = _together(as_(mo), mine)
+    assert f'value="{older.code}"' not in page
+    assert "compared with the 1 newest open cases only" in page
+
+
+def test_what_is_decided_together_is_shown_with_all_its_previews_findings_and_reports(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    version = factories.published(uma)
+    report_file(version=version, text="The second one shows it.", rule="red-star", actor=rui)
+    first = version.previews.get()
+    second = version.previews.create(
+        name="b.png", original=first.original, shown=first.shown, sha256="b" * 64, position=1,
+        width=64, height=64,
+    )  # fmt: skip
+    found = factories.held(rui, rule="red-star", title="Found")
+    client, case = as_(mo), version.cases.get()
+    page, shown = _together(client, case)
+    for part in (first.code, second.code, "The second one shows it.", "scored 0.95"):
+        assert part in page
+    report_file(version=version, text="And the third.", actor=None)
+    given = {"shown": shown, "action": "remove", "rules": ["red-star"], "facts": "Red."}
+    address = reverse("console:group", args=[case.code])
+    answer = client.post(address, given | {"members": [case.code, found.code]}).content.decode()
+    assert "1 decided, 1 not" in answer
+    assert "And the third." in _together(client, case)[0]
+
+
 def test_what_was_only_reported_under_a_rule_shows_no_picture_to_who_opted_out_of_it(
     as_: Browser, uma: Account, rui: Account, mo: Account
 ) -> None:
@@ -614,7 +683,7 @@ def test_only_what_was_shown_can_be_decided_together(
     assert not Decision.objects.exists()
 
 
-def test_what_somebody_else_holds_cannot_be_ticked_and_what_one_opted_out_of_can(
+def test_what_somebody_else_holds_cannot_be_ticked_and_what_one_opted_out_of_is_not_ticked_yet(
     as_: Browser, uma: Account, rui: Account, mo: Account, ada: Account
 ) -> None:
     case = factories.held(uma, rule="red-star", title="Mine")
@@ -623,9 +692,9 @@ def test_what_somebody_else_holds_cannot_be_ticked_and_what_one_opted_out_of_can
     preference, _ = ConsolePreference.objects.get_or_create(account=mo)
     ConsolePreference.objects.filter(pk=preference.pk).update(opted_out=["red-star"])
     page, _ = _together(as_(Account.objects.get(pk=mo.pk)), case)
-    for code, state in ((case.code, "checked"), (taken.code, "disabled")):
+    for code, state in ((case.code, []), (taken.code, ["disabled"])):
         box = re.search(rf'<input type="checkbox" name="members" value="{code}"([^>]*)>', page)
-        assert box and box[1].split() == [state]
+        assert box and box[1].split() == state
     assert "you opted out of what it is about" in page
 
 

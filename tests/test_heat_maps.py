@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from django.test import Client
 from django.urls import reverse
 from PIL import Image
 
-from moderation.decisions import decision_make
+from moderation.decisions import decision_make, decision_reverse, decision_undo
 from moderation.models import Account, Case, Embedding, Finding, HeatMap
 from moderation.queue import case_claim
+from moderation.reports import report_file
 from moderation.selectors.look_alikes import look_alikes
 from moderation.states import Action
 from tests.test_embeddings import upload
@@ -154,6 +156,28 @@ def test_a_case_shows_what_was_decided_about_pictures_like_it(
     section = page.partition("Decided before, and alike")[2].partition("</section>")[0]
     assert "Removed star" in section
     assert "Undecided star" not in section
+
+
+def test_a_look_alike_shows_the_last_decision_that_stands_and_is_about_the_model(
+    as_: Browser, uma: Account, rui: Account, mo: Account, ada: Account, settings: Any
+) -> None:
+    limited, _ = starry(as_(rui), "Limited star", seed=1)
+    decide(limited, mo, Action.LIMIT)
+    # What came since: a step against the account, and a removal that is undone.
+    beside = {"case": limited, "facts": "The third one.", "actor": mo}
+    decision_make(action=Action.LAW, rules=[], **beside)
+    report_file(version=limited.version, text="Still there.", actor=None)
+    settings.UNDO_SECONDS = 10
+    again = limited.version.cases.get(state="queued")
+    decide(again, mo, Action.REMOVE)
+    decision_undo(decision=again.decisions.get(), actor=mo)
+    settings.UNDO_SECONDS = 0
+    case, _ = starry(as_(uma), "New star", seed=3)
+    (like,) = look_alikes(case.version, mo)
+    assert like.decision.action == Action.LIMIT
+    # Nor is what was taken back an example for anybody.
+    decision_reverse(decision=like.decision, facts="It is orange.", actor=ada)
+    assert look_alikes(case.version, mo) == []
 
 
 def test_a_look_alike_that_is_severe_or_unwanted_shows_its_picture_to_nobody_unasked(

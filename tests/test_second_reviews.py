@@ -14,6 +14,7 @@ from moderation.models import (
     Account,
     ConsolePreference,
     Decision,
+    Event,
     Exposure,
     Report,
     ReviewItem,
@@ -79,6 +80,35 @@ def test_whoever_decided_made_or_reported_it_is_not_asked(
         assert "None waits for you" in _next(as_(person))
         assert _answer(as_(person), item, "allow").status_code == 404
     assert not SecondReview.objects.exists()
+
+
+def test_whoever_confirmed_it_is_not_asked_either(
+    as_: Browser, uma: Account, mo: Account, ada: Account, settings: Any
+) -> None:
+    settings.SECOND_PERSON_FOR = ["limit"]
+    decision = factories.decided(uma, mo, action=Action.LIMIT)
+    as_(ada).post(reverse("console:confirm", args=[decision.code]))
+    item = ReviewItem.objects.get()
+    assert "None waits for you" in _next(as_(ada))
+    assert _answer(as_(ada), item, "allow").status_code == 404
+    with pytest.raises(IntegrityError, match="confirmed"), transaction.atomic():
+        SecondReview.objects.create(
+            item=item, kind="drawn", decided_by=mo, reviewer=ada, answer="allow", agrees=False,
+            given_at=timezone.now(),
+        )  # fmt: skip
+    other = factories.account("eve", role=Role.MODERATOR)
+    assert _answer(as_(other), item, "allow").status_code == 302
+
+
+def test_nothing_says_who_answered(as_: Browser, uma: Account, mo: Account, ada: Account) -> None:
+    decision = factories.decided(uma, mo)
+    _answer(as_(ada), ReviewItem.objects.get(), "allow")
+    history = reverse("console:history", args=[decision.case.code])
+    assert "ada" not in as_(mo).get(history).content.decode().partition("<main")[2]
+    assert Event.objects.get(action="review.answered").actor is None
+    Account.objects.filter(pk=mo.pk).update(is_staff=True, is_superuser=True)
+    assert as_(mo).get("/admin/moderation/secondreview/").status_code == 404
+    assert as_(mo).get("/admin/moderation/reviewitem/").status_code == 200
 
 
 def test_the_database_refuses_a_second_review_by_who_decided_and_any_change_of_one(

@@ -292,7 +292,13 @@ def test_a_report_that_came_in_meanwhile_is_read_before_it_is_confirmed(
     report_file(version=popular.version, text="This is me.", actor=None)
     assert Case.objects.count() == 1
     confirm = reverse("console:confirm", args=[Decision.objects.get().code])
-    assert as_(sam).post(confirm, {"reports_seen": "1"}).status_code == 409
+    refused = as_(sam).post(confirm, {"reports_seen": "1"})
+    assert refused.status_code == 409
+    page = refused.content.decode()
+    # It is there to be read, and only then counts as seen.
+    for said in ("A red star.", "This is me."):
+        assert f'<blockquote class="said" >{said}</blockquote>' in page
+    assert 'name="reports_seen" value="2"' in page
     assert as_(sam).post(confirm, {"reports_seen": "2"}).status_code == 302
     assert set(popular.reports.values_list("state", flat=True)) == {"acted"}
 
@@ -403,6 +409,50 @@ def test_a_decision_in_force_is_taken_back_on_the_page_of_its_case(
     told = as_(sam).get(page).content.decode()
     assert "It is orange." in told
     assert back not in told
+
+
+@pytest.mark.parametrize("action", ["approve", "dismiss"])
+def test_what_was_let_go_by_mistake_is_put_into_the_queue_again_beside_the_decision(
+    action: str, as_: Browser, uma: Account, rui: Account, mo: Account, sam: Account
+) -> None:
+    case = _reported(uma, rui, mo)
+    client, page = as_(mo), reverse("console:case", args=[case.code])
+    client.post(reverse("console:decide", args=[case.code]), {"action": action, "facts": "Fine."})
+    doubt = reverse("console:doubt", args=[Decision.objects.get().code])
+    assert f'action="{doubt}"' in client.get(page).content.decode()
+    assert f'action="{doubt}"' not in as_(rui).get(page).content.decode()
+    long = client.post(doubt, {"reason": "x" * 2001})
+    assert long.status_code == 422
+    assert "x" * 2001 in long.content.decode().partition(f'action="{doubt}"')[2]
+    opened = client.post(doubt, {"reason": "The third preview: I saw it too late."})
+    again = Case.objects.get(source="moderator")
+    assert opened.url == reverse("console:case", args=[again.code])
+    assert as_(sam).post(reverse("console:next")).url == opened.url
+    told = as_(sam).get(opened.url).content.decode()
+    assert "What a moderator noted" in told
+    assert "The third preview: I saw it too late." in told
+    as_(sam).post(reverse("console:decide", args=[again.code]), REMOVAL)
+    case.version.refresh_from_db()
+    assert case.version.visibility == "removed"
+
+
+def test_what_was_taken_back_by_mistake_is_looked_at_again_in_the_case_that_is_open(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    case = _reported(uma, rui, mo)
+    client = as_(mo)
+    client.post(reverse("console:decide", args=[case.code]), REMOVAL)
+    removal = Decision.objects.get()
+    doubt = reverse("console:doubt", args=[removal.code])
+    # A removal is taken back; it is not looked at again.
+    assert client.post(doubt, {"reason": "It is orange."}).status_code == 409
+    client.post(reverse("console:reverse", args=[removal.code]), {"facts": "It is orange."})
+    report_file(version=case.version, text="It is red.", actor=None)
+    opened = case.version.cases.exclude(pk=case.pk).get()
+    doubt = reverse("console:doubt", args=[Decision.objects.get(action="reverse").code])
+    answer = client.post(doubt, {"reason": "It is red after all."})
+    assert answer.url == reverse("console:case", args=[opened.code])
+    assert "It is red after all." in client.get(answer.url).content.decode()
 
 
 def test_the_page_of_a_case_says_who_confirmed_a_decision_and_what_became_of_it(

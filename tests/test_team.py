@@ -19,7 +19,7 @@ from moderation.appeals import appeal_file
 from moderation.hearings import appeal_answer
 from moderation.models import Account, Case, ReviewItem
 from moderation.queue import case_claim
-from moderation.states import AppealState, Role
+from moderation.states import Action, AppealState, Role
 from tests import factories
 
 Browser = Callable[[Account | None], Client]
@@ -64,6 +64,22 @@ def test_decisions_are_counted_by_day_with_the_time_that_they_took(
     assert (today["removed"], today["left"]) == ("2", "0")
     assert 0 <= int(today["median_seconds"]) < 60
     assert "<dd>2</dd>" in _page(as_(mo))
+
+
+def test_a_decision_that_was_undone_or_withdrawn_or_can_still_be_is_not_counted(
+    as_: Browser, uma: Account, mo: Account, ada: Account, settings: Any
+) -> None:
+    factories.decided(uma, mo, title="In force")
+    settings.SECOND_PERSON_FOR = ["limit"]
+    client = as_(mo)
+    withdrawn, _ = (factories.decided(uma, mo, action=Action.LIMIT) for _ in range(2))
+    client.post(reverse("console:cancel", args=[withdrawn.code]))
+    settings.UNDO_SECONDS = 10
+    undone, _ = (factories.decided(uma, mo) for _ in range(2))
+    client.post(reverse("console:undo", args=[undone.code]))
+    today = _csv(client, "decisions")[-1]
+    assert (today["removed"], today["restricted"]) == ("1", "0")
+    assert "of 1 decisions" in _page(client)
 
 
 def test_granted_appeals_are_a_share_of_the_answered_by_rule(

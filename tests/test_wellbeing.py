@@ -403,11 +403,15 @@ def test_together_a_severe_member_shows_its_picture_once_its_own_case_was_opened
     assert "Decide 2 cases together" in page
     assert "<img" not in page
     assert page.count("you have not opened it") == 2
+    # Nothing that one has not seen is decided without a thought.
+    assert f'value="{other.code}" checked' not in page
     assert not Exposure.objects.exists()
     _open(client, other, "?open")
     page = client.get(together).content.decode()
     assert reverse("preview", args=[other.version.previews.get().code]) in page
     assert page.count("<img") == 1
+    assert f'value="{other.code}" checked' in page
+    assert f'value="{severe.code}" checked' not in page
     assert Exposure.objects.get().case == other
 
 

@@ -34,6 +34,7 @@ urlpatterns = [
     path("decisions/<str:code>/cancel/", held.cancel, name="cancel"),
     path("decisions/<str:code>/undo/", held.undo, name="undo"),
     path("decisions/<str:code>/reverse/", held.reverse, name="reverse"),
+    path("decisions/<str:code>/doubt/", held.doubt, name="doubt"),
     path("cases/<str:code>/appeals/<str:appeal>/message/", held.message, name="message"),
     path("appeal-files/<str:code>/", held.appeal_file, name="appeal-file"),
     path("child-safety/", child_safety.records, name="child-safety"),

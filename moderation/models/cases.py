@@ -152,6 +152,7 @@ class Case(models.Model):
         TRIAGE = "triage", "a probe's finding"
         REPORT = "report", "a report"
         APPEAL = "appeal", "an appeal that was sent back"
+        MODERATOR = "moderator", "a moderator who doubts a decision"
 
     code = models.CharField(max_length=10, unique=True, default=new_code, editable=False)
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="cases")

@@ -283,8 +283,9 @@ class History:
 def history(case: Case) -> History:
     """Return the timeline of a case's version and its creator's history, in four queries."""
     creator = case.version.uploaded_model.creator
-    newest = case.version.events.select_related("actor").order_by("-sequence")[: MOST_EVENTS + 1]
-    events = list(newest)
+    # That somebody answered a decision again, blind, changes nothing about it.
+    newest = case.version.events.exclude(action="review.answered").order_by("-sequence")
+    events = list(newest.select_related("actor")[: MOST_EVENTS + 1])
     last_case = Case.objects.filter(version=OuterRef("pk")).order_by("-pk")
     versions = (
         ModelVersion.objects.filter(uploaded_model__creator=creator, isolated_at__isnull=True)

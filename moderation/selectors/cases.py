@@ -35,9 +35,11 @@ from moderation.selectors.reporters import ReportRow, report_rows
 from moderation.states import (
     COUNTED,
     HELD_CASES,
+    LOOSENING,
     REVERSIBLE,
     Action,
     AppealState,
+    CaseState,
     Concern,
     EffectState,
     JobState,
@@ -185,6 +187,7 @@ class CaseFile:
     report_rows: list[ReportRow]
     decisions: list[Decision]
     reversible: frozenset[str]  # codes of those that can be taken back by a new one
+    doubtful: frozenset[str]  # codes of those that can be looked at again in a new case
     appeal: Appeal | None  # the one that was asked for, or the open one that waits longest
     other_appeals: list[Appeal]  # those that wait beside it
     dead_jobs: list[dict[str, Any]]
@@ -267,6 +270,7 @@ def case_file(case: Case, account: Account, *, appeal: str = "") -> CaseFile:
         report_rows=rows,
         decisions=decisions,
         reversible=_reversible(decisions),
+        doubtful=_doubtful(case, decisions),
         appeal=shown,
         other_appeals=[each for each in waiting if each is not shown],
         dead_jobs=[
@@ -302,6 +306,17 @@ def _reversible(decisions: list[Decision]) -> frozenset[str]:
         if decision.action in REVERSIBLE
         and decision.effect.state == EffectState.IN_FORCE
         and decision.pk not in taken_back
+    )
+
+
+def _doubtful(case: Case, decisions: list[Decision]) -> frozenset[str]:
+    """Return the codes of the decisions in force that restrict nothing, once their case is over."""
+    if case.state not in {CaseState.DECIDED, CaseState.CLOSED}:
+        return frozenset()
+    return frozenset(
+        decision.code
+        for decision in decisions
+        if decision.action in LOOSENING and decision.effect.state == EffectState.IN_FORCE
     )
 
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from moderation.authz import REPORTED_IT, Hidden, parts_taken, require_moderator
 from moderation.models import Account, Appeal, AppealFile, Decision, Report
 from moderation.selectors.queue import require_team
+from moderation.selectors.reporters import Said, reports_gathered, said_of
 from moderation.states import CHILD_SAFETY_TEAM, Action, EffectState
 
 
@@ -16,7 +17,7 @@ class Held:
     """A decision that waits for a second person, and why this one may not be it."""
 
     decision: Decision
-    reports: int
+    reports: list[Said]
     why_not: str
 
 
@@ -50,12 +51,12 @@ def held_decisions(account: Account) -> list[Held]:
     ).exclude(appeal=OuterRef("appeal"))
     held = _shown_to(account).filter(effect__state=EffectState.HELD)
     held = held.annotate(
-        reports=Count("case__reports", distinct=True),
+        reports=reports_gathered(OuterRef("case")),
         is_reported=Exists(reported),
         took_part=Exists(taken),
     )
     return [
-        Held(each, each.reports, _why_not(account, each))
+        Held(each, said_of(each.reports), _why_not(account, each))
         for each in held.order_by("decided_at", "pk")[:100]
     ]
 

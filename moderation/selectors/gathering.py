@@ -20,16 +20,14 @@ class _Json(Func):
 class Gathered(Subquery):
     """The rows of a query as a list of dictionaries, in its order; an empty list for none.
 
-    ``columns`` are fields whose values JSON can hold: no moments, no bytes.
+    ``columns`` are fields, or lookups of fields, whose values JSON can hold: no moments, no bytes.
     """
 
     output_field = JSONField()
 
     def __init__(self, rows: QuerySet[Any], *columns: str) -> None:
-        is_json = {
-            name: isinstance(rows.model._meta.get_field(name), JSONField) for name in columns
-        }
-        wanted = {name: _Json(name) if is_json[name] else name for name in columns}
+        is_json = {field.name for field in rows.model._meta.fields if isinstance(field, JSONField)}
+        wanted = {name: _Json(name) if name in is_json else name for name in columns}
         # A query without a value of its own would be gathered with every column.
         super().__init__(rows.annotate(gathered=JSONObject(**wanted)).values("gathered"))
 

@@ -1,20 +1,17 @@
 """What belongs together: the same bytes, pictures that look alike, weights that are related."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from django.db.models import (
     BooleanField,
-    Count,
     Exists,
     ExpressionWrapper,
     OuterRef,
     Q,
-    Subquery,
 )
-from django.db.models.functions import Coalesce
 
 from moderation.authz import OWN, REPORTED_IT
 from moderation.models import (
@@ -30,6 +27,8 @@ from moderation.models import (
 )
 from moderation.selectors.beside import same_bytes, severe_of
 from moderation.selectors.gathering import Gathered
+from moderation.selectors.queue import concerns_of, why_in_words
+from moderation.selectors.reporters import Said, reports_gathered, said_of
 from moderation.states import OPEN_CASES, CaseState
 from moderation.wellbeing import preference_of, shown_now
 
@@ -38,7 +37,8 @@ from moderation.wellbeing import preference_of, shown_now
 PDQ_DISTANCE = 31
 # Of two embeddings: near enough that one look answers for both, which the moderator still checks.
 COSINE = 0.97
-# Open cases that are compared by look. A queue is seldom longer; beyond it the nearest by age.
+# Open cases that are compared by look, the newest first. A queue is seldom longer, and a page that
+# leaves some out says so.
 COMPARED = 2000
 MEMBERS = 100
 
@@ -49,13 +49,20 @@ class Member:
 
     case: Case
     how: str
-    reports: int
+    concerns: tuple[tuple[str, str], ...]  # what it is about, each with its concern
+    why: str
+    reports: list[Said]
     refused: str
-    preview: str
+    previews: list[str]  # codes; none where they are withheld
     is_unwanted: bool
     is_closed: bool  # of a severe category, and not opened by this person
     rules: tuple[str, ...]  # slugs of what it is about
     is_shown: bool  # to this person already, here or on its own page
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether its pictures are not shown, so that nobody decides it without a thought."""
+        return self.is_unwanted or self.is_closed
 
 
 @dataclass(frozen=True)
@@ -64,66 +71,82 @@ class Group:
 
     members: list[Member]
     is_cut: bool
+    compared: int | None  # by look with so many of the newest open cases, where there are more
 
 
 def group_of(case: Case, account: Account, *, opened: Collection[str] = ()) -> Group:
-    """Return the open cases that belong with this one, itself first, in seven queries.
+    """Return the open cases that belong with this one, itself first, in six queries.
 
     By bytes, by lineage, by PDQ and by the neighbourhood of their embeddings. Those that this
     person may not decide, or that somebody else holds, are there with the reason. Of a severe
-    category, only the cases that this person has ``opened``, by their codes, have a picture.
+    category, only the cases that this person has ``opened``, by their codes, have pictures.
     """
-    how = _related(case.version) | same_bytes(case.version)
+    how = same_bytes(case.version)
     open_versions = list(
         Case.objects.filter(state__in=sorted(OPEN_CASES), version__isolated_at__isnull=True)
         .exclude(pk=case.pk)
         .order_by("-opened_at")
-        .values_list("version_id", flat=True)[:COMPARED]
+        .values_list("version_id", flat=True)[: COMPARED + 1]
     )
+    compared = COMPARED if len(open_versions) > COMPARED else None
+    del open_versions[COMPARED:]
+    alike = dict.fromkeys(_neighbours(case.version, open_versions), "a preview that is much alike")
     for pk in _look_alikes(case.version, open_versions):
-        how.setdefault(pk, "a preview that looks the same")
-    for pk in _neighbours(case.version, open_versions):
-        how.setdefault(pk, "a preview that is much alike")
-    how.pop(case.version_id, None)
+        alike[pk] = "a preview that looks the same"
+    alike.pop(case.version_id, None)
+    edges = LineageEdge.objects
+    related = Q(version__in=edges.filter(child=case.version).values("parent")) | Q(
+        version__in=edges.filter(parent=case.version).values("child")
+    )
+    to_this = Q(child=case.version, parent=OuterRef("version")) | Q(
+        parent=case.version, child=OuterRef("version")
+    )
     reported = Report.objects.filter(
         reporter=account, version__uploaded_model=OuterRef("version__uploaded_model")
     )
-    reports = Report.objects.filter(case=OuterRef("pk")).order_by().values("case")
-    preview = PreviewImage.objects.filter(version=OuterRef("version"))
+    previews = PreviewImage.objects.filter(version=OuterRef("version"))
     about = CaseFacet.objects.filter(case=OuterRef("pk"), kind=CaseFacet.Kind.RULE)
     unwanted = about.filter(value__in=preference_of(account).opted_out)
     found = list(
-        Case.objects.filter(Q(version__in=list(how), state__in=sorted(OPEN_CASES)) | Q(pk=case.pk))
+        Case.objects.filter(
+            Q(related | Q(version__in=[*how, *alike]), state__in=sorted(OPEN_CASES)) | Q(pk=case.pk)
+        )
         .filter(version__isolated_at__isnull=True)
         .select_related("version__uploaded_model__creator", "claimed_by")
         .annotate(
-            reports_count=Coalesce(Subquery(reports.annotate(all=Count("pk")).values("all")), 0),
+            said=reports_gathered(OuterRef("pk")),
             is_reported=Exists(reported),
             is_unwanted=Exists(unwanted),
             about=Gathered(about.order_by("value"), "value"),
             is_shown=Exists(shown_now(account, OuterRef("pk"))),
             is_severe=severe_of(OuterRef("version"), OuterRef("pk")),
-            preview=Subquery(preview.order_by("position", "pk").values("code")[:1]),
+            edges=Gathered(edges.filter(to_this).order_by("-cosine")[:1], "relation", "cosine"),
+            pictures=Gathered(previews.order_by("position", "pk"), "code"),
         )
         .order_by(ExpressionWrapper(Q(pk=case.pk), BooleanField()).desc(), "pk")[: MEMBERS + 1]
     )
     members = []
     for row in found[:MEMBERS]:
         is_closed = row.is_severe and row.code not in opened
+        is_withheld = row.is_unwanted or is_closed
         members.append(
             Member(
                 case=row,
-                how=how.get(row.version_id, "the case you have open"),
-                reports=row.reports_count,
+                how=how.get(row.version_id)
+                or _relation(row.edges)
+                or alike.get(row.version_id, "the case you have open"),
+                concerns=concerns_of(row),
+                why=why_in_words(row),
+                reports=said_of(row.said),
                 refused=_refusal(row, account),
-                preview="" if row.is_unwanted or is_closed else row.preview or "",
+                previews=[] if is_withheld else [each["code"] for each in row.pictures],
                 is_unwanted=row.is_unwanted,
                 is_closed=is_closed and not row.is_unwanted,
                 rules=tuple(facet["value"] for facet in row.about),
                 is_shown=row.is_shown,
             )
         )
-    return Group(members, len(found) > MEMBERS)
+    return Group(members, len(found) > MEMBERS, compared)
 
 
 def _refusal(case: Any, account: Account) -> str:
@@ -139,15 +162,9 @@ def _refusal(case: Any, account: Account) -> str:
     return ""
 
 
-def _related(version: ModelVersion) -> dict[int, str]:
-    """Return the versions whose weights are related, on both sides."""
-    edges = LineageEdge.objects.filter(Q(child=version) | Q(parent=version))
-    return {
-        (parent if child == version.pk else child): f"weights {relation}, cosine {cosine:.3f}"
-        for child, parent, relation, cosine in edges.values_list(
-            "child_id", "parent_id", "relation", "cosine"
-        )
-    }
+def _relation(edges: Iterable[Mapping[str, Any]]) -> str:
+    """Say how the weights are related, or nothing where they are not."""
+    return "".join(f"weights {edge['relation']}, cosine {edge['cosine']:.3f}" for edge in edges)
 
 
 def _look_alikes(version: ModelVersion, among: Iterable[int]) -> set[int]:

@@ -1,11 +1,11 @@
-"""The previews most like another that people have already decided about."""
+"""The previews most like another that people have decided about, by a decision that stands."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from django.db.models import Exists, OuterRef, Subquery
+from django.db.models import Exists, OuterRef, Q, Subquery
 from numpy.typing import NDArray
 
 from moderation.models import (
@@ -17,6 +17,7 @@ from moderation.models import (
     PreviewImage,
 )
 from moderation.selectors.beside import severe_of
+from moderation.states import ANSWERS, CAME_INTO_FORCE, Action
 from moderation.wellbeing import preference_of
 
 MOST = 5
@@ -108,12 +109,21 @@ def look_alikes(
 
 
 def _decided(version: ModelVersion) -> list[PreviewImage]:
-    """Return the previews of other versions by their last decision, newest first."""
-    last = Decision.objects.filter(version=OuterRef("version")).order_by("-pk").values("pk")[:1]
+    """Return the previews of other versions by the last decision that stands, newest first."""
+    by_now = Q(effect__state__in=sorted(CAME_INTO_FORCE))
+    taking_back = Q(action=Action.REVERSE) | Q(appeal__isnull=False)
+    taken_back = Decision.objects.filter(by_now & taking_back, overrides=OuterRef("pk"))
+    last = (
+        Decision.objects.filter(by_now, version=OuterRef("version"), action__in=sorted(ANSWERS))
+        .exclude(Exists(taken_back))
+        .order_by("-pk")
+        .values("pk")[:1]
+    )
     return list(
         PreviewImage.objects.exclude(version=version)
         .filter(version__decisions__isnull=False, version__isolated_at__isnull=True)
         .annotate(last_decision=Subquery(last))
+        .filter(last_decision__isnull=False)
         .select_related("version__uploaded_model")
         .distinct()
         .order_by("-last_decision", "pk")[:DECIDED]

@@ -252,7 +252,7 @@ def _row(case: Any, account: Account) -> Row:
     stands_still = case.state == CaseState.ASKED and case.version.visibility not in REACHABLE
     used = share_used(start=case.clock_from, due_at=case.due_at, now=now)
     bars = [bar for bar in (90, 75, 50) if used >= bar and not stands_still]
-    concerns = _concerns(case)
+    concerns = concerns_of(case)
     is_mine = case.claimed_by_id == account.pk
     return Row(
         code=case.code,
@@ -263,7 +263,7 @@ def _row(case: Any, account: Account) -> Row:
         is_unwanted=bool(case.is_unwanted),
         concerns=concerns[:SHOWN_CONCERNS],
         more_concerns=max(0, len(concerns) - SHOWN_CONCERNS),
-        why=_why(case),
+        why=why_in_words(case),
         order=tuple(order_in_words(case)),
         used=used,
         left="" if stands_still else left(case.due_at),
@@ -299,14 +299,15 @@ def _assigned(case: Case, account: Account) -> str:
     return "assigned to you" if mine else f"for {case.assigned_to.username}"
 
 
-def _concerns(case: Case) -> tuple[tuple[str, str], ...]:
+def concerns_of(case: Case) -> tuple[tuple[str, str], ...]:
+    """Return what a case is about, each with its concern, the gravest first."""
     titles = [(str(title), str(concern)) for title, concern in case.reasons.get("titles", [])]
     if case.is_incomplete or not titles:
         titles.append(("Not everything could be seen", Concern.REVIEW))
     return tuple(titles)
 
 
-def _why(case: Case) -> str:
+def why_in_words(case: Case) -> str:
     """Say in a sentence why the case is in the queue at all."""
     parts = []
     if case.state in {CaseState.APPEALED, CaseState.HEARING}:

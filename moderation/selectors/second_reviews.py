@@ -6,20 +6,25 @@ from django.db.models import Exists, OuterRef, Q
 from django.http import Http404
 
 from moderation.agreement import Agreement, agreement
-from moderation.authz import conflict_of_interest, require_moderator, require_policy_lead
+from moderation.authz import (
+    conflict_of_interest,
+    knows_answer,
+    require_moderator,
+    require_policy_lead,
+)
 from moderation.models import (
     Account,
     Case,
     Decision,
     Finding,
     ModelVersion,
+    PreviewImage,
     Report,
     ReviewItem,
     Rule,
     SecondReview,
 )
 from moderation.selectors.cases import Concerned, by_rule
-from moderation.selectors.reporters import ReportRow, report_rows
 from moderation.states import Concern
 from moderation.wellbeing import preference_of
 
@@ -34,8 +39,9 @@ class ReviewFile:
     item: ReviewItem
     case: Case
     version: ModelVersion
+    previews: list[PreviewImage]
     concerns: list[Concerned]
-    reports: list[ReportRow]
+    reports: list[Report]
     rules: list[Rule]
     rules_concerned: list[Rule]
 
@@ -43,8 +49,8 @@ class ReviewFile:
 def next_review(account: Account) -> ReviewItem | None:
     """Return what this person is asked next, or None. Raises NotAllowed for all but moderators.
 
-    Never their own decision, model or report; nothing under a rule they do not want to see. The
-    order says nothing about who decided what.
+    Never what they decided or confirmed, their own model or report; nothing under a rule they do
+    not want to see. The order says nothing about who decided what.
     """
     require_moderator(account)
     answered = SecondReview.objects.filter(item=OuterRef("pk")).filter(
@@ -59,6 +65,7 @@ def next_review(account: Account) -> ReviewItem | None:
         .exclude(Exists(answered))
         .exclude(Exists(reported))
         .exclude(decision__decided_by=account)
+        .exclude(decision__effect__second_person=account)
         .exclude(given_by=account)
         .exclude(decision__version__uploaded_model__creator=account)
         .filter(decision__version__isolated_at__isnull=True)
@@ -81,15 +88,14 @@ def review_item_for(account: Account, code: str) -> ReviewItem:
             "decision__policy",
             "decision__case",
             "decision__decided_by",
+            "decision__effect",
         )
         .first()
     )
     if item is None:
         raise Http404
-    # Whoever decided, made or reported it would not be answering blind.
-    if item.decision.decided_by_id == account.pk or conflict_of_interest(
-        account, item.decision.version
-    ):
+    # Whoever decided, confirmed, made or reported it would not be answering blind.
+    if knows_answer(account, item.decision) or conflict_of_interest(account, item.decision.version):
         raise Http404
     return item
 
@@ -103,18 +109,16 @@ def review_file(item: ReviewItem) -> ReviewFile:
         .select_related("rule", "file", "preview")
         .order_by("-score", "pk")
     )
+    # What people reported by then, without who they are.
+    known = item.decision.case.reports.filter(created_at__lte=item.decision.decided_at)
     rules = list(item.decision.policy.rules.order_by("position"))
-    reports = [
-        row
-        for row in report_rows(item.decision.case)
-        if row.report.created_at <= item.decision.decided_at
-    ]
     return ReviewFile(
         item=item,
         case=item.decision.case,
         version=version,
+        previews=list(version.previews.all()),
         concerns=by_rule(findings),
-        reports=reports,
+        reports=list(known.select_related("rule").order_by("created_at")),
         rules=rules,
         rules_concerned=[rule for rule in rules if rule.slug in item.at_stake],
     )

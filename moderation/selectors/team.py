@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median
 
-from django.db.models import Count, Min, OuterRef, Q, Subquery
+from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
@@ -31,6 +31,7 @@ from moderation.selectors.queue_filters import PROBES, TRACKS
 from moderation.selectors.second_reviews import agreement_by_rule, agreement_in_all
 from moderation.states import (
     ANSWERS,
+    CAME_INTO_FORCE,
     LISTED_CASES,
     POLICY_LEADING,
     SENIOR,
@@ -282,10 +283,16 @@ def _by_track() -> list[OpenLine]:
 # --- What was decided -----------------------------------------------------------------------
 
 
+def _made(since: datetime) -> QuerySet[Decision]:
+    """Return the decisions that came into force; what was undone or withdrawn decided nothing."""
+    made = Decision.objects.filter(effect__state__in=sorted(CAME_INTO_FORCE))
+    return made.filter(decided_at__gte=since).exclude(action=Action.REVERSE)
+
+
 def _decided(since: datetime, days: int) -> tuple[list[DayLine], list[float]]:
     """Return a line for each day, the oldest first, and the handling times of the newest."""
     counts: dict[tuple[str, str], int] = Counter()
-    made = Decision.objects.filter(decided_at__gte=since).exclude(action=Action.REVERSE)
+    made = _made(since)
     by_day = made.annotate(day=TruncDate("decided_at", tzinfo=UTC)).values_list("day", "action")
     for day, action, number in by_day.annotate(number=Count("pk")).order_by():
         counts[day.isoformat(), ANSWERS.get(Action(action), "other")] += number
@@ -321,8 +328,8 @@ def handling_times(*, since: datetime) -> Iterator[tuple[datetime, float]]:
         at__lte=OuterRef("decided_at"),
     ).order_by("-sequence")
     timed = (
-        Decision.objects.filter(decided_at__gte=since, bulk="")
-        .exclude(action=Action.REVERSE)
+        _made(since)
+        .filter(bulk="")
         .annotate(taken=Subquery(taken.values("at")[:1]))
         .order_by("-decided_at")
         .values_list("decided_at", "taken")[:TIMED]

@@ -239,12 +239,11 @@ _EVENTS: Mapping[str, str] = {
     "appeal.upheld": "answered the appeal: the decision stands",
     "appeal.overturned": "answered the appeal: the decision is overturned",
     "report.filed": "reported it",
-    "review.answered": "answered the same question a second time, blind",
     "review.known_answer_given": "made the decision a known answer",
     "finding.judged": "gave a verdict on a finding",
 }
 _STAGES = {"files": "the weights", "previews": "the previews"}
-_SOURCES = {"triage": "a finding", "report": "a report"}
+_SOURCES = {"triage": "a finding", "report": "a report", "moderator": "an earlier decision"}
 
 
 @register.filter

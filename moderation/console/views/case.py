@@ -26,7 +26,7 @@ from moderation.console.views.common import (
 )
 from moderation.console.views.queue import claim_next
 from moderation.decisions import decision_make
-from moderation.errors import Invalid, NotAllowed, Refusal
+from moderation.errors import Conflict, Invalid, NotAllowed, Refusal
 from moderation.hearings import appeal_answer
 from moderation.models import Account, Appeal, Case, Decision
 from moderation.queue import case_claim, case_release, claim_renew, queue_after
@@ -100,12 +100,13 @@ def show_case(
     teaching: str = "",
     banking: str = "",
     appeal: str = "",
+    doubting: str = "",
 ) -> HttpResponse:
     """Draw the page.
 
     A form beside a decision that was refused is named by the code of that decision: one that
-    takes it back, makes it a known answer, or adds to a bank. ``appeal`` is the code of the appeal
-    that a refused form was about.
+    takes it back, makes it a known answer, adds to a bank, or has it looked at again. ``appeal``
+    is the code of the appeal that a refused form was about.
     """
     if refusal:
         # What it was refused for has just changed.
@@ -143,7 +144,7 @@ def show_case(
     if file.previews and not without_pictures and not as_taken:
         anew = [rule for rule in file.rules_concerned if rule.slug not in file.shown]
         exposures_record(account=account_of(request), shown=[(found, anew)])
-    given: Any = {} if reversing or teaching or banking else request.POST
+    given: Any = {} if reversing or teaching or banking or doubting else request.POST
     if not given and found.state == CaseState.CLAIMED:
         given = _undone(file, account_of(request))
     given_rules = given.getlist("rules") if given is request.POST else given.get("rules", [])
@@ -182,6 +183,7 @@ def show_case(
         "reversing": reversing,
         "teaching": teaching,
         "banking": banking,
+        "doubting": doubting,
         "reason": request.POST.get("facts") or request.POST.get("reason", ""),
         "bank_name": request.POST.get("name", ""),
     }
@@ -242,7 +244,7 @@ def decide(request: HttpRequest, code: str) -> HttpResponse:
         )
     except Refusal as refusal:
         # Pressed twice at once: it is done, and the first press says so.
-        if selectors.cases.decided_so(
+        if isinstance(refusal, Conflict) and selectors.cases.decided_so(
             found,
             action=request.POST.get("action", ""),
             facts=request.POST.get("facts", ""),

@@ -53,13 +53,14 @@ def group(request: HttpRequest, code: str) -> HttpResponse:
             shown=[
                 (row.case, [rules[slug] for slug in row.rules if slug in rules])
                 for row in found.members
-                if row.preview and not row.is_shown
+                if row.previews and not row.is_shown
             ],
         )
-        free = [(row.case.code, row.reports) for row in found.members if not row.refused]
+        free = [(row.case.code, len(row.reports)) for row in found.members if not row.refused]
         context |= {
             "members": found.members,
             "is_cut": found.is_cut,
+            "compared": found.compared,
             "chosen": request.POST.getlist("members") if request.method == "POST" else None,
             "shown": shown_sign(members=free, account=account),
         }

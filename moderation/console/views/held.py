@@ -1,4 +1,4 @@
-"""The second person, and second thoughts: confirm, withdraw, undo, take back."""
+"""The second person, and second thoughts: confirm, withdraw, undo, take back, doubt."""
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -16,6 +16,7 @@ from moderation.console.views.common import account_of, private, undo_offered, u
 from moderation.decisions import (
     decision_cancel,
     decision_confirm,
+    decision_doubt,
     decision_reverse,
     decision_undo,
 )
@@ -125,6 +126,23 @@ def reverse(request: HttpRequest, code: str) -> HttpResponse:
         # Nobody else's page shows it until a second person has confirmed.
         return redirect("console:child-safety-record", code=record)
     return redirect("console:case", code=decision.case.code)
+
+
+@login_required
+@require_POST
+def doubt(request: HttpRequest, code: str) -> HttpResponse:
+    """Have looked at again what a decision that restricts nothing was about."""
+    decision = selectors.decisions.decision_for(account_of(request), code)
+    try:
+        case = decision_doubt(
+            decision=decision, reason=request.POST.get("reason", ""), actor=account_of(request)
+        )
+    except Refusal as refusal:
+        if decision.version.isolated_at is not None:
+            raise
+        return show_case(request, decision.case, refusal, doubting=code)
+    messages.success(request, "It waits in the queue again, with what you wrote.")
+    return redirect("console:case", code=case.code)
 
 
 @login_required

@@ -62,7 +62,7 @@ def review(request: HttpRequest, code: str) -> HttpResponse:
         return private(
             render(request, "console/second_review_warning.html", {"item": item, "severe": severe})
         )
-    if file.version.previews.exists():
+    if file.previews:
         exposure_record(account=account, case=file.case, rules=file.rules_concerned)
     context = {
         "file": file,

@@ -16,7 +16,7 @@ def keep_first(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('moderation', '0029_reports_sent_once'),
+        ('moderation', '0032_when_copies_were_sought'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
