@@ -18,7 +18,6 @@ from moderation.errors import Conflict, Invalid, NotAllowed
 from moderation.models import Account, Decision, ReviewItem, Rule, SecondReview
 from moderation.models.second_reviews import NOTE_LENGTH
 from moderation.states import ANSWERS, Action, Answer, Concern, EffectState
-from moderation.wellbeing import require_rested
 
 
 def review_draw(*, decision: Decision) -> ReviewItem | None:
@@ -138,14 +137,6 @@ def second_review_give(
         data={"item": item.code},
     )
     return review
-
-
-def require_fit_to_review(account: Account, item: ReviewItem) -> None:
-    """Let through who may be shown this now: the limits of people hold here, too."""
-    if Rule.objects.filter(
-        policy=item.decision.policy, slug__in=item.at_stake, is_severe=True
-    ).exists():
-        require_rested(account)
 
 
 def reviews_end(*, decision: Decision) -> int:

@@ -14,6 +14,7 @@ import pytest
 from allauth.account.authentication import AUTHENTICATION_METHODS_SESSION_KEY
 from allauth.account.internal.userkit import user_id_to_str
 from allauth.mfa.models import Authenticator
+from django.core.files.base import ContentFile
 from django.db import connection
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
@@ -26,6 +27,7 @@ from moderation.models import (
     Appeal,
     AppealFile,
     Case,
+    ChildSafetyRecord,
     Embedding,
     Exposure,
     LineageEdge,
@@ -34,6 +36,7 @@ from moderation.models import (
     Report,
     ReportEvidence,
     ReportingMeasure,
+    ReviewItem,
     TriageJob,
     Verdict,
 )
@@ -122,6 +125,21 @@ def one_more_of_everything(case: Case, uma: Account, mo: Account, chris: Account
     job = version.jobs.order_by("pk").first()
     assert job is not None
     TriageJob.objects.filter(pk=job.pk).update(state="dead")
+    # Reported before it was decided, and asked about again, blind.
+    reviewed = ReviewItem.objects.order_by("pk").first()
+    assert reviewed is not None
+    report = Report.objects.create(
+        case=reviewed.decision.case, version=reviewed.decision.version, reporter=reporter, text="A."
+    )
+    Report.objects.filter(pk=report.pk).update(created_at=reviewed.decision.decided_at)
+    # Something else that its creator appeals against, about what is held apart.
+    apart = ChildSafetyRecord.objects.get()
+    strike = decision_make(
+        case=apart.decision.case, action=Action.STRIKE, rules=["red-star"], facts=f"No. {number}.",
+        actor=mo,
+    )  # fmt: skip
+    appeal = appeal_file(decision=strike, text="No.", actor=uma)
+    appeal_write(appeal=appeal, text="Why?", actor=uma, from_team=False)
     held = factories.held(
         factories.account(f"maker{number}"), rule="red-star", title=f"Held {number}"
     )
@@ -159,7 +177,8 @@ PAGES = {
     "cases/{case}/history/": 8,
     # The case; questions, appeals, their files, messages and authors.
     "cases/{case}/conversation/": 10,
-    # The case, rules, edges, bytes, open versions, hashes, previews, embeddings, members.
+    # The case, rules, bytes, open versions, hashes, previews, embeddings, members; and that they
+    # were seen is noted.
     "cases/{case}/together/": 12,
     "held/": 4,
     "team/": 12,
@@ -171,6 +190,15 @@ PAGES = {
     "me/": 10,
     "keys/": 3,
     "child-safety/": 4,
+    # The record, files, previews; appeals, their files, messages and authors; what was taken back,
+    # what stands.
+    "child-safety/{record}/": 12,
+    # What is asked, conflicts; findings, rules, reports, previews; that it was seen is noted, if
+    # it was not just now. The limits of people are asked for where a rule is severe.
+    "second-reviews/{review}/": 11,
+    "cases/{theirs}/take-over/": 4,
+    # The picture, its case, whether it is severe, its rules; and that it was seen is noted.
+    "evidence/{evidence}/": 8,
 }
 
 
@@ -185,7 +213,21 @@ def test_every_page_asks_as_often_for_one_row_as_for_many(
     session[AUTHENTICATION_METHODS_SESSION_KEY] = [{"method": "mfa", "at": time.time()}]
     session[f"{AUTHENTICATION_METHODS_SESSION_KEY}_user"] = user_id_to_str(chris)
     session.save()
-    addresses = {page: "/console/" + page.format(case=case.code) for page in PAGES}
+    with override_settings(SECOND_REVIEW_SHARE=1.0):
+        reviewed = factories.decided(uma, mo)
+    factories.decided(uma, mo, action=Action.CHILD_SAFETY)
+    report = Report.objects.create(case=case, version=case.version, text="Seen.")
+    picture = ReportEvidence.objects.create(
+        report=report, name="a.png", content=ContentFile(factories.picture_bytes(), "a.png")
+    )
+    codes = {
+        "case": case.code,
+        "theirs": case_claim(case=factories.held(uma), actor=mo).code,
+        "review": ReviewItem.objects.get(decision=reviewed).code,
+        "record": ChildSafetyRecord.objects.get().code,
+        "evidence": picture.code,
+    }
+    addresses = {page: "/console/" + page.format(**codes) for page in PAGES}
     one_more_of_everything(case, uma, mo, chris)
     few = {page: asked(client, address) for page, address in addresses.items()}
     for _ in range(3):

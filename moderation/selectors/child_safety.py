@@ -1,10 +1,11 @@
 """What child-safety specialists read; to everybody else it does not exist."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
-from moderation.authz import Hidden, conflict_of_interest, took_part
+from moderation.authz import REPORTED_IT, Hidden, parts_taken
 from moderation.child_safety import require_child_safety
 from moderation.effects import restrictions_standing
 from moderation.models import (
@@ -14,6 +15,7 @@ from moderation.models import (
     Decision,
     ModelVersion,
     PreviewImage,
+    Report,
 )
 from moderation.states import Action, AppealState, EffectState, Side
 
@@ -43,41 +45,55 @@ def records(account: Account) -> QuerySet[ChildSafetyRecord]:
 def record_for(account: Account, code: str) -> ChildSafetyRecord:
     """Return one record with what it is about. Raises Hidden."""
     require_child_safety(account)
-    record = (
+    reported = Report.objects.filter(
+        reporter=account, version__uploaded_model=OuterRef("version__uploaded_model")
+    )
+    record: Any = (
         ChildSafetyRecord.objects.filter(code=code)
+        .annotate(is_reported=Exists(reported))
         .select_related("version__uploaded_model__creator", "decision__decided_by", "sent_by")
         .prefetch_related("version__files", "version__previews")
         .first()
     )
     if record is None or record.version.uploaded_model.creator_id == account.pk:
         raise Hidden
-    return record
+    return record  # type: ignore[no-any-return]
 
 
-def appeals_of(account: Account, record: ChildSafetyRecord) -> list[Heard]:
-    """Return the open appeals of its creator against what is held apart, the oldest first.
+def appeals_of(account: Account, record: Any) -> list[Heard]:
+    """Return the open appeals of its creator against what a ``record_for`` holds, the oldest first.
 
     What reporters ask for has been done, and their appeals ended with the decision.
     """
     require_child_safety(account)
-    found = Appeal.objects.filter(
-        decision__version=record.version_id,
-        decision__version__isolated_at__isnull=False,
-        state=AppealState.OPEN,
-        side=Side.CREATOR,
-    ).select_related("decision", "case__version__uploaded_model")
-    partial = conflict_of_interest(account, record.version)
+    taken = parts_taken(
+        account,
+        case=OuterRef("decision__case"),
+        chain=OuterRef("decision__chain"),
+        bulk=OuterRef("decision__bulk"),
+        pk=OuterRef("decision"),
+    ).exclude(appeal=OuterRef("pk"))
+    found = (
+        Appeal.objects.annotate(took_part=Exists(taken))
+        .filter(
+            decision__version=record.version_id,
+            decision__version__isolated_at__isnull=False,
+            state=AppealState.OPEN,
+            side=Side.CREATOR,
+        )
+        .select_related("decision", "case__version__uploaded_model")
+    )
     part = "You took part in this decision, so another specialist answers the appeal."
     return [
-        Heard(each, partial or (part if took_part(account, each.decision, appeal=each) else ""))
+        Heard(each, REPORTED_IT if record.is_reported else part if each.took_part else "")
         for each in found.prefetch_related("files", "messages__author").order_by("filed_at")
     ]
 
 
-def reversible(account: Account, record: ChildSafetyRecord) -> list[Decision]:
-    """Return the decisions that hold a version apart and that this specialist can take back."""
+def reversible(account: Account, record: Any) -> list[Decision]:
+    """Return the decisions by which a ``record_for`` is held that this specialist can take back."""
     require_child_safety(account)
-    if conflict_of_interest(account, record.version):
+    if record.is_reported:
         return []
     being_taken_back = Decision.objects.filter(
         version=record.version_id,

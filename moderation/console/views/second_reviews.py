@@ -12,11 +12,10 @@ from moderation.console.views.common import account_of, private
 from moderation.errors import Conflict, Refusal
 from moderation.second_reviews import (
     known_answer_give,
-    require_fit_to_review,
     second_review_give,
 )
 from moderation.states import Answer
-from moderation.wellbeing import exposure_record
+from moderation.wellbeing import exposure_record, require_rested
 
 
 @login_required
@@ -53,11 +52,11 @@ def review(request: HttpRequest, code: str) -> HttpResponse:
         else:
             messages.success(request, "Thank you. Nothing about the model changes by it.")
             return redirect("console:second-reviews")
-    if refusal is None:
-        # What was shown already, and written about, is not taken away.
-        require_fit_to_review(account, item)
     file = selectors.second_reviews.review_file(item)
     severe = [rule for rule in file.rules_concerned if rule.is_severe]
+    if severe and refusal is None:
+        # What was shown already, and written about, is not taken away.
+        require_rested(account)
     if severe and "open" not in request.GET and refusal is None:
         return private(
             render(request, "console/second_review_warning.html", {"item": item, "severe": severe})
