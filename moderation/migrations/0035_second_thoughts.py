@@ -43,7 +43,7 @@ def unguard(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('moderation', '0033_exposure_look_by_look'),
+        ('moderation', '0034_exposure_look_by_look'),
     ]
 
     operations = [

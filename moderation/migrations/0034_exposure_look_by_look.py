@@ -16,7 +16,7 @@ def keep_first(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('moderation', '0032_when_copies_were_sought'),
+        ('moderation', '0033_heads_and_their_prompts'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
