@@ -4,8 +4,8 @@ Creators appeal restrictions; reporters appeal that nothing was done. Writes ``A
 ``AppealMessage``. How it is answered is for ``hearings``.
 """
 
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from allauth.account.models import EmailAddress
 from django.db import IntegrityError, transaction
@@ -17,7 +17,13 @@ from moderation.audit import event_record
 from moderation.authz import Hidden, require_impartial, require_no_part_in
 from moderation.cases import case_open_for_appeal, case_transition
 from moderation.child_safety import require_child_safety
-from moderation.effects import decisions_about, restrictions_standing, standing_of
+from moderation.effects import (
+    decisions_about,
+    does_what_is_asked,
+    restrictions_standing,
+    standing_of,
+    takes_back,
+)
 from moderation.errors import Conflict, Invalid, NotAllowed, TooLate
 from moderation.models import (
     Account,
@@ -40,6 +46,7 @@ from moderation.states import (
     RESTRICTIONS,
     AppealState,
     CaseState,
+    EffectState,
     Side,
 )
 from moderation.throttle import TooMany, throttle_take
@@ -65,33 +72,65 @@ class Way:
     is_open: bool
     code: str = ""
     sentence: str = ""
+    until: datetime | None = None
 
 
-def way_to_appeal(*, decision: Decision, side: Side) -> Way:
-    """Say whether a decision can be appealed now from one side, and if not, why not."""
-    closed = _closed(decision, side)
-    return closed or Way(is_open=True)
+def way_to_appeal(*, decision: Decision, side: Side, report: Report | None = None) -> Way:
+    """Say whether a decision can be appealed now from one side, and if not, why not.
+
+    ``report`` is the one whose sender would appeal.
+    """
+    about = decisions_about(decision.version)
+    until = _until(decision, side, about)
+    closed = _closed(decision, side, report, until, about)
+    return replace(closed or Way(is_open=True), until=until)
 
 
-def _closed(decision: Decision, side: Side) -> Way | None:
+def _until(decision: Decision, side: Side, about: list[Decision]) -> datetime | None:
+    if side == Side.REPORTER:
+        told_at = decision.effect.ended_at or decision.decided_at
+        return told_at + APPEAL_WINDOW
+    if decision.appeal_ends_at is None:
+        return None
+    return max([decision.appeal_ends_at, *(at + APPEAL_WINDOW for at in _freed(decision, about))])
+
+
+def _freed(decision: Decision, about: list[Decision]) -> list[datetime]:
+    """Return when what had come on top of a decision, so that it had to be appealed, was over."""
+    on_top = {
+        each.pk: each for each in about if each.overrides_id == decision.pk and not takes_back(each)
+    }
+    taken_back = [
+        each.effect.ended_at
+        for each in about
+        if each.overrides_id in on_top and takes_back(each) and each.effect.state in CAME_INTO_FORCE
+    ]
+    ended = [each.until for each in on_top.values() if each.effect.state == EffectState.ENDED]
+    return [at for at in taken_back + ended if at is not None]
+
+
+def _closed(
+    decision: Decision,
+    side: Side,
+    report: Report | None,
+    until: datetime | None,
+    about: list[Decision],
+) -> Way | None:
     reporter = side == Side.REPORTER
     appealable = APPEALABLE_BY_REPORTER if reporter else APPEALABLE_BY_CREATOR
-    if decision.action not in appealable or not (reporter or decision.appeal_until):
+    if decision.action not in appealable or until is None:
         return Way(False, "nothing_to_appeal", _nothing(reporter))
     if decision.effect.state not in CAME_INTO_FORCE:
         return Way(False, "not_in_force", "This decision is not in force.")
-    told_at = decision.effect.ended_at or decision.decided_at
-    until = told_at + APPEAL_WINDOW if reporter else decision.appeal_ends_at
-    if until is not None and timezone.now() > until:
+    if timezone.now() > until:
         return Way(
             False,
             "appeal_too_late",
             f"The time to appeal ended on {until:%d %B %Y at %H:%M} UTC. {ELSEWHERE}",
         )
-    about = decisions_about(decision.version)
     standing = {each.pk for each in standing_of(about)}
     if reporter:
-        return _overtaken(decision, about, standing)
+        return _overtaken(decision, report, about, standing)
     if decision.pk not in standing:
         return Way(
             False, "already_overturned", "This decision was taken back; nothing is left to appeal."
@@ -113,7 +152,9 @@ def _nothing(reporter: bool) -> str:
     return "This decision restricts nothing, so there is nothing to appeal."
 
 
-def _overtaken(decision: Decision, about: list[Decision], standing: set[int]) -> Way | None:
+def _overtaken(
+    decision: Decision, report: Report | None, about: list[Decision], standing: set[int]
+) -> Way | None:
     """Say that what a reporter would ask for has been done already, by whatever decision."""
     later = [
         each
@@ -121,6 +162,7 @@ def _overtaken(decision: Decision, about: list[Decision], standing: set[int]) ->
         if each.pk in standing
         and each.action in RESTRICTIONS
         and each.version_id == decision.version_id
+        and does_what_is_asked(each, report)
         and (each.decided_at, each.pk) > (decision.decided_at, decision.pk)
     ]
     if not later:
@@ -181,7 +223,7 @@ def _file(
             field="text",
         )
     _require_first(decision, appellant, report)
-    way = way_to_appeal(decision=decision, side=side)
+    way = way_to_appeal(decision=decision, side=side, report=report)
     if not way.is_open:
         refusal = TooLate if way.code == "appeal_too_late" else Conflict
         raise refusal(way.sentence, code=way.code)

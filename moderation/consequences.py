@@ -13,11 +13,19 @@ from moderation.banks import bank_withdraw
 from moderation.cases import case_transition
 from moderation.child_safety import PRESERVATION
 from moderation.clearing import content_clear
-from moderation.effects import restrictions_standing
+from moderation.effects import does_what_is_asked, in_whose_place, restrictions_standing
 from moderation.holds import hold_reschedule
-from moderation.models import Account, Appeal, Case, ChildSafetyRecord, Decision, ModelVersion
+from moderation.models import (
+    Account,
+    Appeal,
+    Case,
+    ChildSafetyRecord,
+    Decision,
+    ModelVersion,
+    Report,
+)
 from moderation.notices import notice_issue
-from moderation.outcomes import reports_answer, reports_answer_anew
+from moderation.outcomes import reports_answer, reports_answer_anew, reports_answered_by
 from moderation.second_reviews import reviews_end
 from moderation.statements import statement_issue, statement_of
 from moderation.states import (
@@ -59,17 +67,23 @@ def decision_follow(*, decision: Decision) -> None:
     reports_answer(case=decision.case, decision=decision)
     reports_answer_anew(decision=decision)
     hold_reschedule(version=decision.version, actor=decision.decided_by)
-    if restricts and decision.appeal_id is None:
+    if restricts:
         _settle_reporters_appeals(decision)
 
 
 def _settle_reporters_appeals(decision: Decision) -> None:
-    """End the open appeals against "no action": another decision has done what they ask for."""
+    """End the open appeals against "no action" that ask for nothing more than was done.
+
+    A granted one ends those against the same decision. A restriction under another rule ends none
+    as long as people can see the version.
+    """
+    replaced = {each.pk for each in in_whose_place(decision)}
     appeals = Appeal.objects.filter(
         decision__version=decision.version, side=Side.REPORTER, state=AppealState.OPEN
     )
-    for appeal in appeals.select_related("case", "report", "appellant", "decision"):
-        appeal_end(appeal=appeal, actor=decision.decided_by)
+    for appeal in appeals.select_related("case", "report__rule", "appellant", "decision"):
+        if appeal.decision_id in replaced or does_what_is_asked(decision, appeal.report):
+            appeal_end(appeal=appeal, actor=decision.decided_by)
 
 
 def _isolate(decision: Decision) -> None:
@@ -129,12 +143,18 @@ def reversal_follow(*, decision: Decision, before: str) -> None:
             decision=overridden,
             extra={"facts": decision.facts, **_where_it_stands(version)},
         )
-    # Who was told that action was taken is told that it was taken back, or what takes its place.
-    if overridden.action in ABOUT_ACCOUNTS or overridden.action == decision.action:
+    if overridden.action in ABOUT_ACCOUNTS:
         return
+    acted_upon = reports_answered_by(overridden).filter(state=ReportState.ACTED)
+    concerned = list(acted_upon.select_related("reporter"))
     reversed_ = decision.action in LOOSENING
-    acted_upon = overridden.case.reports.filter(state=ReportState.ACTED)
-    for report in acted_upon.select_related("reporter"):
+    if not reversed_:
+        # It answers them from now on: what becomes of it is theirs to know.
+        Report.objects.filter(pk__in=[report.pk for report in concerned]).update(decision=decision)
+    if overridden.action == decision.action:
+        return
+    # Who was told that action was taken is told that it was taken back, or what takes its place.
+    for report in concerned:
         if decision.appeal and report.pk == decision.appeal.report_id:
             continue
         notice_issue(

@@ -38,6 +38,7 @@ from moderation.states import (
     AppealState,
     CaseState,
     EffectState,
+    Side,
     Visibility,
 )
 
@@ -82,7 +83,8 @@ def decision_make(
             _refuse_second_press(case, action, reasons, actor)
         else:
             _require_held(case, actor)
-        _refuse_dismissal_in_quarantine(version, action)
+        if action == Action.DISMISS:
+            _refuse_dismissal(version, remanded)
         require_reports_read(case, reports_seen)
         if remanded is None or action in BESIDE_THE_CASE:
             decision = decision_write(case, version, action, reasons, actor)
@@ -299,6 +301,8 @@ def _remanded_on(version: int) -> QuerySet[Appeal]:
     return (
         Appeal.objects.filter(decision__version=version, state=AppealState.REMANDED)
         .exclude(Exists(decided))
+        # A decision about the account is none about the version.
+        .exclude(decision__action__in=ABOUT_ACCOUNTS)
         .select_related("decision")
         .order_by("-answered_at")[:1]
     )
@@ -315,12 +319,18 @@ def _refuse_second_reversal(decision: Decision) -> None:
         raise Conflict("This decision is being taken back already.", code="already_reversed")
 
 
-def _refuse_dismissal_in_quarantine(version: ModelVersion, action: Action) -> None:
-    if action == Action.DISMISS and version.visibility == Visibility.QUARANTINED:
+def _refuse_dismissal(version: ModelVersion, remanded: Appeal | None) -> None:
+    if version.visibility == Visibility.QUARANTINED:
         raise Conflict(
             "It is in quarantine, and would stay there with no case left: approve it, which "
             "answers the reports, too, or restrict it.",
             code="in_quarantine",
+        )
+    if remanded is not None and remanded.side == Side.CREATOR:
+        raise Conflict(
+            "It was sent back because its creator appealed, and they are told nothing of a "
+            "dismissal: approve it, which answers the reports, too, or restrict it.",
+            code="sent_back",
         )
 
 

@@ -7,11 +7,20 @@ Writes ``ModelVersion``, ``PreviewImage``, ``UploadedModel``, ``CountryBlock`` a
 
 from collections.abc import Iterable, Sequence
 
+from django.db.models import Q
 from django.utils import timezone
 
-from moderation.models import Account, CountryBlock, Decision, ModelVersion, PreviewImage
+from moderation.models import (
+    Account,
+    CountryBlock,
+    Decision,
+    ModelVersion,
+    PreviewImage,
+    Report,
+)
 from moderation.prepared import Prepared
 from moderation.states import (
+    ABOUT_ACCOUNTS,
     CAME_INTO_FORCE,
     COUNTED,
     LOOSENING,
@@ -50,11 +59,7 @@ def counts(decision: Decision) -> bool:
 def standing_of(decisions: Iterable[Decision]) -> list[Decision]:
     """Return those that count and that no later decision has taken back, in their order."""
     counting = [decision for decision in decisions if counts(decision)]
-    taken_back = {
-        decision.overrides_id
-        for decision in counting
-        if decision.action == Action.REVERSE or decision.appeal_id is not None
-    }
+    taken_back = {decision.overrides_id for decision in counting if takes_back(decision)}
     return [
         decision
         for decision in counting
@@ -84,6 +89,35 @@ def restrictions_standing(version: ModelVersion) -> list[Decision]:
         for decision in standing_of(decisions_about(version))
         if decision.action in RESTRICTIONS and _concerns(decision, version)
     ]
+
+
+def in_whose_place(decision: Decision) -> list[Decision]:
+    """Return a decision and those in whose place it stands, the latest first.
+
+    It took them back, or it is what came of an appeal against them. What a decision merely came on
+    top of is not among them: that stands by itself.
+    """
+    found = [decision]
+    while takes_back(decision) and decision.overrides is not None:
+        decision = decision.overrides
+        found.append(decision)
+    return found
+
+
+def takes_back(decision: Decision) -> bool:
+    """Return whether a decision ends the one it overrides, and does not come on top of it."""
+    return decision.action == Action.REVERSE or decision.appeal_id is not None
+
+
+def does_what_is_asked(decision: Decision, report: Report | None) -> bool:
+    """Return whether a restriction that stands leaves a report nothing to ask for.
+
+    It rests on the rule that the report names, or nobody can see the version any more.
+    """
+    if decision.version.visibility not in REACHABLE:
+        return True
+    rules = {clause["slug"] for clause in decision.clauses}
+    return report is not None and report.rule is not None and report.rule.slug in rules
 
 
 def visibility_after(action: Action, before: Visibility) -> Visibility:
@@ -208,10 +242,10 @@ def _block_countries(version: ModelVersion, own: Sequence[Decision]) -> None:
 
 
 def effects_apply_to_account(*, account: Account) -> None:
-    """Bring an account in line with the decisions that mute or suspend it."""
+    """Bring an account in line with the decisions that mute or suspend it, or end that."""
     decisions = Decision.objects.filter(
+        Q(action__in=ABOUT_ACCOUNTS) | Q(overrides__action__in=ABOUT_ACCOUNTS),
         creator=account,
-        action__in=[Action.MUTE, Action.SUSPEND, Action.REVERSE],
         effect__isnull=False,
     ).select_related("effect")
     standing = [each for each in standing_of(decisions.order_by("decided_at", "pk")) if _runs(each)]

@@ -17,6 +17,7 @@ from moderation.consequences import appeal_grant, appeal_tell, decision_follow, 
 from moderation.effects import (
     effects_apply,
     effects_apply_to_account,
+    in_whose_place,
 )
 from moderation.errors import Conflict
 from moderation.models import (
@@ -221,8 +222,7 @@ def _move(decision: Decision, to: EffectState, **fields: object) -> None:
 
 def _apply(decision: Decision) -> None:
     effects_apply(version=decision.version)
-    about = decision.overrides if decision.action == Action.REVERSE else decision
-    if about and about.action in ABOUT_ACCOUNTS:
+    if any(each.action in ABOUT_ACCOUNTS for each in in_whose_place(decision)):
         effects_apply_to_account(account=decision.creator)
 
 
@@ -239,6 +239,19 @@ def _record(action: str, decision: Decision, actor: Account | None, **data: str)
 def _enforce(decision: Decision) -> None:
     """Bring a decision into force: apply it, and tell everybody concerned."""
     _move(decision, EffectState.IN_FORCE, ended_at=timezone.now())
+    event_record(
+        action="decision.in_force",
+        actor=None,
+        version=decision.version,
+        case=decision.case,
+        data={
+            "decision": decision.code,
+            "action": decision.action,
+            "rules": [clause["slug"] for clause in decision.clauses],
+            "from": decision.previous_visibility,
+            "to": decision.new_visibility,
+        },
+    )
     before = decision.version.visibility
     # An appeal that was remanded has been answered; this decision is what came of it.
     answers = decision.appeal is not None and decision.appeal.state == AppealState.OPEN

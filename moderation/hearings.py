@@ -21,6 +21,7 @@ from moderation.models import Account, Appeal, Case, Decision, ModelVersion
 from moderation.queue import case_claim
 from moderation.reasons import Terms
 from moderation.states import (
+    ABOUT_ACCOUNTS,
     APPEAL_OUTCOMES,
     RESTRICTIONS,
     Action,
@@ -112,6 +113,12 @@ def _answer(
     require_not_apart(actor, version)
     if version.isolated_at is not None and outcome == AppealState.REMANDED:
         raise Invalid("What is held apart goes back to no queue: decide it here.", field="outcome")
+    if appeal.decision.action in ABOUT_ACCOUNTS and outcome == AppealState.REMANDED:
+        raise Invalid(
+            "It is about the account, and no case would decide that anew: uphold it, overturn it, "
+            "or put something milder in its place.",
+            field="outcome",
+        )
     require_no_part_in(actor, appeal.decision, appeal=appeal)
     appeal.refresh_from_db()
     if appeal.state != AppealState.OPEN:
@@ -157,16 +164,28 @@ def _granting_action(appeal: Appeal, outcome: AppealState, action: Action | None
         return Action.REVERSE
     if action is None or action not in RESTRICTIONS:
         raise Invalid("Choose the action that takes its place.", field="action")
+    if appeal.side == Side.REPORTER and action in ABOUT_ACCOUNTS:
+        raise Invalid(
+            "A report is about a model: choose what happens to that. What is about the account is "
+            "decided beside it.",
+            field="action",
+        )
     if appeal.side == Side.CREATOR and action not in _milder(appeal.decision):
         raise Invalid(
-            "What takes the place of a decision on its creator's appeal is milder than it.",
+            "What takes the place of a decision on its creator's appeal is milder than it, and of "
+            "its kind: about the account if it was, and about the model if not.",
             field="action",
         )
     return action
 
 
-def _milder(decision: Decision) -> tuple[Action, ...]:
-    return RESTRICTIONS[: RESTRICTIONS.index(Action(decision.action))]
+def _milder(decision: Decision) -> list[Action]:
+    of_kind = [
+        action
+        for action in RESTRICTIONS
+        if (action in ABOUT_ACCOUNTS) == (decision.action in ABOUT_ACCOUNTS)
+    ]
+    return of_kind[: of_kind.index(Action(decision.action))]
 
 
 def _end_hearing(appeal: Appeal, case: Case, decision: Decision, actor: Account) -> None:

@@ -6,10 +6,12 @@ row says who is still to be told, so nobody is forgotten.
 """
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from moderation.audit import event_record
 from moderation.dispatch import wake_reporters
+from moderation.effects import in_whose_place
 from moderation.models import Case, Decision, Notice, Report
 from moderation.notices import notice_issue
 from moderation.states import (
@@ -51,8 +53,7 @@ def reports_answer_anew(*, decision: Decision) -> int:
     if before is None or appeal is None or before.action not in LOOSENING:
         return 0
     own = Report.objects.filter(appeals=appeal)
-    cases = {before.case_id, before.overrides.case_id if before.overrides else before.case_id}
-    reports = Report.objects.filter(case__in=cases, state__in=sorted(ANSWERED_REPORTS))
+    reports = reports_answered_by(before).filter(state__in=sorted(ANSWERED_REPORTS))
     restricts = decision.action in RESTRICTIONS
     if not restricts:
         # Sent back, and found to keep the rules once more: to everybody else nothing is new.
@@ -60,14 +61,22 @@ def reports_answer_anew(*, decision: Decision) -> int:
     outcome = ReportState.ACTED if restricts else ReportState.NO_ACTION
     now = timezone.now()
     chosen = Report.objects.filter(pk__in=list(reports.values_list("pk", flat=True)))
+    # What was sent back is decided anew on a case of its own.
+    cases = list(Case.objects.filter(reports__in=chosen).distinct().order_by("pk"))
     changed = chosen.update(state=outcome, decision=decision, told_at=None)
     if not changed:
         return 0
     if appeal.state != AppealState.REMANDED:
         own.update(told_at=now)
     _record(before.case, decision, outcome, changed)
-    _begin_to_tell(before.case)
+    for case in cases:
+        _begin_to_tell(case)
     return changed
+
+
+def reports_answered_by(decision: Decision) -> QuerySet[Report]:
+    """Return the reports whose answer a decision is, or took the place of, on whatever case."""
+    return Report.objects.filter(decision__in=[each.pk for each in in_whose_place(decision)])
 
 
 def _record(case: Case, decision: Decision, outcome: ReportState, reports: int) -> None:

@@ -10,6 +10,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from django.utils import timezone
 
+from moderation.effects import in_whose_place
 from moderation.models import Account, Decision, Strike
 from moderation.states import (
     FIRST_OFFENCE,
@@ -28,13 +29,19 @@ def strike_give(*, decision: Decision) -> Strike | None:
     """Give the strike that a decision in force carries; None if it carries none.
 
     The points come from the rule of the policy, or from the action where the rule names none.
-    The gravest rule counts, once. A first offence counts half, unless the harm is grave.
+    The gravest rule counts, once. A first offence counts half, unless the harm is grave. What comes
+    of an appeal, or is decided anew after one, has the date of the first strike that it replaces:
+    whoever appeals is no worse off for it.
     """
     rule, points = _points(decision)
     if points <= 0:
         return None
-    now = timezone.now()
-    is_first = not Strike.objects.filter(account=decision.creator, voided_at__isnull=True).exists()
+    replaced = Strike.objects.filter(decision__in=[each.pk for each in in_whose_place(decision)])
+    first = replaced.order_by("given_at").first()
+    given_at = first.given_at if first else timezone.now()
+    is_first = not Strike.objects.filter(
+        account=decision.creator, voided_at__isnull=True, given_at__lte=given_at
+    ).exists()
     grave = any(each.harm >= GRAVE_HARM for each in decision.rules.all())
     dampened = is_first and not grave
     return Strike.objects.create(
@@ -44,8 +51,8 @@ def strike_give(*, decision: Decision) -> Strike | None:
         points=(points * FIRST_OFFENCE if dampened else points).quantize(_CENT),
         was_first=dampened,
         half_life_days=STRIKE_HALF_LIFE_DAYS,
-        given_at=now,
-        expires_at=now + timedelta(days=STRIKE_LIFE_DAYS),
+        given_at=given_at,
+        expires_at=given_at + timedelta(days=STRIKE_LIFE_DAYS),
     )
 
 

@@ -113,14 +113,14 @@ def decisions_to_report(*, since: datetime, until: datetime | None = None) -> It
     found = Decision.objects.filter(
         action__in=RESTRICTIONS,
         effect__state__in=CAME_INTO_FORCE,
-        decided_at__gte=since,
+        effect__ended_at__gte=since,
     )
     if until is not None:
-        found = found.filter(decided_at__lt=until)
+        found = found.filter(effect__ended_at__lt=until)
     return (
         found.select_related("effect", "policy", "version", "case")
         .prefetch_related(reports, "policy__rules")
-        .order_by("decided_at", "pk")
+        .order_by("effect__ended_at", "pk")
         .iterator(chunk_size=500)
     )
 
@@ -132,7 +132,8 @@ def record_of(decision: Decision) -> Record:
     known = sorted((rules[slug] for slug in slugs if slug in rules), key=lambda rule: -rule.harm)
     version = decision.version
     shown = version.published_at or version.submitted_at or version.created_at
-    applied = decision.decided_at
+    # What a second person confirmed came into force days after it was decided.
+    applied = decision.effect.ended_at or decision.decided_at
     if decision.appeal_id is None:
         reports = decision.case.told_by  # type: ignore[attr-defined]
     else:
@@ -144,14 +145,16 @@ def record_of(decision: Decision) -> Record:
         ground=decision.ground,
         legal_ground=decision.legal_ground,
         automated_detection=decision.automated_detection,
-        tracks=frozenset(report.track for report in reports if report.created_at <= applied),
+        tracks=frozenset(
+            report.track for report in reports if report.created_at <= decision.decided_at
+        ),
         policy=str(decision.policy),
         titles=tuple(clause["title"] for clause in decision.clauses),
         texts=tuple(clause["text"] for clause in decision.clauses),
         categories=tuple(rule.category for rule in known),
         keywords=tuple(rule.keyword for rule in known),
         territories=tuple(decision.territories),
-        content_date=_day(min(shown, applied)),
+        content_date=_day(min(shown, decision.decided_at)),
         application_date=_day(applied),
         until=_day(decision.until) if decision.until else None,
     )

@@ -16,7 +16,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation.decisions import decision_make
+from moderation.appeals import appeal_file_by_reporter
+from moderation.decisions import decision_make, decision_undo
+from moderation.enforcement import decision_enforce
 from moderation.holds import hold_end, holds_place
 from moderation.likeness import likeness_confirm, likeness_request
 from moderation.models import (
@@ -38,6 +40,7 @@ from moderation.models import (
     UploadedModel,
 )
 from moderation.queue import case_claim
+from moderation.reports import report_file
 from moderation.states import Action, Role, Scope, Visibility
 from moderation.tasks import reference_fetch
 from moderation.tokens import token_create, token_revoke
@@ -202,9 +205,43 @@ def test_nobody_hears_that_the_authorities_were_told_or_what_nobody_is_told_of_y
     decision = factories.decided(shop.account, mo, title="Can still be undone")
     assert shop.get("/decisions").json()["items"] == []
     assert shop.get(f"/decisions/{decision.code}").status_code == 404
+    settings.SECOND_PERSON_FOR = ["child_safety"]
+    held = factories.held(shop.account, title="Waits for a second person")
+    case_claim(case=held, actor=mo)
+    decision_make(
+        case=held, action=Action.CHILD_SAFETY, rules=["red-star"], facts="Seen.", actor=mo
+    )
+    undone = factories.decided(shop.account, mo, title="Undone")
+    decision_undo(decision=undone, actor=mo)
+
+    def told() -> list[tuple[str, str, str]]:
+        items = shop.get("/events").json()["items"]
+        rows = [(item["type"], item["data"]) for item in items]
+        return [
+            (kind, data["decision"], data.get("action", ""))
+            for kind, data in rows
+            if kind.startswith("decision.")
+        ]
+
+    assert told() == []
+    decision_enforce(decision_id=decision.pk, early=True)
+    assert told() == [("decision.in_force", decision.code, "remove")]
+
+
+def test_what_reporters_appeal_is_no_event_of_the_model(
+    shop: Marketplace, policy: Policy, rui: Account, mo: Account
+) -> None:
+    version = factories.published(shop.account)
+    report = report_file(version=version, text="A red star.", actor=rui)
+    case_claim(case=report.case, actor=mo)
+    decision_make(case=report.case, action=Action.APPROVE, rules=[], facts="Orange.", actor=mo)
+    report.refresh_from_db()
+    appeal_file_by_reporter(report=report, text="Look again.", actor=rui)
+    removal = factories.decided(shop.account, mo, title="Other")
+    assert shop.post(f"/decisions/{removal.code}/appeals", {"text": "No."}).status_code == 201
     told = shop.get("/events").json()["items"]
-    about = {event["data"].get("action") for event in told if event["type"] == "decision.made"}
-    assert about == {"remove"}
+    appealed = [event["data"]["decision"] for event in told if event["type"] == "appeal.filed"]
+    assert appealed == [removal.code]
 
 
 def test_what_the_clock_hides_is_told_with_its_reasons_and_objected_to_for_the_creator(
@@ -578,7 +615,7 @@ def test_events_are_streamed_by_cursor_and_hold_nothing_private(
     first = shop.get("/events").json()
     kinds = [event["type"] for event in first["items"]]
     assert "version.submitted" in kinds
-    assert "decision.made" in kinds
+    assert "decision.in_force" in kinds
     assert not [kind for kind in kinds if kind.startswith(("case.", "report."))]
     text = json.dumps(first)
     assert maximiliana.username not in text

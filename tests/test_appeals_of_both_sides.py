@@ -43,6 +43,7 @@ from moderation.models import (
     StatementOfReasons,
 )
 from moderation.queue import case_claim, case_release, queue_claim_next
+from moderation.reasons import Terms
 from moderation.reporters import Accuracy, accuracies
 from moderation.reports import Words, report_file
 from moderation.states import Action, AppealState, Language, Role, Track
@@ -404,6 +405,106 @@ def test_whose_appeal_was_sent_back_hears_what_was_decided_anew(
     _decide(report.version.cases.get(state="queued"), sam, action)
     assert _told(report)[-2:] == ["report_appeal_remanded", told]
     assert _told(other)[2:] == (["report_acted"] if action == Action.REMOVE else [])
+    if action == Action.REMOVE:
+        decision_reverse(decision=Decision.objects.get(action="remove"), facts="No.", actor=sam)
+        for each in (report, other):
+            assert _told(each)[-1] == "report_reversed"
+
+
+@pytest.mark.parametrize("anew", [Action.REMOVE, Action.LIMIT])
+def test_whoever_reported_hears_what_becomes_of_a_decision_that_was_made_anew(
+    anew: Action,
+    as_: Browser,
+    uma: Account,
+    rui: Account,
+    mo: Account,
+    ada: Account,
+    sam: Account,
+) -> None:
+    report = _reported(uma, rui)
+    removed = _decide(report.case, mo, Action.REMOVE)
+    _answer(appeal_file(decision=removed, text="No.", actor=uma), ada, AppealState.REMANDED)
+    second = _decide(report.version.cases.get(state="queued"), sam, anew)
+    assert second.case != report.case
+    assert accuracies([rui.pk])[rui.pk][""] == Accuracy(right=1, answered=1)
+    decision_reverse(decision=second, facts="Orange.", actor=sam)
+    assert _told(report)[-1] == "report_reversed"
+    page = as_(rui).get(reverse("report-status", args=[report.token])).content.decode()
+    assert "later taken back" in page
+    assert accuracies([rui.pk])[rui.pk][""] == Accuracy(right=0, answered=1)
+    # And whoever reported can appeal that.
+    report.refresh_from_db()
+    appeal = appeal_file_by_reporter(report=report, text="It is red.", actor=rui)
+    third = factories.account("kim", role=Role.MODERATOR)
+    granted = {"action": Action.REMOVE, "rules": ["red-star"]}
+    _answer(appeal, third, AppealState.OVERTURNED, **granted)
+    report.refresh_from_db()
+    assert report.decision is not None and report.decision.appeal == appeal
+
+
+def test_what_merely_came_on_top_is_taken_back_without_a_word_to_who_reported_before(
+    as_: Browser, uma: Account, rui: Account, mo: Account
+) -> None:
+    Rule.objects.update(actions=["limit", "remove"])
+    report = _reported(uma, rui)
+    _decide(report.case, mo, Action.LIMIT)
+    report_file(version=report.version, text="Worse.", actor=None)
+    removal = _decide(report.version.cases.get(state="queued"), mo, Action.REMOVE)
+    decision_reverse(decision=removal, facts="Too hard.", actor=mo)
+    assert _told(report)[-1] == "report_acted"
+    page = as_(rui).get(reverse("report-status", args=[report.token])).content.decode()
+    assert "later taken back" not in page
+
+
+def test_a_granted_appeal_settles_those_of_other_reporters_against_the_same_decision(
+    uma: Account, rui: Account, nobody: Account, mo: Account, ada: Account
+) -> None:
+    report = _reported(uma, rui)
+    other = report_file(version=report.version, text="Me too.", actor=nobody)
+    _decide(report.case, mo, Action.APPROVE)
+    for each, person in ((report, rui), (other, nobody)):
+        each.refresh_from_db()
+        appeal_file_by_reporter(report=each, text="Look again.", actor=person)
+    granted = {"action": Action.LABEL, "rules": ["red-star"], "terms": Terms(label="Red stars")}
+    _answer(report.appeals.get(), ada, AppealState.OVERTURNED, **granted)
+    assert [appeal.state for appeal in Appeal.objects.order_by("pk")] == ["overturned", "moot"]
+    assert _told(other)[-2:] == ["report_acted", "appeal_moot"]
+    report.case.refresh_from_db()
+    assert report.case.state == "closed"
+
+
+def test_a_restriction_under_another_rule_takes_no_reporters_appeal_away(
+    as_: Browser, uma: Account, rui: Account, mo: Account, ada: Account
+) -> None:
+    report = _reported(uma, rui)
+    Report.objects.update(rule=Rule.objects.get(slug="yellow-ring"))
+    _decide(report.case, mo, Action.APPROVE)
+    client = as_(rui)
+    file = reverse("report-appeal", args=[report.token])
+
+    def restrict(action: Action, rule: str) -> None:
+        report.version.refresh_from_db()
+        report_file(version=report.version, text="And this.", actor=None)
+        case = case_claim(case=report.version.cases.get(state="queued"), actor=mo)
+        decision_make(
+            case=case,
+            action=action,
+            rules=[rule],
+            facts="Seen.",
+            terms=Terms(label="Red stars") if action == Action.LABEL else Terms(),
+            actor=mo,
+        )
+
+    restrict(Action.LABEL, "red-star")
+    assert file in client.get(reverse("report-status", args=[report.token])).content.decode()
+    assert client.post(file, {"text": "It copies a person."}).status_code == 302
+    appeal = Appeal.objects.get()
+    restrict(Action.LIMIT, "red-star")
+    appeal.refresh_from_db()
+    assert appeal.state == "open", "people can still see it"
+    restrict(Action.REMOVE, "red-star")
+    appeal.refresh_from_db()
+    assert appeal.state == "moot"
 
 
 def test_what_is_decided_anew_after_an_appeal_still_says_that_it_was_reported(
@@ -554,6 +655,112 @@ def test_what_is_sent_back_is_decided_anew_by_somebody_else_and_stands_until_the
     decision_make(case=again, action=Action.APPROVE, rules=[], facts="Orange.", actor=sam)
     decision.version.refresh_from_db()
     assert decision.version.visibility == "published"
+
+
+def test_what_was_sent_back_on_its_creators_appeal_is_not_dismissed_without_a_word_to_them(
+    as_: Browser, uma: Account, mo: Account, ada: Account, sam: Account
+) -> None:
+    decision = factories.decided(uma, mo)
+    _answer(appeal_file(decision=decision, text="No.", actor=uma), ada, AppealState.REMANDED)
+    again = case_claim(case=decision.version.cases.get(state="queued"), actor=sam)
+    given = {"action": "dismiss", "facts": "Orange."}
+    answer = as_(sam).post(reverse("console:decide", args=[again.code]), given)
+    assert answer.status_code == 409
+    assert "because its creator appealed" in answer.content.decode()
+
+
+def _account_decided(
+    uma: Account, mo: Account, action: Action, until: Any = None
+) -> tuple[Case, Decision]:
+    case = factories.held(uma)
+    decision = decision_make(
+        case=case,
+        action=action,
+        rules=["red-star"],
+        facts="Again and again.",
+        terms=Terms(until=until),
+        actor=mo,
+    )
+    return case, decision
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"outcome": "modified", "action": "remove_model"}, "of its kind"),
+        ({"outcome": "modified", "action": "limit"}, "of its kind"),
+        ({"outcome": "remanded"}, "no case would decide that anew"),
+    ],
+)
+def test_what_was_decided_about_an_account_is_not_answered_with_something_about_the_model(
+    fields: dict[str, str], says: str, as_: Browser, uma: Account, mo: Account, ada: Account
+) -> None:
+    _, suspension = _account_decided(uma, mo, Action.SUSPEND)
+    appeal = appeal_file(decision=suspension, text="No.", actor=uma)
+    case_claim(case=appeal.case, actor=ada)
+    answer = as_(ada).post(
+        reverse("console:answer", args=[appeal.case.code, appeal.code]),
+        {"answer": "Too much.", **fields},
+    )
+    assert answer.status_code == 422
+    assert says in answer.content.decode()
+    appeal.refresh_from_db()
+    assert appeal.state == "open"
+
+
+def test_a_suspension_that_becomes_a_strike_on_appeal_is_over(
+    uma: Account, mo: Account, ada: Account
+) -> None:
+    case, suspension = _account_decided(uma, mo, Action.SUSPEND)
+    uma.refresh_from_db()
+    assert uma.is_suspended
+    appeal = appeal_file(decision=suspension, text="No.", actor=uma)
+    _answer(appeal, ada, AppealState.MODIFIED, action=Action.STRIKE)
+    uma.refresh_from_db()
+    assert not uma.is_suspended
+    case.version.refresh_from_db()
+    assert case.version.visibility == "quarantined"
+
+
+def test_a_reporters_appeal_is_granted_with_something_about_the_model(
+    as_: Browser, uma: Account, rui: Account, mo: Account, ada: Account
+) -> None:
+    report = _reported(uma, rui)
+    _decide(report.case, mo, Action.APPROVE)
+    report.refresh_from_db()
+    appeal = appeal_file_by_reporter(report=report, text="Look again.", actor=rui)
+    case_claim(case=appeal.case, actor=ada)
+    given = {"outcome": "overturned", "action": "strike", "rules": ["red-star"]}
+    answer = as_(ada).post(
+        reverse("console:answer", args=[appeal.case.code, appeal.code]),
+        {"answer": "Right.", **given},
+    )
+    assert answer.status_code == 422
+    assert "A report is about a model" in answer.content.decode()
+
+
+def test_a_decision_that_another_had_replaced_can_be_appealed_once_that_is_taken_back(
+    as_: Browser, uma: Account, mo: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Rule.objects.update(actions=["limit", "remove"])
+    version = factories.published(uma)
+    report_file(version=version, text="A red star.", actor=None)
+    limit = _decide(version.cases.get(), mo, Action.LIMIT)
+    version.refresh_from_db()
+    report_file(version=version, text="Worse.", actor=None)
+    removal = _decide(version.cases.get(state="queued"), mo, Action.REMOVE)
+    client, page = as_(uma), reverse("creator:decision", args=[limit.code])
+    assert client.post(page, {"text": "No."}).status_code == 409
+    late = limit.decided_at + timedelta(days=180)
+    monkeypatch.setattr(appeals.timezone, "now", lambda: late)
+    decision_reverse(decision=removal, facts="Too hard.", actor=mo)
+    monkeypatch.setattr(appeals.timezone, "now", lambda: late + timedelta(days=185))
+    assert as_(uma).post(page, {"text": "No."}).status_code == 410
+    monkeypatch.setattr(appeals.timezone, "now", lambda: late + timedelta(days=183))
+    client = as_(uma)
+    assert "If you think this is wrong" in client.get(page).content.decode()
+    assert client.post(page, {"text": "No."}).status_code == 302
+    assert Appeal.objects.get().decision == limit
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_the_client_reads_what_was_decided_and_appeals(
     appeal = house.appeal(decision.code, "They are flowers.")
     assert appeal.state == "open"
     assert house.appeal_status(appeal.code) == appeal
-    assert "decision.made" in [event.type for event in house.events()]
+    assert "decision.in_force" in [event.type for event in house.events()]
 
 
 def test_the_client_has_a_method_for_each_operation_of_the_document(

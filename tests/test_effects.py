@@ -12,15 +12,17 @@ from django.urls import reverse
 from django.utils import timezone
 
 from moderation import enforcement, intake
+from moderation.appeals import appeal_file
 from moderation.banks import bank_add_decided
 from moderation.decisions import decision_make, decision_reverse
 from moderation.enforcement import decisions_expire
 from moderation.errors import Conflict, Invalid
+from moderation.hearings import appeal_answer
 from moderation.models import Account, BankEntry, Case, Decision, ModelVersion, Strike
 from moderation.queue import case_claim
 from moderation.reasons import Terms
 from moderation.reports import report_file
-from moderation.states import Action
+from moderation.states import Action, AppealState
 from moderation.strikes import standing_of_account, weight_of
 from tests import factories
 
@@ -264,6 +266,29 @@ def test_a_strike_halves_in_thirty_days_and_is_gone_after_ninety(uma: Account, m
     weights = [weight_of(strike, at=strike.given_at + timedelta(days=days)) for days in (0, 30, 89)]
     assert weights == [Decimal("1.00"), Decimal("0.50"), Decimal("0.13")]
     assert weight_of(strike, at=strike.given_at + timedelta(days=90)) == 0
+
+
+def test_a_partly_won_appeal_leaves_the_strike_its_date(
+    uma: Account, mo: Account, ada: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decision = _decide(factories.published(uma), mo, Action.REMOVE)
+    _decide(factories.published(uma, title="Other"), mo, Action.REMOVE)
+    first = Strike.objects.get(decision=decision)
+    appeal = appeal_file(decision=decision, text="Too much.", actor=uma)
+    later = timezone.now() + timedelta(days=40)
+    monkeypatch.setattr(enforcement.timezone, "now", lambda: later)
+    case_claim(case=appeal.case, actor=ada)
+    appeal_answer(
+        appeal=appeal,
+        outcome=AppealState.MODIFIED,
+        answer="Partly.",
+        action=Action.LIMIT,
+        actor=ada,
+    )
+    milder = Strike.objects.get(decision__action="limit")
+    assert (milder.given_at, milder.expires_at) == (first.given_at, first.expires_at)
+    # A first offence as before, though another came in between.
+    assert (milder.points, milder.was_first) == (Decimal("0.25"), True)
 
 
 def test_a_strike_is_voided_and_never_deleted_or_changed(uma: Account, mo: Account) -> None:

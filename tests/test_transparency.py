@@ -16,7 +16,7 @@ from django.test import Client
 from django.utils import timezone
 
 from moderation.appeals import appeal_file_by_reporter
-from moderation.decisions import decision_make
+from moderation.decisions import decision_confirm, decision_make
 from moderation.hearings import appeal_answer
 from moderation.models import (
     Account,
@@ -422,10 +422,44 @@ def test_only_what_is_in_force_is_exported(uma: Account, mo: Account, policy: Po
     made = {"decision": decision, "decided_by": mo, "due_at": timezone.now()}
     effect = Effect.objects.create(state=EffectState.DUE, **made)
     assert _export("--dry-run")["statements"] == 0
-    Effect.objects.filter(pk=effect.pk).update(state=EffectState.IN_FORCE)
+    since = timezone.now()
+    Effect.objects.filter(pk=effect.pk).update(state=EffectState.IN_FORCE, ended_at=since)
     tally = _export("--dry-run")
     assert tally["statements"] == 1
     assert tally["written"] is False
+
+
+def test_a_decision_is_exported_for_the_day_on_which_it_came_into_force(
+    uma: Account,
+    mo: Account,
+    ada: Account,
+    policy: Policy,
+    settings: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.POPULAR_DOWNLOADS = -1
+    settings.SECOND_PERSON_FOR = ["popular"]
+    last_of_june = datetime(2026, 6, 30, 12, tzinfo=UTC)
+    monkeypatch.setattr(timezone, "now", lambda: last_of_june)
+    decision = factories.decided(uma, mo)
+    monkeypatch.setattr(timezone, "now", lambda: last_of_june + timedelta(days=3))
+    decision_confirm(decision=decision, actor=ada)
+
+    def exported(since: str, until: str) -> list[dict[str, Any]]:
+        out = tmp_path / since
+        call_command(
+            "transparency", "export", f"--since={since}", f"--until={until}", f"--out={out}"
+        )
+        return [
+            row for file in out.glob("*.json") for row in json.loads(file.read_text())["statements"]
+        ]
+
+    assert exported("2026-06-01", "2026-07-01") == []
+    (row,) = exported("2026-07-01", "2026-08-01")
+    assert row["puid"] == f"decision-{decision.code}"
+    assert row["application_date"] == "2026-07-03"
+    assert row["content_date"] == "2026-06-30"
 
 
 def test_export_asks_for_a_folder(db: None) -> None:

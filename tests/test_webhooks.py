@@ -49,7 +49,7 @@ def test_what_happens_to_a_model_is_told_with_a_signature_that_holds(
     decision = factories.decided(shop.account, mo)
     _send_all()
     told = [json.loads(body) for _, body in server.received]
-    made = next(event for event in told if event["type"] == "decision.made")
+    made = next(event for event in told if event["type"] == "decision.in_force")
     assert made["data"]["decision"] == decision.code
     headers, body = server.received[0]
     assert Verifier(secret).verify(body, headers)

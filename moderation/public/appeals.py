@@ -31,7 +31,9 @@ def appeal_context(report: Report) -> dict[str, Any]:
     appeal = report.appeals.order_by("-filed_at").prefetch_related("files", "messages").first()
     return {
         "appeal": appeal,
-        "way": way_to_appeal(decision=decision, side=Side.REPORTER) if decision else None,
+        "way": way_to_appeal(decision=decision, side=Side.REPORTER, report=report)
+        if decision
+        else None,
         "file_page": reverse("report-status", args=[report.token]) + "files/",
     }
 

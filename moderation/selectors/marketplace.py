@@ -19,11 +19,12 @@ from moderation.models import (
     Report,
     Webhook,
 )
-from moderation.states import CAME_INTO_FORCE, TOLD_TO_CREATOR
+from moderation.states import CAME_INTO_FORCE, TOLD_TO_CREATOR, Side
 
 # The kinds of events that concern the creator, and the facts of them that are theirs to know.
-# Reports, claims and notes are the house's own.
-PUBLIC_KINDS = ("version.", "decision.", "appeal.")
+# Reports, claims and notes are the house's own, and so is what becomes of a decision before it is
+# in force.
+PUBLIC_KINDS = ("version.", "decision.in_force", "decision.ended", "appeal.")
 PUBLIC_FACTS = frozenset({"decision", "action", "rules", "from", "to", "appeal", "outcome"})
 
 
@@ -115,16 +116,21 @@ def appeal_of(account: Account, code: str) -> Appeal:
 def events_of(account: Account, *, after: int = 0) -> QuerySet[Event]:
     """Return what happened to the models of a marketplace after an event, in order.
 
-    Without decisions of which creators are told nothing, as of a report to the authorities.
+    Decisions stand in it from the moment they are in force, which is when their creator is told;
+    without those of which creators are told nothing, as of a report to the authorities. Appeals of
+    reporters are theirs.
     """
     untold = Decision.objects.filter(code=OuterRef("about")).exclude(action__in=TOLD_TO_CREATOR)
+    of_reporters = Appeal.objects.filter(code=OuterRef("appealed"), side=Side.REPORTER)
     kinds = Q()
     for kind in PUBLIC_KINDS:
         kinds |= Q(action__startswith=kind)
     events = Event.objects.filter(
         kinds, _mine(account, "version__uploaded_model__creator"), sequence__gt=after
     )
-    told = events.annotate(about=KT("data__decision")).exclude(Exists(untold))
+    told = events.annotate(about=KT("data__decision"), appealed=KT("data__appeal")).exclude(
+        Exists(untold) | Exists(of_reporters)
+    )
     return told.select_related("version").order_by("sequence")
 
 

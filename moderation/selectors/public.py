@@ -7,6 +7,7 @@ from moderation.authz import (
     Hidden,
     require_sight,
 )
+from moderation.effects import takes_back
 from moderation.errors import Unavailable
 from moderation.models import (
     Account,
@@ -128,22 +129,27 @@ def report_by_token(token: str) -> Report:
 def decision_on_report(report: Report) -> Decision | None:
     """Return the last decision in force about what a report pointed to.
 
-    Also one that took another back, or replaced it, on a case of its own. What was taken beside
-    the case, about the account or to the authorities, answers no report.
+    Also one that took the answer back or replaced it, however often, on a case of its own. What
+    was taken beside the case, about the account or to the authorities, answers no report.
     """
-    return (
+    chain = Report.objects.filter(pk=report.pk).values("decision__chain")
+    decisions = (
         Decision.objects.filter(
-            Q(case=report.case_id)
-            | Q(overrides__case=report.case_id)
-            | Q(overrides=report.decision_id, overrides__isnull=False),
+            Q(case=report.case_id) | Q(chain__in=chain),
             effect__state__in=CAME_INTO_FORCE,
         )
         .exclude(action__in=ABOUT_ACCOUNTS | {Action.LAW})
         .exclude(overrides__action__in=ABOUT_ACCOUNTS)
         .select_related("effect", "version__uploaded_model", "case")
-        .order_by("-decided_at", "-pk")
-        .first()
+        .order_by("decided_at", "pk")
     )
+    last, answers = None, {report.decision_id} - {None}
+    for each in decisions:
+        # Of the same chain is also what merely came on top: it answers reports of its own.
+        if each.case_id == report.case_id or (takes_back(each) and each.overrides_id in answers):
+            last = each
+            answers.add(each.pk)
+    return last
 
 
 def was_reversed(report: Report) -> bool:

@@ -205,6 +205,7 @@ _EVENTS: Mapping[str, str] = {
     "decision.confirmed": "confirmed the decision",
     "decision.cancelled": "withdrew the decision without a verdict",
     "decision.undone": "undid the decision before anybody was told",
+    "decision.in_force": "brought the decision into force, and told people",
     "decision.ended": "ended the restriction: its time is over",
     "version.held_by_clock": "was hidden by the clock until a person decides",
     "version.hold_ended": "ended what the clock had hidden",
