@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from hypothesis import HealthCheck, Phase
 from hypothesis import settings as hypothesis_settings
@@ -59,6 +60,7 @@ from moderation.report_changes import likeness_withdraw
 from moderation.reports import report_file
 from moderation.states import (
     ANSWERED_REPORTS,
+    CAME_INTO_FORCE,
     COUNTED,
     OPEN_CASES,
     REACHABLE,
@@ -71,7 +73,18 @@ from moderation.states import (
 )
 from tests import factories
 
-ACTIONS = st.sampled_from([Action.APPROVE, Action.LIMIT, Action.REMOVE, Action.STRIKE])
+ACTIONS = st.sampled_from(
+    [
+        Action.APPROVE,
+        Action.LIMIT,
+        Action.REMOVE,
+        Action.STRIKE,
+        Action.LAW,
+        Action.DISMISS,
+    ]
+)
+# What lets people see what waited in quarantine, now or once it is taken back.
+MOVING = [Action.APPROVE, Action.LIMIT, Action.REMOVE]
 TEAM = ("mo", "ada", "sam", "kim")
 PEOPLE = st.sampled_from(TEAM)
 OUTCOMES = st.sampled_from(
@@ -85,7 +98,7 @@ def _when(**filters: Any) -> Any:
 
 
 class OneTarget(RuleBasedStateMachine):
-    """What anybody may do to one published version, in any order."""
+    """What anybody may do to one version, public or in quarantine, in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,9 +106,9 @@ class OneTarget(RuleBasedStateMachine):
         self.all.__enter__()
         self.now = timezone.now()
 
-    @initialize(is_held=st.booleans())
-    def begin(self, is_held: bool) -> None:
-        """Publish the version; a second person is asked for overturning, or for nothing."""
+    @initialize(is_held=st.booleans(), is_quarantined=st.sampled_from([False, False, True]))
+    def begin(self, is_held: bool, is_quarantined: bool) -> None:
+        """Publish the version, or not; a second person is asked for overturning, or for nothing."""
         self.clock = mock.patch("django.utils.timezone.now", lambda: self.now)
         self.clock.start()
         settings.SECOND_PERSON_FOR = ["overturn", "popular"] if is_held else []
@@ -108,9 +121,13 @@ class OneTarget(RuleBasedStateMachine):
         self.people = {
             name: factories.account(name, role=Role.SENIOR_MODERATOR) for name in TEAM
         } | {name: factories.account(name) for name in ("uma", "rui")}
-        self.version = factories.published(self.people["uma"])
         self.refused = 0
-        report_file(version=self.version, text="Look.", actor=self.people["rui"])
+        self.is_quarantined = is_quarantined
+        if is_quarantined:
+            self.version = factories.held(self.people["uma"]).version
+        else:
+            self.version = factories.published(self.people["uma"])
+            report_file(version=self.version, text="Look.", actor=self.people["rui"])
 
     def teardown(self) -> None:
         """Let the clock run again, and forget everything."""
@@ -121,6 +138,8 @@ class OneTarget(RuleBasedStateMachine):
 
     def _try(self, deed: Any, **given: Any) -> None:
         """Do it, or be refused with a sentence; nothing else may happen."""
+        # So that of two deeds one is the earlier.
+        self.now += timedelta(milliseconds=1)
         try:
             with transaction.atomic():
                 deed(**given)
@@ -185,22 +204,22 @@ class OneTarget(RuleBasedStateMachine):
             self._try(appeal_file, decision=decision, text="No.", actor=self.people["uma"])
 
     @precondition(lambda self: Report.objects.exclude(state="open").exists())
-    @rule()
-    def appeal_as_reporter(self) -> None:
+    @rule(which=st.integers(0, 2))
+    def appeal_as_reporter(self, which: int) -> None:
         """A reporter appeals that nothing was done."""
-        for report in Report.objects.order_by("-pk")[:1]:
+        for report in Report.objects.order_by("-pk")[which : which + 1]:
             self._try(appeal_file_by_reporter, report=report, text="Yes.", actor=report.reporter)
 
     @precondition(lambda self: Appeal.objects.filter(state=AppealState.OPEN).exists())
-    @rule(who=PEOPLE, outcome=OUTCOMES)
-    def answer(self, who: str, outcome: AppealState) -> None:
+    @rule(who=PEOPLE, outcome=OUTCOMES, granted=st.sampled_from([Action.REMOVE, Action.LIMIT]))
+    def answer(self, who: str, outcome: AppealState, granted: Action) -> None:
         """A moderator takes an appeal and answers it."""
         appeal = Appeal.objects.filter(state=AppealState.OPEN).first()
         if appeal is None:
             return
         person = self.people[who]
         self._try(case_claim, case=appeal.case, actor=person)
-        instead = Action.REMOVE if appeal.side == "reporter" else Action.LIMIT
+        instead = granted if appeal.side == "reporter" else Action.LIMIT
         self._try(
             appeal_answer,
             appeal=appeal,
@@ -283,15 +302,20 @@ class OneTarget(RuleBasedStateMachine):
 
     @invariant()
     def nobody_judges_their_own(self) -> None:
-        """Nor what they reported, nor the appeal against what they took part in."""
+        """Nor what they reported before, nor the appeal against what they took part in."""
         if not hasattr(self, "version"):
             return
-        reporters = set(
-            Report.objects.filter(reporter__isnull=False).values_list("reporter", flat=True)
-        )
+        reports = list(Report.objects.filter(reporter__isnull=False))
+
+        def had_reported(person: int | None, moment: Any) -> bool:
+            filed = [each.created_at for each in reports if each.reporter_id == person]
+            return any(at < moment for at in filed)
+
         for effect in Effect.objects.select_related("decision"):
             assert effect.second_person_id != effect.decided_by_id
             assert self.people["uma"].pk not in {effect.decided_by_id, effect.second_person_id}
+            assert not had_reported(effect.decided_by_id, effect.decision.decided_at)
+            assert not had_reported(effect.second_person_id, effect.confirmed_at)
         for appeal in Appeal.objects.exclude(answered_by=None).select_related("decision"):
             beside = Decision.objects.filter(case=appeal.decision.case_id).exclude(appeal=appeal)
             before = beside.filter(decided_at__lte=appeal.filed_at)
@@ -299,7 +323,28 @@ class OneTarget(RuleBasedStateMachine):
                 before.values_list("effect__second_person", flat=True)
             )
             assert appeal.answered_by_id not in took_part
-            assert appeal.answered_by_id not in reporters - {None} or appeal.answered_at
+            granting = appeal.outcomes.filter(decided_by=appeal.answered_by_id).first()
+            answered = granting.decided_at if granting else appeal.answered_at
+            assert not had_reported(appeal.answered_by_id, answered)
+
+    @invariant()
+    def the_clock_of_an_open_request_runs(self) -> None:
+        """Whatever was decided about other reports in the meantime."""
+        asked = Report.objects.filter(
+            state="open", due_at__isnull=False, version__visibility__in=REACHABLE
+        )
+        assert not asked.filter(version__hidden_from__isnull=True).exists()
+
+    @invariant()
+    def no_appeal_waits_for_what_was_done(self) -> None:
+        """Once a restriction stands in the place of what it is against, it is settled."""
+        done = Decision.objects.filter(
+            overrides=OuterRef("decision"),
+            appeal__isnull=False,
+            action__in=RESTRICTIONS,
+            effect__state__in=CAME_INTO_FORCE,
+        )
+        assert not Appeal.objects.filter(Exists(done), state=AppealState.OPEN).exists()
 
     @invariant()
     def what_is_public_follows_from_what_stands(self) -> None:
@@ -315,7 +360,11 @@ class OneTarget(RuleBasedStateMachine):
         if version.withdrawn_at:
             assert version.visibility not in REACHABLE
         elif not standing:
-            assert version.visibility == "published"
+            decided = Decision.objects.filter(
+                action__in=MOVING, effect__state__in=CAME_INTO_FORCE
+            ).exists()
+            waits = self.is_quarantined and not decided
+            assert version.visibility == ("quarantined" if waits else "published")
         elif standing[-1] == Action.REMOVE:
             assert version.visibility == "removed"
         else:
