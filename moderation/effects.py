@@ -149,10 +149,13 @@ def effects_apply(*, version: ModelVersion) -> None:
     if page.removed_at != removed_at:
         page.removed_at = removed_at
         page.save(update_fields=["removed_at"])
-    siblings = page.versions.exclude(visibility=Visibility.DRAFT)
-    for each in siblings if any(d.action == Action.REMOVE_MODEL for d in decisions) else [version]:
-        current = version if each.pk == version.pk else each
-        _apply_to_version(current, decisions, standing, is_removed=removal is not None)
+    concerned = [version]
+    if any(each.action == Action.REMOVE_MODEL for each in decisions):
+        others = page.versions.exclude(pk=version.pk).exclude(visibility=Visibility.DRAFT)
+        # What the model's removal did not hide has changed since by itself, and stays as it is.
+        concerned += others if removal else others.filter(visibility=Visibility.REMOVED)
+    for each in concerned:
+        _apply_to_version(each, decisions, standing, is_removed=removal is not None)
 
 
 def _apply_to_version(
@@ -213,9 +216,12 @@ def _visibility(
         return Visibility.PUBLISHED if before == Visibility.QUARANTINED else before
     if moved:
         return Visibility(moved[0].previous_visibility)
-    for each in decisions:
-        if each.action == Action.REMOVE_MODEL and version.code in each.previous_state["versions"]:
-            return Visibility(each.previous_state["versions"][version.code])
+    for each in reversed(decisions):
+        if each.action == Action.REMOVE_MODEL:
+            before = Visibility(each.previous_state["versions"].get(version.code, "removed"))
+            # The last removal that found it visible, or waiting, knows what it was.
+            if before != Visibility.REMOVED:
+                return before
     return Visibility(version.visibility)
 
 

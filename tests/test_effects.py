@@ -128,6 +128,25 @@ def test_the_pages_of_siblings_of_a_removed_model_lead_to_the_reason(
         assert (removal in page) == is_concerned
 
 
+def test_a_version_that_came_up_after_its_models_removal_was_taken_back_stays_as_it_is(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    first = factories.published(uma)
+    draft = intake.version_create(uploaded_model=first.uploaded_model, actor=uma)
+    removal = _decide(first, mo, Action.REMOVE_MODEL)
+    decision_reverse(decision=removal, facts="Only one was meant.", actor=mo)
+    ModelVersion.objects.filter(pk=draft.pk).update(
+        visibility="published", submitted_at=timezone.now(), published_at=timezone.now()
+    )
+    _decide(first, mo, Action.LABEL, label="Draws stars")
+    assert as_(None).get(reverse("model", args=[draft.code])).status_code == 200
+    # And a second removal brings back what the second found.
+    again = _decide(first, mo, Action.REMOVE_MODEL)
+    assert as_(None).get(reverse("model", args=[draft.code])).status_code == 404
+    decision_reverse(decision=again, facts="Only one was meant.", actor=mo)
+    assert as_(None).get(reverse("model", args=[draft.code])).status_code == 200
+
+
 def test_a_restriction_ends_when_its_time_is_over(
     as_: Browser, uma: Account, mo: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
