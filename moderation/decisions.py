@@ -28,7 +28,14 @@ from moderation.models import (
     Rule,
 )
 from moderation.prepared import Prepared
-from moderation.reasons import Reasons, Terms, facts_checked, reasons_checked
+from moderation.reasons import (
+    WITHDRAWAL_LENGTH,
+    Reasons,
+    Terms,
+    facts_checked,
+    length_checked,
+    reasons_checked,
+)
 from moderation.states import (
     ABOUT_ACCOUNTS,
     LOOSENING,
@@ -227,8 +234,10 @@ def decision_confirm(
 def decision_cancel(*, decision: Decision, reason: str = "", actor: Account) -> Decision:
     """Withdraw a held decision without a verdict; the case waits for a person again.
 
-    Whoever made it may, and whoever could have confirmed it.
+    Whoever made it may, and whoever could have confirmed it. Raises Invalid for a reason that is
+    too long.
     """
+    reason = length_checked(reason.strip(), WITHDRAWAL_LENGTH, field="reason")
     version, case = _lock(decision.case, Action(decision.action))
     require_impartial(actor, version)
     if decision.decided_by_id != actor.pk:

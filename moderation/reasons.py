@@ -22,6 +22,8 @@ FACTS_LENGTH = 5000
 MESSAGE_LENGTH = 5000
 LABEL_LENGTH = 200
 LEGAL_GROUND_LENGTH = 500
+PRIVATE_NOTE_LENGTH = 5000
+WITHDRAWAL_LENGTH = 500
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,19 @@ def reasons_checked(
                 f"The rule “{rule.title}” does not allow “{action.label}”.", field="action"
             )
     _check_terms(action, terms)
-    if len(message) > MESSAGE_LENGTH:
-        raise Invalid(
-            f"Your words are {len(message):,} characters long; {MESSAGE_LENGTH:,} are the most.",
-            field="message",
-        )
+    length_checked(message, MESSAGE_LENGTH, field="message")
+    length_checked(private_note, PRIVATE_NOTE_LENGTH, field="private_note")
     message = own_words(message, rules) or message_compose(rules=rules, facts=facts)
     return Reasons(rules, facts, message, private_note.strip(), terms)
+
+
+def length_checked(text: str, most: int, *, field: str) -> str:
+    """Return a text of at most so many characters. Raises Invalid where it is longer."""
+    if len(text) > most:
+        raise Invalid(
+            f"Your words are {len(text):,} characters long; {most:,} are the most.", field=field
+        )
+    return text
 
 
 def _check_terms(action: Action, terms: Terms) -> None:

@@ -942,6 +942,26 @@ def test_the_database_refuses_an_answer_by_who_took_any_part(
         Appeal.objects.filter(pk=appeal.pk).update(answered_by=sam, **answered)
 
 
+@pytest.mark.parametrize("part", [_beside, _undone, _earlier, _stroke])
+def test_an_appeal_is_offered_on_its_page_to_nobody_who_took_any_part(
+    part: Callable[..., Decision],
+    as_: Browser,
+    settings: Any,
+    uma: Account,
+    mo: Account,
+    sam: Account,
+    ada: Account,
+) -> None:
+    Rule.objects.update(actions=["limit", "remove"])
+    appeal = appeal_file(decision=part(uma, mo, sam, settings), text="No.", actor=uma)
+    address = reverse("console:case", args=[appeal.case.code])
+    for account in (mo, sam):
+        page = as_(account).get(address).content.decode()
+        assert "You took part in this decision, so another moderator answers the appeal." in page
+        assert "Take this appeal" not in page
+    assert "Take this appeal" in as_(ada).get(address).content.decode()
+
+
 def test_what_was_cleared_is_not_held_against_anybody_again_under_the_same_policy(
     uma: Account, mo: Account, ada: Account
 ) -> None:

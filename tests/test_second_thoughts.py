@@ -207,7 +207,11 @@ def test_either_may_withdraw_it_without_a_verdict(
     as_(mo).post(reverse("console:decide", args=[popular.code]), REMOVAL)
     decision = Decision.objects.get()
     cancel = reverse("console:cancel", args=[decision.code])
-    assert as_(sam).post(cancel).status_code == 302
+    too_long = as_(sam).post(cancel, {"reason": "n" * 501})
+    assert too_long.status_code == 422
+    assert "500 are the most" in too_long.content.decode()
+    assert "n" * 501 in too_long.content.decode()
+    assert as_(sam).post(cancel, {"reason": "n" * 500}).status_code == 302
     late = as_(sam).post(cancel, {"reason": "Not what it seems."})
     assert late.status_code == 409
     assert "Not what it seems." in late.content.decode()

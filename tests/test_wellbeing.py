@@ -214,6 +214,17 @@ def test_how_pictures_are_shown_is_remembered(as_: Browser, uma: Account, mo: Ac
     page = _open(client, case)
     assert 'class="sharp" checked' in page
     assert 'class="colour" checked' not in page
+    # So are those of single questions.
+    case.version.findings.filter(concern="hold").update(
+        rule=Rule.objects.get(slug="red-star", policy__is_active=True),
+        preview=case.version.previews.get(),
+        evidence={"deciding": {"concept": "red-star"}},
+        score=0.6,
+    )
+    questions = client.get(reverse("console:questions", args=["red-star", "red-star"]))
+    assert "<img" in questions.content.decode()
+    assert 'class="sharp" checked' in questions.content.decode()
+    assert 'class="colour" checked' not in questions.content.decode()
 
 
 def test_after_too_much_of_the_worst_a_break_is_asked_for_and_what_is_held_can_be_finished(

@@ -36,7 +36,7 @@ class ReviewItem(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     drawn_at = models.DateTimeField()
-    # Nobody is asked any more: the decision was taken back, or the lead withdrew it.
+    # Nobody is asked any more: the decision was taken back.
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -7,7 +7,7 @@ from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Subqu
 from django.db.models.functions import Coalesce
 from django.http import Http404
 
-from moderation.authz import REPORTED_IT, require_moderator, require_not_apart
+from moderation.authz import REPORTED_IT, require_moderator, require_not_apart, took_part
 from moderation.errors import Invalid, NotAllowed
 from moderation.models import (
     Account,
@@ -197,7 +197,7 @@ class CaseFile:
     has_words: bool
     note: str  # of whoever escalated it
     conflict: str
-    took_part: bool
+    took_part: bool  # in the decision of an appeal that waits
     verdicts: dict[int, str]
     sentences: dict[str, str]
     approval: str
@@ -282,7 +282,9 @@ def case_file(case: Case, account: Account, *, appeal: str = "") -> CaseFile:
         has_words=around["has_words"],
         note=around["note"] or "",
         conflict=REPORTED_IT if around["reported"] else "",
-        took_part=any(decision.decided_by_id == account.pk for decision in decisions),
+        # Asked only where an appeal is offered.
+        took_part=case.state == CaseState.APPEALED
+        and any(took_part(account, each.decision, appeal=each) for each in waiting),
         verdicts={finding.pk: finding.said for finding in findings if finding.said},
         sentences=_sentences(rules, concerned, reports),
         approval=APPROVAL,
