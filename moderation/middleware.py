@@ -8,6 +8,12 @@ from django.urls import Resolver404, resolve
 
 from moderation.errors import Invalid, Refusal, is_of_api, problem_said
 
+# The fields in which people write to each other, in any form.
+_SENTENCES = (
+    *("facts", "message", "private_note", "legal_ground"),
+    *("answer", "note", "text", "reason", "words"),
+)
+
 
 def _has_null(request: HttpRequest) -> bool:
     if "\0" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
@@ -42,6 +48,12 @@ def _page_above(path: str) -> str:
             continue
         return path
     return "/"
+
+
+def _written(request: HttpRequest) -> list[str]:
+    """Return the sentences that a refused form held, for whoever typed them to copy."""
+    values = (request.POST.get(name, "").strip() for name in _SENTENCES)
+    return [value for value in values if value]
 
 
 def _unreadable(request: HttpRequest, refusal: Refusal) -> HttpResponse:
@@ -95,4 +107,5 @@ class RefusalMiddleware:
         """Render the refusal; leave every other exception to Django."""
         if not isinstance(exception, Refusal):
             return None
-        return render(request, "refusal.html", {"refusal": exception}, status=exception.status)
+        context = {"refusal": exception, "written": _written(request)}
+        return render(request, "refusal.html", context, status=exception.status)

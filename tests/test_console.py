@@ -296,9 +296,13 @@ def test_keys_are_shown_on_the_buttons_and_can_be_chosen(
 def test_a_key_that_cannot_be_is_refused_in_words(
     chosen: dict[str, str], says: str, as_: Browser, mo: Account
 ) -> None:
-    answer = as_(mo).post(reverse("console:keys"), chosen)
+    answer = as_(mo).post(reverse("console:keys"), chosen | {"limit": "v"})
     assert answer.status_code == 422
-    assert says in answer.content.decode()
+    page = answer.content.decode()
+    assert says in page
+    # What was typed, not what is stored.
+    assert f'value="{chosen["approve"]}"' in page
+    assert 'value="v"' in page
 
 
 # --- The next case --------------------------------------------------------------------------
@@ -433,6 +437,37 @@ def test_a_claim_lost_over_lunch_loses_nothing_that_was_typed(
     page = _decide(as_(mo), case, **typed).content.decode()
     for words in typed.values():
         assert words in page
+
+
+def test_a_decision_on_a_case_that_was_set_apart_meanwhile_loses_nothing_that_was_typed(
+    as_: Browser, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case_claim(case=case, actor=mo)
+    ModelVersion.objects.filter(pk=case.version_id).update(isolated_at=timezone.now())
+    typed = {"facts": "What I had typed.", "private_note": "And <noted>."}
+    refused = _decide(as_(mo), case, **typed)
+    page = refused.content.decode()
+    assert refused.status_code == 403
+    assert "This case is held apart for child safety." in page
+    assert "What I had typed." in page
+    assert "And &lt;noted&gt;." in page
+    assert "What you wrote" not in as_(mo).get("/no-such-page/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("field", "longest"), [("facts", 5000), ("message", 5000), ("private_note", 5000)]
+)
+def test_a_text_that_is_too_long_is_refused_and_kept(
+    field: str, longest: int, as_: Browser, uma: Account, mo: Account
+) -> None:
+    case = factories.held(uma, rule="red-star")
+    case_claim(case=case, actor=mo)
+    refused = _decide(as_(mo), case, **{field: "n" * (longest + 1)})
+    assert refused.status_code == 422
+    assert f"{longest:,} are the most" in refused.content.decode()
+    assert "n" * (longest + 1) in refused.content.decode()
+    assert _decide(as_(mo), case, **{field: "n" * longest}).status_code == 302
 
 
 def test_a_refused_form_beside_a_decision_keeps_what_was_typed_into_it(

@@ -414,7 +414,12 @@ def test_a_view_needs_a_name_of_its_own_and_something_to_keep(as_: Browser, mo: 
         ("Long", f"q={quote('星' * 200)}", 422, "This search is too long to be kept"),
     ):
         answer = client.post(address, {"name": name, "query": query})
-        assert (answer.status_code, words in answer.content.decode()) == (status, True)
+        page = answer.content.decode()
+        assert (answer.status_code, words in page) == (status, True)
+        if status != 302 and query:
+            # The name that was typed, and the view that it was for.
+            assert f'value="{name}"' in page
+            assert f'hx-get="{QUEUE}?{query}"' in page
     assert SavedFilter.objects.get().query == "state=queued"
 
 

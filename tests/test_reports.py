@@ -565,21 +565,23 @@ def test_misuse_is_proposed_by_figures_decided_by_a_person_and_appealed_to_anoth
     empty_reports(3)
     suspension = ReportingMeasure.objects.get(measure="suspension")
     settle = reverse("console:settle-measure", args=[suspension.code])
-    assert (
-        as_(mo).post(settle, {"verdict": "yes", "words": "Again.", "days": "400"}).status_code
-        == 422
-    )
+    refused = as_(mo).post(settle, {"verdict": "yes", "words": "Again.", "days": "400"})
+    assert refused.status_code == 422
+    assert 'value="400"' in refused.content.decode()
     as_(mo).post(settle, {"verdict": "yes", "words": "Again.", "days": "14"})
     version = factories.published(uma)
     assert _send(as_(rui), version).status_code == 403
     own = reverse("creator:measure", args=[suspension.code])
     assert as_(rui).post(own, {"text": "They were honest."}).status_code == 302
-    as_(mo).post(settle, {"verdict": "no", "words": "Mine."})
+    assert "Mine." in as_(mo).post(settle, {"verdict": "no", "words": "Mine."}).content.decode()
     suspension.refresh_from_db()
     assert suspension.state == "appealed", "who decided does not answer"
     as_(ada).post(settle, {"verdict": "no", "words": "Two of them had a point."})
     suspension.refresh_from_db()
     assert suspension.state == "overturned"
+    late = as_(ada).post(settle, {"verdict": "no", "words": "On second thoughts."})
+    assert late.status_code == 409
+    assert "On second thoughts." in late.content.decode()
     assert _send(as_(rui), version).status_code == 302
 
 

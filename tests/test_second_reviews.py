@@ -138,6 +138,10 @@ def test_the_second_of_two_who_answer_at_once_is_told_so_and_counts_once(
     response = _answer(client, item, "remove", "red-star")
     assert response.status_code == 302
     assert "answered in the meantime" in client.get(response["Location"]).content.decode()
+    noted = _answer(client, item, "remove", "red-star", note="The star is red.")
+    assert noted.status_code == 409
+    assert "answered in the meantime" in noted.content.decode()
+    assert "The star is red." in noted.content.decode()
     assert SecondReview.objects.count() == 1
 
 

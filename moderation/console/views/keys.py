@@ -28,4 +28,5 @@ def keys(request: HttpRequest) -> HttpResponse:
             messages.success(request, "Saved.")
             return redirect("console:keys")
     status = refusal.status if refusal else 200
-    return private(render(request, "console/keys.html", {"refusal": refusal}, status=status))
+    context = {"refusal": refusal, "given": request.POST}
+    return private(render(request, "console/keys.html", context, status=status))

@@ -30,18 +30,16 @@ MENUS = (
 @require_GET
 def queue(request: HttpRequest) -> HttpResponse:
     """Show what waits for a person, first one first."""
-    page = selectors.queue.queue_page(account=account_of(request), query=request.GET)
-    return _show(request, page)
+    return _show(request, request.GET)
 
 
-def _show(
-    request: HttpRequest, page: selectors.queue.QueuePage, refusal: Refusal | None = None
-) -> HttpResponse:
+def _show(request: HttpRequest, query: QueryDict, refusal: Refusal | None = None) -> HttpResponse:
+    page = selectors.queue.queue_page(account=account_of(request), query=query)
     context = {
         "page": page,
         "tally": page.tally,
         "held": page.held,
-        "here": request.GET.urlencode(),
+        "here": query.urlencode(),
         "links": {
             "here": page.asked.query(),
             "all": page.asked.query(state=""),
@@ -64,6 +62,7 @@ def _show(
         "counted": COUNTED,
         "takes_over": account_of(request).is_moderator,
         "refusal": refusal,
+        "given": request.POST,
         "undoable": undo_offered(request),
     }
     template = "console/_queue.html" if request.htmx else "console/queue.html"  # type: ignore[attr-defined]
@@ -92,8 +91,7 @@ def save_filter(request: HttpRequest) -> HttpResponse:
             name=request.POST.get("name", ""), query=query, actor=account_of(request)
         )
     except Refusal as refusal:
-        page = selectors.queue.queue_page(account=account_of(request), query=QueryDict(query))
-        return _show(request, page, refusal)
+        return _show(request, QueryDict(query), refusal)
     return redirect(f"{reverse('console:queue')}?{saved.query}")
 
 

@@ -52,13 +52,15 @@ def misuse(request: HttpRequest) -> HttpResponse:
 
 
 def _misuse(request: HttpRequest, refusal: Refusal | None = None, code: str = "") -> HttpResponse:
-    account = account_of(request)
+    waiting = list(selectors.reporting.measures_waiting(account_of(request)))
     context = {
-        "measures": selectors.reporting.measures_waiting(account),
+        "measures": waiting,
+        "still_waits": any(measure.code == code for measure in waiting),
         "longest": LONGEST_DAYS,
         "refusal": refusal,
         "refused": code,
         "given": request.POST,
+        "written": [words] if (words := request.POST.get("words", "").strip()) else [],
     }
     page = render(
         request, "console/misuse.html", context, status=refusal.status if refusal else 200
@@ -87,7 +89,7 @@ def settle(request: HttpRequest, code: str) -> HttpResponse:
             )
     except Refusal as refusal:
         return _misuse(request, refusal, code)
-    messages.success(request, "Done. The person concerned is told.")
+    messages.success(request, "Done. The person concerned is told.", extra_tags=code)
     return redirect("console:misuse")
 
 

@@ -45,12 +45,16 @@ def review(request: HttpRequest, code: str) -> HttpResponse:
                 actor=account,
             )
         except Conflict as taken:
+            if request.POST.get("note"):
+                # The page of the refusal shows what was typed.
+                raise
             messages.info(request, str(taken))
             return redirect("console:second-reviews")
         except Refusal as found:
             refusal = found
         else:
-            messages.success(request, "Thank you. Nothing about the model changes by it.")
+            done = "Thank you. Nothing about the model changes by it."
+            messages.success(request, done, extra_tags=item.code)
             return redirect("console:second-reviews")
     file = selectors.second_reviews.review_file(item)
     severe = [rule for rule in file.rules_concerned if rule.is_severe]
@@ -87,5 +91,7 @@ def known_answer(request: HttpRequest, code: str) -> HttpResponse:
         )
     except Refusal as refused:
         return show_case(request, decision.case, refused, teaching=code)
-    messages.success(request, "It comes to moderators as a known answer from now on.")
+    messages.success(
+        request, "It comes to moderators as a known answer from now on.", extra_tags=code
+    )
     return redirect("console:case", code=decision.case.code)
