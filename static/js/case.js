@@ -152,7 +152,11 @@ document.addEventListener("submit", async (event) => {
     history.pushState({}, "", address);
     htmx.process(document.querySelector("main"));
     localise(document);
+    forgetSent();
+    keepDrafts();
     begin();
+    // Where the form of the last one stood is the end of this one.
+    window.scrollTo(0, 0);
     document.querySelector("main").focus({ preventScroll: true });
   };
   if (answer.status === 200 && answer.headers.get("X-Use-Fetched")) {
@@ -199,8 +203,6 @@ window.addEventListener("popstate", () => location.reload());
 function begin() {
   fetched = null;
   named = null;
-  forgetSent();
-  keepDrafts();
   compose();
   countDown();
   if (decideForm()) setTimeout(fetchNext, 50);

@@ -58,7 +58,20 @@ const keyboard = (() => {
   // Whether the page leaves a key to us.
   const tell = (detail) => document.dispatchEvent(new CustomEvent("key", { detail, cancelable: true, bubbles: true }));
 
+  // A key that is held down does once what it does, whatever page it led to; j and k go on.
+  let done = "";
   document.addEventListener("keydown", (event) => {
+    const name = Object.entries(keys()).find(([, key]) => key === event.key)?.[0];
+    const goesOn = name === "following" || name === "preceding";
+    if (event.repeat && !goesOn) {
+      // Nor does it fill the field that it led into.
+      if (event.key === done) event.preventDefault();
+      return;
+    }
+    act(event, name);
+    done = event.defaultPrevented && !goesOn ? event.key : "";
+  });
+  function act(event, name) {
     if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
     if (event.key === "Escape" && isTyping(event.target)) {
       event.target.blur();
@@ -78,7 +91,6 @@ const keyboard = (() => {
       }
       return;
     }
-    const name = Object.entries(keys()).find(([, key]) => key === event.key)?.[0];
     if (!name) {
       hint(unknown);
       return;
@@ -93,10 +105,6 @@ const keyboard = (() => {
       dialog().showModal();
       return;
     }
-    if (event.repeat && name === "peek") {
-      event.preventDefault();
-      return;
-    }
     if (!tell({ name, event })) {
       event.preventDefault();
       return;
@@ -108,6 +116,6 @@ const keyboard = (() => {
     } else {
       hint(unknown);
     }
-  });
+  }
   return { press, find, step, keys };
 })();

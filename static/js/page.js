@@ -6,6 +6,8 @@
 const language = document.documentElement.lang;
 const words = language === "en" ? undefined : language;
 const today = language === "de" ? "heute" : "today";
+const didNotWork = language === "de" ? "Das ging nicht:" : "That did not work:";
+const noAnswer = language === "de" ? "Der Server antwortet nicht." : "the server does not answer.";
 const day = new Intl.DateTimeFormat(words, { dateStyle: "medium" });
 const clock = new Intl.DateTimeFormat(words, { timeStyle: "short" });
 function localise(root) {
@@ -22,6 +24,8 @@ localise(document);
 // A second press on a slow connection must not send a form twice.
 document.addEventListener("submit", (event) => {
   const form = event.target;
+  // Whoever logs out leaves nothing that was typed behind.
+  if (form.matches("[action$='/log-out/']")) sessionStorage.clear();
   if (!form.matches("form[data-once]")) return;
   if ("sent" in form.dataset) event.preventDefault();
   else form.dataset.sent = "";
@@ -42,3 +46,17 @@ document.addEventListener("htmx:beforeSwap", (event) => {
     window.location.reload();
   }
 });
+// A fragment that is refused, or not answered at all, says so where it stands, until one is there.
+function failed({ detail: { elt, xhr } }) {
+  const page = new DOMParser().parseFromString(xhr.responseText, "text/html");
+  const sentence = page.querySelector("[role=alert]")?.textContent.trim() ?? (xhr.status || noAnswer);
+  const said = elt.querySelector(":scope > .failed") ?? document.createElement("p");
+  said.className = "alert failed";
+  said.setAttribute("role", "alert");
+  said.textContent = `${didNotWork} ${sentence}`;
+  elt.prepend(said);
+  // Refused for good: what stands there is not so any more.
+  if (xhr.status >= 400 && xhr.status < 500) elt.querySelector("[data-until]")?.remove();
+}
+document.addEventListener("htmx:responseError", failed);
+document.addEventListener("htmx:sendError", failed);

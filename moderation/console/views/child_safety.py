@@ -87,7 +87,9 @@ def sent(request: HttpRequest, code: str) -> HttpResponse:
         )
     except Refusal as refusal:
         return show_record(request, code, refusal)
-    messages.success(request, "Recorded. The material is kept for a year from now.")
+    messages.success(
+        request, "Recorded. The material is kept for a year from now.", extra_tags=code
+    )
     return redirect("console:child-safety-record", code=code)
 
 
@@ -107,7 +109,9 @@ def appeal(request: HttpRequest, code: str, appeal: str) -> HttpResponse:
         )
     except Refusal as refusal:
         return show_record(request, code, refusal)
-    messages.success(request, "Answered. Whoever appealed is told once it is in force.")
+    messages.success(
+        request, "Answered. Whoever appealed is told once it is in force.", extra_tags=code
+    )
     return redirect("console:child-safety-record", code=code)
 
 
@@ -122,7 +126,9 @@ def message(request: HttpRequest, code: str, appeal: str) -> HttpResponse:
         )
     except Refusal as refusal:
         return show_record(request, code, refusal)
-    messages.success(request, "Sent. You hear the appeal for the length of a claim.")
+    messages.success(
+        request, "Sent. You hear the appeal for the length of a claim.", extra_tags=code
+    )
     return redirect("console:child-safety-record", code=code)
 
 

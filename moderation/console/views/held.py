@@ -77,7 +77,9 @@ def cancel(request: HttpRequest, code: str) -> HttpResponse:
         )
     except Refusal as refusal:
         return _show(request, refusal, code)
-    messages.info(request, f"Withdrawn. {decision.version} waits for a person again.")
+    messages.info(
+        request, f"Withdrawn. {decision.version} waits for a person again.", extra_tags=code
+    )
     return redirect("console:held")
 
 
@@ -121,6 +123,7 @@ def reverse(request: HttpRequest, code: str) -> HttpResponse:
         "A second person has to confirm that it is taken back."
         if reversal.needs_second_person
         else "Taken back. Everybody who was told is told.",
+        extra_tags=code,
     )
     if is_apart:
         # Nobody else's page shows it until a second person has confirmed.
