@@ -520,6 +520,26 @@ def test_a_post_sent_twice_with_one_key_has_one_effect_and_one_answer(shop: Mark
     assert UploadedModel.objects.count() == 1
 
 
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer"])
+def test_however_the_scheme_is_spelled_a_post_needs_a_key_and_is_done_once(
+    scheme: str, shop: Marketplace
+) -> None:
+    headers = {"HTTP_AUTHORIZATION": f"{scheme} {shop.key}"}
+    body = json.dumps({"title": "Ink wash"})
+
+    def sent(**key: str) -> Any:
+        return shop.client.post(
+            "/api/v1/models", body, content_type="application/json", **headers, **key
+        )
+
+    assert sent().json()["code"] == "idempotency_key_missing"
+    first, second = sent(HTTP_IDEMPOTENCY_KEY="once"), sent(HTTP_IDEMPOTENCY_KEY="once")
+    assert first.status_code == 201
+    assert second["Idempotent-Replay"] == "true"
+    assert first.json() == second.json()
+    assert UploadedModel.objects.count() == 1
+
+
 def test_a_refusal_is_given_again_too(shop: Marketplace) -> None:
     code = _draft(shop)
     first = shop.post(f"/versions/{code}/submit", key="early")
