@@ -23,6 +23,10 @@ from moderation.errors import Invalid
 CONNECT_SECONDS = 5
 # For each read; ``_cut_at`` bounds the whole, whatever a slow sender does.
 READ_SECONDS = 10
+DEFAULT_PORTS = {"http": 80, "https": 443}
+# What carries an address of a private network, or is one, and is public to Python's ipaddress all
+# the same: local-use NAT64 (RFC 8215), site-local and IPv4-compatible addresses (RFC 4291).
+INWARD = tuple(map(ipaddress.ip_network, ("64:ff9b:1::/48", "fec0::/10", "::/96")))
 PORTS = frozenset({80, 443, 8000, 8080, 8443})
 
 
@@ -83,7 +87,7 @@ def target_of(url: str, *, field: str = "url") -> Target:
     trusted = host in settings.OUTBOUND_PRIVATE_HOSTS
     if parts.scheme != "https" and not trusted:
         raise Invalid("The address should begin with https://.", code="bad_url", field=field)
-    port = port or (443 if parts.scheme == "https" else 80)
+    port = port or DEFAULT_PORTS[parts.scheme]
     if port not in PORTS and not trusted:
         raise Invalid(f"Port {port} is not one for web pages.", code="bad_url", field=field)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -111,6 +115,8 @@ def _is_public(address: str) -> bool:
         inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo or (None, None))[1]
         if inner is not None:
             return _is_public(str(inner))
+        if any(parsed in network for network in INWARD):
+            return False
         if parsed in ipaddress.ip_network("64:ff9b::/96"):  # NAT64, RFC 6052
             return _is_public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
     return parsed.is_global and not parsed.is_multicast
@@ -134,6 +140,9 @@ def ask(
     deadline = time.monotonic() + seconds
     address = address_of(target)
     connection = http.client.HTTPConnection(target.host, target.port, timeout=READ_SECONDS)
+    # The port stands in Host only where it is not the scheme's own; signed addresses of buckets
+    # hold for the name without it.
+    connection.default_port = DEFAULT_PORTS[target.scheme]
     try:
         raw = socket.create_connection((address, target.port), timeout=CONNECT_SECONDS)
     except OSError as error:

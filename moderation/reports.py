@@ -353,7 +353,10 @@ def _busy() -> Conflict:
 def _throttled(
     version: ModelVersion, actor: Account | None, address: str, *, is_urgent: bool, flagger: bool
 ) -> None:
-    """Take a token from each bucket concerned. Outside of the report's own transaction.
+    """Take a token from each bucket concerned: all of them, or none where one is empty.
+
+    On a page outside of the report's own transaction; through the API within the one that keeps
+    the answer, with which they are given back if the report fails.
 
     Where a child may be in danger nothing is ever refused. What is refused costs no token.
     """

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Max
+from django.db.models import F, Max, QuerySet
 from django.utils import timezone
 from standardwebhooks.webhooks import Webhook as Signer
 
@@ -79,7 +79,7 @@ def webhook_switch_on(*, webhook: Webhook, actor: Account) -> None:
 def webhooks_fan_out() -> int:
     """Write a delivery for each new event and each webhook it concerns; return how many."""
     written = 0
-    for webhook in Webhook.objects.filter(is_active=True).select_related("account"):
+    for webhook in Webhook.objects.filter(is_active=True, account__is_active=True):
         with transaction.atomic():
             locked = Webhook.objects.select_for_update(no_key=True).get(pk=webhook.pk)
             last = Event.objects.aggregate(last=Max("sequence"))["last"] or 0
@@ -102,11 +102,9 @@ def webhooks_fan_out() -> int:
 
 def deliveries_send() -> int:
     """Wake a worker for every delivery that is due; return how many."""
-    now = timezone.now()
-    due = WebhookDelivery.objects.filter(state=DeliveryState.QUEUED, not_before__lte=now)
-    found = due.filter(webhook__is_active=True).order_by("not_before")
+    due = _due().order_by("not_before")
     most = min(SWEEP_LIMIT, room_for(WEBHOOK_TASK))
-    woken = list(found.values_list("pk", flat=True)[:most])
+    woken = list(due.values_list("pk", flat=True)[:most])
     for delivery_id in woken:
         wake_webhook(delivery_id=delivery_id)
     return len(woken)
@@ -119,17 +117,16 @@ def delivery_send(*, delivery_id: int) -> bool:
     nothing to do, and a worker that dies has cost one attempt.
     """
     now = timezone.now()
-    due = WebhookDelivery.objects.filter(
-        pk=delivery_id, state=DeliveryState.QUEUED, not_before__lte=now, webhook__is_active=True
-    )
-    delivery = due.select_related("webhook").first()
+    delivery = _due().filter(pk=delivery_id).select_related("webhook").first()
     if delivery is None:
         return False
     planned = PAUSES[min(delivery.attempts, len(PAUSES) - 1)]
     pause = planned * (1 + JITTER * secrets.SystemRandom().random())
-    taken = due.filter(attempts=delivery.attempts).update(
-        attempts=F("attempts") + 1, not_before=now + timedelta(seconds=pause)
+    # By the row alone: PostgreSQL looks again at what it waited for, and not at what it joined.
+    same = WebhookDelivery.objects.filter(
+        pk=delivery.pk, state=DeliveryState.QUEUED, attempts=delivery.attempts
     )
+    taken = same.update(attempts=F("attempts") + 1, not_before=now + timedelta(seconds=pause))
     if not taken:
         return False
     error = _post(delivery)
@@ -147,6 +144,16 @@ def delivery_send(*, delivery_id: int) -> bool:
     failing.filter(failing_since__isnull=True).update(failing_since=now)
     failing.filter(failing_since__lt=now - OFF_AFTER).update(is_active=False)
     return False
+
+
+def _due() -> QuerySet[WebhookDelivery]:
+    """Return what is to be sent now. To a closed account, as to one switched off, nothing is."""
+    return WebhookDelivery.objects.filter(
+        state=DeliveryState.QUEUED,
+        not_before__lte=timezone.now(),
+        webhook__is_active=True,
+        webhook__account__is_active=True,
+    )
 
 
 def signed_headers(*, secret: str, message_id: str, body: str) -> dict[str, str]:

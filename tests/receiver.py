@@ -1,5 +1,6 @@
 """A server of the other side: receives webhooks, gives out files, answers as it is told."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +20,8 @@ class Receiver:
 
 
 @contextmanager
-def receiver() -> Iterator[Receiver]:
-    """Run a receiver on this machine."""
+def receiver(*, tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+    """Run a receiver on this machine, over TLS where it is told how."""
     told = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
@@ -47,6 +48,8 @@ def receiver() -> Iterator[Receiver]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     told.url = f"http://127.0.0.1:{server.server_port}"
     try:

@@ -1,11 +1,18 @@
 """Requests to addresses that strangers name reach public hosts only, and are not led astray."""
 
 import socket
+import ssl
 import threading
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from moderation.errors import Invalid
 from moderation.outbound import OutboundError, address_of, ask, target_of
@@ -33,6 +40,9 @@ INWARD = [
     "[fe80::1]",
     "[64:ff9b::7f00:1]",
     "[2002:7f00:1::]",
+    "[64:ff9b:1::a00:1]",
+    "[fec0::1]",
+    "[::10.0.0.1]",
 ]
 
 
@@ -97,6 +107,57 @@ def test_the_connection_goes_to_the_address_that_was_checked(
         with ask(f"http://files.internal:{port}/a") as answer:
             assert b"".join(answer.chunks(limit=100)) == b"content"
     assert looked_up == ["files.internal"]
+
+
+def _certified(folder: Path, host: str) -> Path:
+    """Write a certificate of a host that signed itself, with its key; return the file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "certificate.pem"
+    plain = serialization.NoEncryption()
+    private = serialization.PrivateFormat.TraditionalOpenSSL
+    file.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(serialization.Encoding.PEM, private, plain)
+    )
+    return file
+
+
+@pytest.mark.parametrize(("port", "name"), [("", ""), (":443", ""), (":8443", ":8443")])
+def test_a_port_is_named_only_where_it_is_not_the_scheme_s_own(
+    port: str, name: str, monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
+) -> None:
+    """Signed addresses of buckets, and the hosts of many servers, hold without it."""
+    settings.OUTBOUND_PRIVATE_HOSTS = ["files.internal"]
+    certificate = _certified(tmp_path, "files.internal")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    real = socket.getaddrinfo
+    connect = socket.create_connection
+    with receiver(tls=context) as server:
+        monkeypatch.setattr(
+            socket, "getaddrinfo", lambda host, *rest, **more: real("127.0.0.1", *rest, **more)
+        )
+        at = int(server.url.rsplit(":", 1)[1])
+        monkeypatch.setattr(
+            socket, "create_connection", lambda _, **more: connect(("127.0.0.1", at), **more)
+        )
+        with ask(f"https://files.internal{port}/a", method="POST", body=b"x") as answer:
+            assert answer.status == 200
+    assert server.received[0][0]["host"] == f"files.internal{name}"
 
 
 def test_a_redirect_is_not_followed(settings: Any) -> None:

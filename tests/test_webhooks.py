@@ -135,6 +135,24 @@ def test_after_ten_attempts_it_is_given_up_and_can_be_switched_on_again(
     assert set(WebhookDelivery.objects.values_list("state", flat=True)) == {"done"}
 
 
+def test_a_closed_account_is_told_nothing_until_it_is_open_again(
+    shop: Marketplace, server: Receiver, policy: Policy
+) -> None:
+    _register(shop, server)
+    factories.submitted(shop.account)
+    sweep()
+    waiting = WebhookDelivery.objects.count()
+    assert waiting
+    Account.objects.filter(pk=shop.account.pk).update(is_active=False)
+    factories.submitted(shop.account)
+    _send_all()
+    assert server.received == []
+    assert WebhookDelivery.objects.count() == waiting
+    Account.objects.filter(pk=shop.account.pk).update(is_active=True)
+    _send_all()
+    assert len(server.received) == WebhookDelivery.objects.count() > waiting
+
+
 @pytest.mark.parametrize(
     "url",
     [
