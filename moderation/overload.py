@@ -15,8 +15,6 @@ from moderation.failures import Reason, unavailable
 
 logger = logging.getLogger(__name__)
 
-# Who watches the house asks these, and must hear how it is just then.
-ALWAYS_SERVED = frozenset({"/healthz", "/readyz", "/metrics"})
 # Whoever has waited for so long is better told to come again.
 WAIT_SECONDS = 5.0
 REASON = Reason(
@@ -37,8 +35,6 @@ class OverloadMiddleware:
         self._is_full = False
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.path in ALWAYS_SERVED:
-            return self.get_response(request)
         if not self._let_in():
             response = unavailable(request, REASON)
             # Django would write a line for each, which costs more than the answer.

@@ -24,7 +24,6 @@ from moderation import (
     references,
     rescreening,
     retention,
-    stored,
     throttle,
     uploads,
     waiting,
@@ -118,7 +117,6 @@ STEPS: tuple[Callable[[], object], ...] = (
     cases.cases_weigh,
     publishing.files_to_publish,
     uploads.uploads_forget,
-    stored.copies_forget,
     references.references_send,
     webhooks.webhooks_fan_out,
     webhooks.deliveries_send,
@@ -130,8 +128,10 @@ STEPS: tuple[Callable[[], object], ...] = (
 def _sweep() -> None:
     """Do every step, also after one that failed; raise the first failure at the end.
 
-    A row that one step stumbles over each time must not keep the others from their work.
+    A row that one step stumbles over each time must not keep the others from their work. That a
+    sweep was begun is the clock's sign of life.
     """
+    heartbeats.heart_beat(name="sweep", kind="sweep")
     failures: list[Exception] = []
     for step in STEPS:
         try:

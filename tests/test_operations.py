@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import yaml
 from django.conf import settings as configured
-from django.core.files.storage import default_storage
+from django.core.cache import cache
+from django.core.files.storage import FileSystemStorage, default_storage
 from django.test import Client
 from django.utils import timezone
 
 from moderation.heartbeats import heart_beat
 from moderation.jobs import job_lease
-from moderation.models import Account, Heartbeat, Policy, TriageJob
+from moderation.models import Account, FileReference, Heartbeat, Policy, TriageJob
 from tests import factories
 
 Browser = Callable[[Account | None], Client]
@@ -36,6 +37,19 @@ def test_a_process_that_answers_is_alive_without_asking_the_database(
 ) -> None:
     with django_assert_num_queries(0):
         assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["10.1.2.3:8000", "127.0.0.1:8000", "weighhouse-web-0"])
+def test_whoever_watches_is_answered_by_whatever_name_they_ask(
+    name: str, client: Client, settings: Any
+) -> None:
+    settings.ALLOWED_HOSTS, settings.METRICS_TOKEN = ["models.example.org"], "secret"
+    token = {"Authorization": "Bearer secret", "Host": name}
+    assert client.get("/healthz", headers={"Host": name}).status_code == 200
+    assert client.get("/readyz", headers={"Host": name}).json()["checks"]
+    assert client.get("/metrics", headers=token).status_code == 200
+    assert client.get("/metrics", headers={"Host": name}).status_code == 404
+    assert client.get("/policy/", headers={"Host": name}).status_code == 400
 
 
 def test_with_a_worker_and_nothing_waiting_the_house_is_ready(client: Client) -> None:
@@ -77,6 +91,26 @@ def test_a_house_that_cannot_store_a_file_is_not_ready(
     assert answer["checks"]["storage"]["ok"] is False
 
 
+def test_the_storage_is_asked_once_however_often_anybody_asks(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    save = FileSystemStorage.save
+
+    def noted(storage: FileSystemStorage, name: str, content: Any) -> str:
+        written.append(name)
+        return str(save(storage, name, content))
+
+    monkeypatch.setattr(FileSystemStorage, "save", noted)
+    for _ in range(5):
+        assert _ready(client)[1]["checks"]["storage"]["ok"]
+    assert len(written) == 1
+    cache.clear()
+    _ready(client)
+    # Each under a name of its own, so that no web process reads or deletes the file of another.
+    assert len(set(written)) == 2
+
+
 def test_asking_leaves_no_file_behind(client: Client) -> None:
     _ready(client)
     assert default_storage.listdir("ready")[1] == []
@@ -112,6 +146,58 @@ def test_metrics_count_what_waits_and_what_was_done(
 
     sweep()
     assert "weighhouse_lease_expiries_total 2.0" in _metrics(client, settings)
+
+
+def test_a_clock_that_stands_still_and_what_waits_for_it_show(
+    client: Client, settings: Any, policy: Policy, uma: Account
+) -> None:
+    from moderation.tasks import sweep
+
+    assert 'kind="sweep"' not in _metrics(client, settings)
+    sweep()
+    silent = r'weighhouse_heartbeat_age_seconds\{kind="sweep",process="sweep"\} (\S+)'
+    found = re.search(silent, _metrics(client, settings))
+    assert found and float(found[1]) < 60
+    Heartbeat.objects.update(seen_at=timezone.now() - timedelta(minutes=5))
+    found = re.search(silent, _metrics(client, settings))
+    assert found and float(found[1]) >= 300
+    said = _metrics(client, settings)
+    for outbox in ("decisions", "notices", "references", "webhooks"):
+        assert f'weighhouse_oldest_due_delivery_seconds{{outbox="{outbox}"}} 0.0' in said
+    FileReference.objects.create(
+        version=factories.draft(uma),
+        kind="file",
+        url="https://files.example.org/a",
+        name="a",
+        sha256="0" * 64,
+        not_before=timezone.now() - timedelta(minutes=20),
+    )
+    waits = r'weighhouse_oldest_due_delivery_seconds\{outbox="references"\} 12\d\d'
+    assert re.search(waits, _metrics(client, settings))
+
+
+def _expressions() -> list[str]:
+    """Return every question that the alerts, the dashboard and the autoscalers' rule ask."""
+    found = []
+    for page in WATCHED:
+        read = json.loads if page.suffix == ".json" else yaml.safe_load
+        told = read(page.read_text())
+        for group in told.get("groups", []):
+            found += [rule["expr"] for rule in group["rules"]]
+        for panel in told.get("panels", []):
+            found += [target["expr"] for target in panel["targets"]]
+        found += [rule["metricsQuery"] for rule in told.get("externalRules", [])]
+    return found
+
+
+def test_what_every_web_process_tells_is_counted_once() -> None:
+    asked = _expressions()
+    assert len(asked) > 15
+    # Over the processes only the greatest or the least is taken: alike in each of them.
+    once = r"\b(max|min)( by \([a-z, ]+\))? \(?|\b(max|min|absent)\("
+    for expression in asked:
+        measures = re.findall(r"(?:weighhouse_|<<\.Series>>)", expression)
+        assert len(re.findall(once, expression)) >= len(measures), expression
 
 
 def test_no_measure_is_told_twice(
@@ -155,7 +241,7 @@ def test_the_number_of_questions_does_not_grow_with_the_house(
 ) -> None:
     for _ in range(3):
         factories.submitted(uma)
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(16):
         _metrics(client, settings)
 
 

@@ -26,9 +26,8 @@ CONFIRM = (
     "Confirm your e-mail address first: a second factor keeps out whoever has none, and must not "
     "keep out the owner of an address that somebody else signed up with."
 )
-# What somebody needs in order to set one up, and what knows no sessions.
+# What somebody needs in order to set one up.
 OPEN_NAMES = ("account_", "mfa_")
-WITHOUT_SESSION = frozenset({"healthz", "readyz", "metrics"})
 
 
 class SecondFactorMiddleware:
@@ -67,7 +66,7 @@ def _is_open(match: Any) -> bool:
     if match.namespaces:
         # The API knows tokens and no sessions.
         return bool(match.namespaces == ["api-1"])
-    return match.url_name in WITHOUT_SESSION or str(match.url_name).startswith(OPEN_NAMES)
+    return str(match.url_name).startswith(OPEN_NAMES)
 
 
 def confirmed_first(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:

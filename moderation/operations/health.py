@@ -1,10 +1,13 @@
 """Whether the house can take work in, and whether somebody is doing it."""
 
 import socket
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
+from django.core.cache import cache
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import DatabaseError, transaction
@@ -12,10 +15,12 @@ from django.utils import timezone
 
 from moderation.heartbeats import ALIVE_FOR, heart_beat
 from moderation.selectors.operations import last_worker_heartbeat, oldest_due_job
-from moderation.stored import STORAGE_ERRORS
+from moderation.stored import STORAGE_ERRORS, copies_forget
 
 # A job that has waited for longer than this has no worker, or not enough of them.
 LONGEST_WAIT = timedelta(minutes=5)
+# Less than any orchestrator's period; more than whoever asks in a loop gets out of the storage.
+ASKED_EVERY_SECONDS = 2
 
 NOT_WELL: tuple[type[Exception], ...] = (DatabaseError, *STORAGE_ERRORS)
 
@@ -31,7 +36,14 @@ class Answer:
 
 
 def answers() -> list[Answer]:
-    """Ask the database, the storage, the queue and the workers."""
+    """Return what the database, the storage, the queue and the workers answered.
+
+    Each process asks them once in ``ASKED_EVERY_SECONDS``, however often anybody asks it.
+    """
+    return cast(list[Answer], cache.get_or_set("readiness", _asked, ASKED_EVERY_SECONDS))
+
+
+def _asked() -> list[Answer]:
     return [
         _ask("database", _database, needed=True),
         _ask("storage", _storage, needed=True),
@@ -56,7 +68,10 @@ def _database() -> tuple[bool, str]:
 
 
 def _storage() -> tuple[bool, str]:
-    name = default_storage.save("ready/probe", ContentFile(b"ready"))
+    # Of this machine alone, where nothing else may run that would.
+    copies_forget()
+    # A name of its own: two who ask at once must not delete each other's.
+    name = default_storage.save(f"ready/{uuid.uuid4().hex}", ContentFile(b"ready"))
     try:
         with default_storage.open(name) as stored:
             is_well = stored.read() == b"ready"

@@ -41,6 +41,7 @@ class HouseCollector(Collector):
         yield from self._jobs()
         yield from self._probes()
         yield from self._people()
+        yield from self._outboxes()
         yield from self._processes()
 
     def _jobs(self) -> Iterator[Metric]:
@@ -107,6 +108,17 @@ class HouseCollector(Collector):
         for state, number in read.undelivered_notices().items():
             notices.add_metric([state], number)
         yield from (depth, age, late, decisions, appeals, notices)
+
+    def _outboxes(self) -> Iterator[Metric]:
+        now = timezone.now()
+        age = _gauge(
+            "oldest_due_delivery_seconds",
+            "How long the oldest has waited of what is due to be sent, fetched or enforced.",
+            "outbox",
+        )
+        for outbox, since in read.oldest_due_deliveries().items():
+            age.add_metric([outbox], max((now - since).total_seconds(), 0) if since else 0)
+        yield age
 
     def _processes(self) -> Iterator[Metric]:
         now = timezone.now()

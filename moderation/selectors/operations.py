@@ -12,15 +12,20 @@ from moderation.models import (
     Case,
     Counter,
     Decision,
+    Effect,
+    FileReference,
     Finding,
     Heartbeat,
     Notice,
     TriageJob,
+    WebhookDelivery,
 )
 from moderation.states import (
     OPEN_CASES,
     UNFINISHED_JOBS,
     WAITING_CASES,
+    DeliveryState,
+    EffectState,
     JobState,
     NoticeState,
     Outcome,
@@ -124,6 +129,25 @@ def undelivered_notices() -> dict[str, int]:
     """Return how many e-mails wait to be sent, and how many could not be sent."""
     waiting = Notice.objects.filter(state__in=[NoticeState.QUEUED, NoticeState.DEAD])
     return dict(waiting.values_list("state").annotate(Count("pk")).order_by("state"))
+
+
+def oldest_due_deliveries() -> dict[str, datetime | None]:
+    """Return since when the oldest row of each outbox is due; None where nothing is."""
+    now = timezone.now()
+    queued = Q(state=DeliveryState.QUEUED, not_before__lte=now)
+    deliveries = WebhookDelivery.objects.filter(
+        queued, webhook__is_active=True, webhook__account__is_active=True
+    )
+    notices = Notice.objects.filter(state=NoticeState.QUEUED, not_before__lte=now)
+    effects = Effect.objects.filter(state=EffectState.DUE, due_at__lte=now)
+    return {
+        "webhooks": deliveries.aggregate(since=Min("not_before"))["since"],
+        "references": FileReference.objects.filter(queued).aggregate(since=Min("not_before"))[
+            "since"
+        ],
+        "notices": notices.aggregate(since=Min("not_before"))["since"],
+        "decisions": effects.aggregate(since=Min("due_at"))["since"],
+    }
 
 
 def counters() -> dict[str, int]:
