@@ -8,6 +8,7 @@ and the second does the work.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -34,6 +35,10 @@ class Kept:
     is_replay: bool = False
 
 
+class _AnsweredMeanwhileError(Exception):
+    """Another request with the key came first, and has ended."""
+
+
 # Both databases speak this. Nothing is returned where the key is taken.
 _TAKE = """
     INSERT INTO moderation_idempotentanswer
@@ -45,11 +50,20 @@ _TAKE = """
 
 
 def answer_once(
-    *, token: ApiToken, key: str, route: str, body_digest: str, work: Callable[[], Kept]
+    *,
+    token: ApiToken,
+    key: str,
+    route: str,
+    body_digest: str,
+    work: Callable[[], Kept],
+    first: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Kept:
     """Do the work and keep its answer, or return the answer that is kept under the key.
 
-    ``work`` is called in a transaction; answers below 500 are kept, whatever it raises is not.
+    ``work`` is called in a transaction; what it answers is kept, and if it raises nothing is.
+    ``first`` is entered before that, for what takes long and writes no row, such as storing large
+    files; it is left with an exception where nothing was done, also because another request with
+    the key was faster.
     Raises Invalid for a missing or overlong key, Conflict where the key belongs to another
     request.
     """
@@ -66,14 +80,15 @@ def answer_once(
         IdempotentAnswer.objects.filter(pk=found.pk).delete()
         found = None
     if found is None:
-        with transaction.atomic():
+        with suppress(_AnsweredMeanwhileError), first(), transaction.atomic():
             taken = _take(token=token, key=key, route=route, body_digest=body_digest)
-            if taken is not None:
-                kept = work()
-                IdempotentAnswer.objects.filter(pk=taken).update(
-                    status=kept.status, content_type=kept.content_type, body=kept.body
-                )
-                return kept
+            if taken is None:
+                raise _AnsweredMeanwhileError
+            kept = work()
+            IdempotentAnswer.objects.filter(pk=taken).update(
+                status=kept.status, content_type=kept.content_type, body=kept.body
+            )
+            return kept
         found = answers.get()
     if (found.route, found.body_digest) != (route, body_digest):
         raise Conflict(

@@ -33,7 +33,7 @@ from moderation.parts import (
     require_some,
     weights_kept,
 )
-from moderation.states import REACHABLE, Visibility
+from moderation.states import REACHABLE, DeliveryState, Visibility
 from moderation.stored import file_delete
 
 MAX_TAGS = 30
@@ -198,14 +198,22 @@ def version_add_file(*, version: ModelVersion, upload: Upload, actor: Account) -
     """
     require_own(actor, version.uploaded_model)
     require_may_publish(actor)
-    with weights_kept(upload) as file, transaction.atomic():
-        draft = _locked_draft(version)
-        require_room(files=draft.files.count() + 1)
-        if draft.files.filter(sha256=file.sha256).exists():
-            raise here_already(file)
-        file.version = draft
-        file.save(force_insert=True)
-        return file
+    with weights_kept(upload) as file:
+        return version_add_kept_file(version=version, file=file, actor=actor)
+
+
+@transaction.atomic
+def version_add_kept_file(*, version: ModelVersion, file: ModelFile, actor: Account) -> ModelFile:
+    """Write down a file of weights that is stored and looked at already; raises likewise."""
+    require_own(actor, version.uploaded_model)
+    require_may_publish(actor)
+    draft = _locked_draft(version)
+    require_room(files=draft.files.count() + 1)
+    if draft.files.filter(sha256=file.sha256).exists():
+        raise here_already(file)
+    file.version = draft
+    file.save(force_insert=True)
+    return file
 
 
 def version_add_preview(
@@ -217,15 +225,25 @@ def version_add_preview(
     """
     require_own(actor, version.uploaded_model)
     require_may_publish(actor)
-    with picture_kept(upload, prompt) as preview, transaction.atomic():
-        draft = _locked_draft(version)
-        preview.position = draft.previews.count()
-        require_room(previews=preview.position + 1)
-        if draft.previews.filter(sha256=preview.sha256).exists():
-            raise here_already(preview)
-        preview.version = draft
-        preview.save(force_insert=True)
-        return preview
+    with picture_kept(upload, prompt) as preview:
+        return version_add_kept_preview(version=version, preview=preview, actor=actor)
+
+
+@transaction.atomic
+def version_add_kept_preview(
+    *, version: ModelVersion, preview: PreviewImage, actor: Account
+) -> PreviewImage:
+    """Write down a picture that is stored and looked at already; raises likewise."""
+    require_own(actor, version.uploaded_model)
+    require_may_publish(actor)
+    draft = _locked_draft(version)
+    preview.position = draft.previews.count()
+    require_room(previews=preview.position + 1)
+    if draft.previews.filter(sha256=preview.sha256).exists():
+        raise here_already(preview)
+    preview.version = draft
+    preview.save(force_insert=True)
+    return preview
 
 
 @transaction.atomic
@@ -255,12 +273,14 @@ def _delete(names: Sequence[str]) -> None:
 def version_submit(*, version: ModelVersion, actor: Account) -> ModelVersion:
     """Submit a draft: it is quarantined and its triage jobs are written, all at once.
 
-    Raises Invalid if weights or previews are missing, Conflict on a second submit.
+    Raises Invalid if weights or previews are missing, Conflict on a second submit, or while a file
+    that was named by reference has not come.
     """
     require_own(actor, version.uploaded_model)
     require_may_speak(actor)
     draft = _locked_draft(version)
     _refuse_removed(draft.uploaded_model)
+    _refuse_missing_references(draft)
     require_some(files=draft.files.count(), previews=draft.previews.count())
     policy = _policy_in_force()
     draft.visibility = Visibility.QUARANTINED
@@ -270,6 +290,23 @@ def version_submit(*, version: ModelVersion, actor: Account) -> ModelVersion:
     # Last: whoever writes an event holds up every other writer until the commit.
     _record_submission(draft, policy, actor)
     return draft
+
+
+def _refuse_missing_references(draft: ModelVersion) -> None:
+    missing = draft.references.exclude(state=DeliveryState.DONE)
+    given_up = missing.filter(state=DeliveryState.DEAD).first()
+    if given_up is not None:
+        raise Conflict(
+            f"“{given_up.name}” could not be fetched: {given_up.error} Name it again, or take it "
+            "back.",
+            code="reference_dead",
+        )
+    if missing.exists():
+        raise Conflict(
+            f"{missing.count()} files that you named are still to be fetched. Submit it when they "
+            "are there.",
+            code="references_pending",
+        )
 
 
 def _policy_in_force() -> Policy:

@@ -1,9 +1,11 @@
-"""Files that a marketplace keeps: fetched by a worker into a draft, which then submits itself.
+"""Files that a marketplace keeps: fetched by a worker into a draft.
 
-Writes ``FileReference``; what was fetched goes through the same door as an upload.
+Writes ``FileReference``; what was fetched goes through the same door as an upload. The draft waits
+for whoever submits it, and cannot be submitted while a file that was named is missing.
 """
 
 import hashlib
+import logging
 import re
 import tempfile
 from datetime import timedelta
@@ -11,7 +13,7 @@ from typing import IO
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -24,7 +26,9 @@ from moderation.models import Account, FileReference, ModelVersion
 from moderation.outbound import OutboundError, ask, target_of
 from moderation.parts import prompt_checked
 from moderation.states import DeliveryState, Visibility
-from moderation.stored import name_shown
+from moderation.stored import STORAGE_ERRORS, name_shown
+
+logger = logging.getLogger(__name__)
 
 PAUSES = (10, 60, 300)
 # Enough for 8 GB at 5 MB a second.
@@ -45,8 +49,9 @@ def reference_add(
 ) -> FileReference:
     """Note where a file of a draft is to be fetched, and wake a worker.
 
-    Raises Invalid for an address that may not be asked or a digest that is none, Conflict for a
-    file that was named before or a version that is no draft.
+    One that was given up, or that is not in the draft any more, may be named again. Raises Invalid
+    for an address that may not be asked or a digest that is none, Conflict for a file that is
+    there or on its way or a version that is no draft.
     """
     require_own(actor, version.uploaded_model)
     locked = ModelVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
@@ -62,31 +67,66 @@ def reference_add(
     if len(url) > 2000:
         raise Invalid("The address has more than 2,000 characters.", code="bad_url", field="url")
     target_of(url)
-    if version.references.count() >= settings.MAX_FILES + settings.MAX_PREVIEWS:
-        raise Invalid("A version has no more files than that.", code="too_many", field="url")
-    now = timezone.now()
-    try:
-        with transaction.atomic():
-            reference = FileReference.objects.create(
-                version=locked,
-                kind=kind,
-                url=url,
-                name=name_shown(name),
-                sha256=sha256,
-                prompt=prompt_checked(prompt),
-                not_before=now,
-            )
-    except IntegrityError as error:
-        raise Conflict("A file with this digest was named before.", code="same_file") from error
+    fields = {
+        "kind": kind,
+        "url": url,
+        "name": name_shown(name),
+        "prompt": prompt_checked(prompt),
+        "not_before": timezone.now(),
+    }
+    # Nobody else writes one meanwhile: the version is locked.
+    reference = locked.references.filter(sha256=sha256).first()
+    if reference is None:
+        if locked.references.count() >= settings.MAX_FILES + settings.MAX_PREVIEWS:
+            raise Invalid("A version has no more files than that.", code="too_many", field="url")
+        reference = FileReference.objects.create(version=locked, sha256=sha256, **fields)
+    elif _is_wanted(reference):
+        raise Conflict("A file with this digest was named before.", code="same_file")
+    else:
+        again = {"state": DeliveryState.QUEUED, "attempts": 0, "error": "", **fields}
+        FileReference.objects.filter(pk=reference.pk).update(**again)
+        reference.refresh_from_db()
     wake_reference(reference_id=reference.pk)
     return reference
 
 
+def _is_wanted(reference: FileReference) -> bool:
+    """Return whether a file is on its way, or in the draft."""
+    if reference.state == DeliveryState.DONE:
+        version, sha256 = reference.version, reference.sha256
+        parts = version.files if reference.kind == FileReference.Kind.FILE else version.previews
+        return parts.filter(sha256=sha256).exists()
+    return reference.state == DeliveryState.QUEUED
+
+
+@transaction.atomic
+def reference_remove(*, reference: FileReference, actor: Account) -> None:
+    """Forget a file that could not be fetched; the draft can then be submitted without it.
+
+    Raises Conflict for one that was fetched or is still to be, or a version that is no draft.
+    """
+    require_own(actor, reference.version.uploaded_model)
+    locked = ModelVersion.objects.select_for_update(no_key=True).get(pk=reference.version_id)
+    if locked.visibility != Visibility.DRAFT:
+        raise Conflict("This version has been submitted.", code="not_a_draft")
+    if not locked.references.filter(pk=reference.pk, state=DeliveryState.DEAD).delete()[0]:
+        raise Conflict(
+            "Only a file that could not be fetched can be taken back.", code="reference_not_dead"
+        )
+    event_record(action="version.reference_removed", actor=actor, version=locked)
+
+
 def references_send() -> int:
-    """Wake a worker for every reference that is due; return how many."""
-    due = FileReference.objects.filter(
+    """Wake a worker for every reference that is due; return how many.
+
+    Gives up those whose last attempt ended without a word, so that none is fetched for ever.
+    """
+    queued = FileReference.objects.filter(
         state=DeliveryState.QUEUED, not_before__lte=timezone.now()
-    ).order_by("not_before")
+    )
+    for lost in queued.filter(attempts__gt=len(PAUSES)).select_related("version"):
+        _failed(lost, "The worker was lost during the last attempt.", again=False)
+    due = queued.filter(attempts__lte=len(PAUSES)).order_by("not_before")
     most = min(SWEEP_LIMIT, room_for(REFERENCE_TASK))
     woken = list(due.values_list("pk", flat=True)[:most])
     for reference_id in woken:
@@ -114,7 +154,7 @@ def reference_fetch(*, reference_id: int) -> bool:
     if not taken:
         return False
     try:
-        with tempfile.TemporaryFile() as file:
+        with tempfile.TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR) as file:
             _fetch(reference, file)
             _admit(reference, file)
     except OutboundError as error:
@@ -122,6 +162,14 @@ def reference_fetch(*, reference_id: int) -> bool:
         return False
     except Refusal as refusal:
         _failed(reference, refusal.sentence, again=False)
+        return False
+    except STORAGE_ERRORS as error:
+        # The house's own fault, which costs no attempt.
+        logger.warning("The storage does not answer: %s", error)
+        pause = timedelta(seconds=PAUSES[-1])
+        FileReference.objects.filter(pk=reference.pk, state=DeliveryState.QUEUED).update(
+            attempts=F("attempts") - 1, not_before=timezone.now() + pause
+        )
         return False
     FileReference.objects.filter(pk=reference.pk).update(state=DeliveryState.DONE, error="")
     return True

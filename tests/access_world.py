@@ -30,6 +30,7 @@ from moderation.models import (
     Case,
     ChildSafetyRecord,
     Decision,
+    FileReference,
     Finding,
     ModelVersion,
     Notice,
@@ -330,6 +331,19 @@ def _of_people(world: World, people: Mapping[str, Account]) -> None:
     states["concept"] = {"rule": "red-star", "concept": "red-star", "table": "rules"}
 
 
+def _not_fetched(draft: ModelVersion) -> FileReference:
+    return FileReference.objects.create(
+        version=draft,
+        kind="file",
+        url="https://files.example.org/b.safetensors",
+        name="b.safetensors",
+        sha256="b" * 64,
+        state="dead",
+        error="It answered 404.",
+        not_before=timezone.now(),
+    )
+
+
 def _of_marketplaces(world: World) -> None:
     shop, other = factories.account("shop"), factories.account("other-shop")
     closed = factories.account("closed-shop")
@@ -373,4 +387,5 @@ def _of_marketplaces(world: World) -> None:
     states["api answered report"] = {"code": answered.code}
     hidden = _hidden_by_clock(factories.published(user))
     states["api hidden by clock"] = {"code": hidden.code}
+    states["api reference"] = {"code": _not_fetched(factories.draft(user)).code}
     states["api webhook"] = {"code": webhook.code}

@@ -3,11 +3,13 @@
 import json
 import re
 import threading
+import time
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
@@ -36,15 +38,19 @@ from moderation.models import (
     Policy,
     PreviewImage,
     Report,
+    ThrottleBucket,
     TriageJob,
     UploadedModel,
 )
+from moderation.policy import policy_import
+from moderation.policy_file import PolicyFile
 from moderation.queue import case_claim
 from moderation.reports import report_file
 from moderation.states import Action, Role, Scope, Visibility
-from moderation.tasks import reference_fetch
+from moderation.tasks import reference_fetch, sweep
+from moderation.throttle import _bucket
 from moderation.tokens import token_create, token_revoke
-from tests import factories
+from tests import factories, noting_inspector
 from tests.receiver import receiver
 
 pytestmark = pytest.mark.django_db
@@ -67,6 +73,7 @@ CHANGES = {
     ("post", "/webhooks"),
     ("post", "/webhooks/{code}/switch-on"),
     ("delete", "/webhooks/{code}"),
+    ("delete", "/references/{code}"),
 }
 
 
@@ -540,13 +547,39 @@ def test_however_the_scheme_is_spelled_a_post_needs_a_key_and_is_done_once(
     assert UploadedModel.objects.count() == 1
 
 
-def test_a_refusal_is_given_again_too(shop: Marketplace) -> None:
-    code = _draft(shop)
-    first = shop.post(f"/versions/{code}/submit", key="early")
+def test_what_was_refused_may_be_sent_again_with_its_key_once_the_reason_has_passed(
+    shop: Marketplace, demo_policy: PolicyFile
+) -> None:
+    assert shop.post("/models", {"title": " "}, key="model").status_code == 422
+    code = shop.post("/models", {"title": "Ink wash"}, key="model").json()["code"]
+    early = shop.post(f"/versions/{code}/submit", key="submit")
+    assert (early.status_code, "Idempotent-Replay" in early) == (422, False)
     shop.post(f"/versions/{code}/files", file=factories.weights_upload())
-    second = shop.post(f"/versions/{code}/submit", key="early")
-    assert first.status_code == second.status_code == 422
-    assert first.content == second.content
+    shop.post(f"/versions/{code}/previews", file=factories.preview_upload())
+    refused = shop.post(f"/versions/{code}/submit", key="submit")
+    assert refused.json()["code"] == "no_policy"
+    Account.objects.update(suspended_at=timezone.now())
+    assert shop.post("/models", {"title": "More"}, key="more").json()["code"] == "suspended"
+    Account.objects.update(suspended_at=None)
+    assert shop.post("/models", {"title": "More"}, key="more").status_code == 201
+    policy_import(content=demo_policy, activate=True, actor=None)
+    assert shop.post(f"/versions/{code}/submit", key="submit").status_code == 200
+    assert shop.post(f"/versions/{code}/submit", key="submit")["Idempotent-Replay"] == "true"
+
+
+def test_whoever_was_told_that_it_was_too_much_may_send_it_again(
+    shop: Marketplace, policy: Policy, uma: Account
+) -> None:
+    published = factories.published(uma)
+    body = {"version": published.code, "text": "A star."}
+    full_at = time.time() + 86_400 * 365
+    key = _bucket("report.account", str(shop.account.pk))
+    ThrottleBucket.objects.create(key=key, full_at=full_at)
+    assert shop.post("/reports", body, key="report").status_code == 429
+    ThrottleBucket.objects.all().delete()
+    assert shop.post("/reports", body, key="report").status_code == 201
+    assert shop.post("/reports", body, key="report")["Idempotent-Replay"] == "true"
+    assert Report.objects.count() == 1
 
 
 def test_the_same_key_with_another_body_or_address_is_refused(shop: Marketplace) -> None:
@@ -577,6 +610,65 @@ def test_a_post_without_a_usable_key_is_refused(key: str | None, shop: Marketpla
         "/api/v1/models", '{"title": "x"}', content_type="application/json", **headers
     )
     assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_missing")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_waits_while_what_was_sent_is_stored_and_looked_at(
+    shop: Marketplace, policy: Policy, settings: Any, asleep: None
+) -> None:
+    settings.UPLOAD_INSPECTOR = noting_inspector.__name__
+    noting_inspector.in_transaction.clear()
+    assert _submitted(shop).files.count() == 1
+    assert _whole(shop).status_code == 201
+    # One file and one preview, then two of each.
+    assert noting_inspector.in_transaction == [False] * 6
+
+
+def test_what_was_stored_for_a_refused_or_repeated_file_is_deleted(
+    shop: Marketplace, settings: Any
+) -> None:
+    def stored() -> int:
+        return sum(path.is_file() for path in Path(settings.MEDIA_ROOT).rglob("*"))
+
+    code = _draft(shop)
+    address = f"/versions/{code}/files"
+    assert shop.post(address, file=factories.weights_upload(), key="file").status_code == 201
+    assert shop.post(address, file=factories.weights_upload(), key="file").status_code == 201
+    assert shop.post(address, file=factories.weights_upload()).json()["code"] == "same_file"
+    assert shop.post("/versions/none/files", file=factories.weights_upload()).status_code == 404
+    assert shop.post(address, {"file": "no file"}).status_code == 422
+    assert stored() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_three_at_once_with_one_file_have_one_effect_and_leave_one_file(
+    shop: Marketplace, settings: Any
+) -> None:
+    code = _draft(shop)
+    answers: list[Any] = []
+
+    def send() -> None:
+        try:
+            answers.append(
+                Client().post(
+                    f"/api/v1/versions/{code}/files",
+                    {"file": factories.weights_upload()},
+                    **shop.headers(),
+                    HTTP_IDEMPOTENCY_KEY="file",
+                )
+            )
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=send) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.content for answer in answers}) == 1
+    assert ModelFile.objects.count() == 1
+    assert sum(path.is_file() for path in Path(settings.MEDIA_ROOT).rglob("*")) == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -690,6 +782,92 @@ def test_a_file_that_is_not_the_one_that_was_named_is_refused(
     assert row["state"] == "dead"
     assert "SHA-256" in row["error"]
     assert not ModelVersion.objects.get(code=code).files.exists()
+
+
+def test_nothing_is_submitted_while_a_file_that_was_named_is_missing(
+    shop: Marketplace, policy: Policy, settings: Any, asleep: None
+) -> None:
+    settings.OUTBOUND_PRIVATE_HOSTS = ["127.0.0.1"]
+    code = _draft(shop)
+    shop.post(f"/versions/{code}/files", file=factories.weights_upload())
+    shop.post(f"/versions/{code}/previews", file=factories.preview_upload())
+    more = factories.safetensors_bytes({"lora.up": np.arange(9.0)})
+    with receiver() as server:
+        named = _reference(shop, code, f"{server.url}/weights", more, "file").json()
+        early = shop.post(f"/versions/{code}/submit", key="submit")
+        assert (early.status_code, early.json()["code"]) == (409, "references_pending")
+        held = shop.client.delete(f"/api/v1/references/{named['code']}", **shop.headers())
+        assert held.json()["code"] == "reference_not_dead"
+        server.files["/weights"] = b"something else"
+        reference_fetch(FileReference.objects.get().pk)
+        refused = shop.post(f"/versions/{code}/submit").json()
+        assert refused["code"] == "reference_dead"
+        assert "SHA-256" in refused["detail"]
+        # Named again, it is the same one; it cannot be named twice while it is on its way.
+        server.files["/weights"] = more
+        again = _reference(shop, code, f"{server.url}/weights", more, "file")
+        assert (again.status_code, again.json()["code"]) == (202, named["code"])
+        twice = _reference(shop, code, f"{server.url}/weights", more, "file")
+        assert (twice.status_code, twice.json()["code"]) == (409, "same_file")
+        reference_fetch(FileReference.objects.get().pk)
+    assert shop.post(f"/versions/{code}/submit").status_code == 200
+    assert ModelFile.objects.count() == 2
+
+
+def test_a_file_that_could_not_be_fetched_is_taken_back(
+    shop: Marketplace, policy: Policy, settings: Any, asleep: None
+) -> None:
+    settings.OUTBOUND_PRIVATE_HOSTS = ["127.0.0.1"]
+    code = _draft(shop)
+    shop.post(f"/versions/{code}/files", file=factories.weights_upload())
+    shop.post(f"/versions/{code}/previews", file=factories.preview_upload())
+    with receiver() as server:
+        server.files["/weights"] = b"something else"
+        named = _reference(shop, code, f"{server.url}/weights", b"weights", "file").json()
+        reference_fetch(FileReference.objects.get().pk)
+    address = f"/api/v1/references/{named['code']}"
+    other = Marketplace(factories.account("other"))
+    assert other.client.delete(address, **other.headers()).status_code == 404
+    assert shop.client.delete(address, **shop.headers()).status_code == 204
+    assert shop.client.delete(address, **shop.headers()).status_code == 404
+    assert shop.post(f"/versions/{code}/submit").status_code == 200
+
+
+def test_where_nothing_can_be_written_a_file_is_fetched_later_and_not_given_up(
+    shop: Marketplace, settings: Any, tmp_path: Path, asleep: None
+) -> None:
+    settings.OUTBOUND_PRIVATE_HOSTS = ["127.0.0.1"]
+    # A large file lies beside the data until it is stored, and never in memory.
+    settings.FILE_UPLOAD_TEMP_DIR = tmp_path / "gone"
+    code = _draft(shop)
+    with receiver() as server:
+        server.files["/weights"] = factories.safetensors_bytes()
+        content = factories.safetensors_bytes()
+        _reference(shop, code, f"{server.url}/weights", content, "file")
+        for _ in range(5):
+            FileReference.objects.update(not_before=timezone.now())
+            reference_fetch(FileReference.objects.get().pk)
+        row = FileReference.objects.get()
+        assert (row.state, row.attempts) == ("queued", 0)
+        settings.FILE_UPLOAD_TEMP_DIR.mkdir()
+        FileReference.objects.update(not_before=timezone.now())
+        reference_fetch(row.pk)
+    assert FileReference.objects.get().state == "done"
+
+
+def test_a_file_whose_worker_is_lost_each_time_is_given_up(
+    shop: Marketplace, settings: Any, asleep: None
+) -> None:
+    code = _draft(shop)
+    _reference(shop, code, "https://files.example.org/a", b"weights", "file")
+    due = timezone.now() - timedelta(seconds=1)
+    FileReference.objects.update(attempts=3, not_before=due)
+    sweep()
+    assert FileReference.objects.get().state == "queued"
+    FileReference.objects.update(attempts=4, not_before=due)
+    sweep()
+    row = shop.get(f"/versions/{code}").json()["references"][0]
+    assert (row["state"], row["error"]) == ("dead", "The worker was lost during the last attempt.")
 
 
 def test_a_host_that_does_not_answer_is_asked_again_and_then_given_up(

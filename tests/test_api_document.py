@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import schemathesis
 from django.test import Client
+from django.utils import timezone
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
@@ -15,7 +16,7 @@ from schemathesis.specs.openapi import checks
 from config.wsgi import application
 from moderation.appeals import appeal_file
 from moderation.external import external_account
-from moderation.models import Account, Policy
+from moderation.models import Account, FileReference, Policy
 from moderation.reports import report_file
 from moderation.webhooks import webhook_create
 from tests import factories
@@ -84,6 +85,15 @@ def _codes(shop: Account, mo: Account) -> dict[str, str]:
         "decisions": decision.code,
         "appeals": appeal_file(decision=decision, text="They are flowers.", actor=shop).code,
         "reports": report.code,
+        "references": FileReference.objects.create(
+            version=factories.draft(shop),
+            kind="file",
+            url="https://files.example.org/b",
+            name="b",
+            sha256="b" * 64,
+            state="dead",
+            not_before=timezone.now(),
+        ).code,
         "webhooks": webhook_create(account=shop, url="https://example.org/hook").code,
     }
 

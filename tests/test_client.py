@@ -12,6 +12,8 @@ import pytest
 from django.conf import settings
 
 from moderation.models import Account, ModelVersion, Policy, UploadedModel
+from moderation.policy import policy_import
+from moderation.policy_file import PolicyFile
 from moderation.webhooks import signed_headers
 from tests import factories
 from tests.test_access_matrix import operations
@@ -58,6 +60,28 @@ def test_a_folder_of_models_is_submitted_and_sent_again_changes_nothing(
     versions = ModelVersion.objects.filter(visibility="quarantined")
     assert sorted(str(version.uploaded_model) for version in versions) == ["Ink wash", "sky"]
     assert UploadedModel.objects.count() == 2
+
+
+def test_what_was_refused_is_submitted_when_it_is_run_again_and_for_each_user_apart(
+    live_server: Any, demo_policy: PolicyFile, asleep: None, tmp_path: Path
+) -> None:
+    shop = Marketplace(factories.account("shop"))
+    environment = {**os.environ, "PYTHONPATH": str(CLIENT), "WEIGHHOUSE_KEY": shop.key}
+    folder = str(_folder(tmp_path / "models"))
+
+    def run(user: str) -> str:
+        command = [
+            sys.executable, "-m", "weighhouse_client.submit_folder", folder,
+            "--url", live_server.url, "--on-behalf-of", user,
+        ]  # fmt: skip
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return done.stdout
+
+    assert "2 refused" in run("user-1")
+    policy_import(content=demo_policy, activate=True, actor=None)
+    assert "2 submitted" in run("user-1")
+    assert "2 submitted" in run("user-2")
+    assert ModelVersion.objects.filter(visibility="quarantined").count() == 4
 
 
 def test_the_client_reads_what_was_decided_and_appeals(

@@ -1,5 +1,7 @@
 """Models and versions: create, add files, submit, and see how they stand."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from django.http import HttpRequest
@@ -27,19 +29,60 @@ from moderation.external import external_account
 from moderation.intake import (
     model_create,
     model_submitted,
-    version_add_file,
-    version_add_preview,
+    version_add_kept_file,
+    version_add_kept_preview,
     version_create,
     version_submit,
 )
-from moderation.models import ModelVersion
-from moderation.parts import parts_kept
-from moderation.references import reference_add
+from moderation.models import ModelFile, ModelVersion, PreviewImage
+from moderation.parts import Parts, parts_kept, picture_kept, prompt_checked, weights_kept
+from moderation.references import reference_add, reference_remove
 from moderation.states import Scope
 
 router = Router(tags=["models"])
 READ, SUBMIT = TokenAuth(Scope.READ), TokenAuth(Scope.SUBMIT)
 PROBLEMS: dict[Any, Any] = {frozenset({400, 401, 403, 404, 409, 410, 413, 422, 429, 503}): Problem}
+
+
+# What is sent along is stored and looked at before the operations below are begun, each of which is
+# one transaction; where one is refused, what was stored for it is deleted. What is missing
+# altogether is for the operation to say.
+
+
+@contextmanager
+def _parts_stored(request: HttpRequest) -> Iterator[None]:
+    files, previews = request.FILES.getlist("files"), request.FILES.getlist("previews")
+    if not files or not previews:
+        yield
+        return
+    prompts = request.POST.getlist("prompts")
+    with parts_kept(files=files, previews=previews, prompts=prompts) as parts:
+        request.stored = parts  # type: ignore[attr-defined]
+        yield
+
+
+@contextmanager
+def _file_stored(request: HttpRequest, code: str) -> Iterator[None]:
+    _mine(request, code)
+    upload = request.FILES.get("file")
+    if upload is None:
+        yield
+        return
+    with weights_kept(upload) as file:
+        request.stored = file  # type: ignore[attr-defined]
+        yield
+
+
+@contextmanager
+def _preview_stored(request: HttpRequest, code: str) -> Iterator[None]:
+    _mine(request, code)
+    upload = request.FILES.get("file")
+    if upload is None:
+        yield
+        return
+    with picture_kept(upload, "") as preview:
+        request.stored = preview  # type: ignore[attr-defined]
+        yield
 
 
 @router.post("/models", auth=SUBMIT, response={201: VersionOut, **PROBLEMS})
@@ -54,7 +97,7 @@ def create(request: HttpRequest, given: ModelIn) -> Status[VersionOut]:
 
 
 @router.post("/submissions", auth=SUBMIT, response={201: VersionOut, **PROBLEMS})
-@decorate_view(once(Scope.SUBMIT))
+@decorate_view(once(Scope.SUBMIT, first=_parts_stored))
 def submission(
     request: HttpRequest,
     given: Form[ModelIn],
@@ -65,8 +108,8 @@ def submission(
     """Create a model and submit its first version with all its files: at once, or not at all."""
     marketplace = token_of(request).account
     texts = given.dict(exclude={"on_behalf_of"})
+    parts: Parts = request.stored  # type: ignore[attr-defined]
     with (
-        parts_kept(files=files, previews=previews, prompts=prompts) as parts,
         external_account(marketplace=marketplace, external_id=given.on_behalf_of) as creator,
         model_submitted(parts=parts, **texts, actor=creator) as version,
     ):
@@ -106,18 +149,18 @@ def next_version(request: HttpRequest, code: str) -> Status[VersionOut]:
 
 
 @router.post("/versions/{code}/files", auth=SUBMIT, response={201: FileOut, **PROBLEMS})
-@decorate_view(once(Scope.SUBMIT))
+@decorate_view(once(Scope.SUBMIT, first=_file_stored))
 def add_file(request: HttpRequest, code: str, file: File[UploadedFile]) -> Status[FileOut]:
     """Add a file of weights to a draft."""
     found = _mine(request, code)
+    stored: ModelFile = request.stored  # type: ignore[attr-defined]
     creator = found.uploaded_model.creator
-    return Status(
-        201, FileOut.from_orm(version_add_file(version=found, upload=file, actor=creator))
-    )
+    added = version_add_kept_file(version=found, file=stored, actor=creator)
+    return Status(201, FileOut.from_orm(added))
 
 
 @router.post("/versions/{code}/previews", auth=SUBMIT, response={201: FileOut, **PROBLEMS})
-@decorate_view(once(Scope.SUBMIT))
+@decorate_view(once(Scope.SUBMIT, first=_preview_stored))
 def add_preview(
     request: HttpRequest,
     code: str,
@@ -127,7 +170,9 @@ def add_preview(
     """Add a preview to a draft, with the prompt it was made from."""
     found = _mine(request, code)
     creator = found.uploaded_model.creator
-    added = version_add_preview(version=found, upload=file, prompt=prompt, actor=creator)
+    stored: PreviewImage = request.stored  # type: ignore[attr-defined]
+    stored.prompt = prompt_checked(prompt)
+    added = version_add_kept_preview(version=found, preview=stored, actor=creator)
     return Status(201, FileOut.from_orm(added))
 
 
@@ -138,6 +183,14 @@ def add_reference(request: HttpRequest, code: str, given: ReferenceIn) -> Status
     found = _mine(request, code)
     creator = found.uploaded_model.creator
     return Status(202, ReferenceOut.of(reference_add(version=found, **given.dict(), actor=creator)))
+
+
+@router.delete("/references/{code}", auth=SUBMIT, response={204: None, **PROBLEMS})
+def remove_reference(request: HttpRequest, code: str) -> Status[None]:
+    """Take back a file that could not be fetched, so that the draft can be submitted without it."""
+    found = selectors.marketplace.reference_of(token_of(request).account, code)
+    reference_remove(reference=found, actor=found.version.uploaded_model.creator)
+    return Status(204, None)
 
 
 @router.post("/versions/{code}/submit", auth=SUBMIT, response={200: VersionOut, **PROBLEMS})

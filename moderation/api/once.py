@@ -1,7 +1,8 @@
 """``Idempotency-Key`` for every POST: sent twice, done once, answered alike."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from typing import Any
 
@@ -17,13 +18,21 @@ from moderation.states import Scope
 from moderation.waiting import database_is_away
 
 Run = Callable[..., HttpResponse]
+First = Callable[..., AbstractContextManager[None]]
 
 
-def once(scope: Scope) -> Callable[[Run], Run]:
-    """Wrap a POST so that a repeated key gets the first answer again.
+@contextmanager
+def _nothing_first(request: HttpRequest, *args: Any, **kwargs: Any) -> Iterator[None]:
+    yield
+
+
+def once(scope: Scope, *, first: First = _nothing_first) -> Callable[[Run], Run]:
+    """Wrap a POST so that a repeated key gets the first answer again, once something was done.
 
     The answer carries ``Idempotent-Replay: true`` when it is given again. While another request
-    with the key is at work this one waits for it, and says 503 if that takes too long.
+    with the key is at work this one waits for it, and says 503 if that takes too long. ``first``
+    stores what was sent before the transaction that holds key, effect and answer: nobody waits
+    for it, and no database gives up on it.
     """
 
     def wrapped(run: Run) -> Run:
@@ -36,12 +45,15 @@ def once(scope: Scope) -> Callable[[Run], Run]:
                 if token is None:
                     # Let the API itself say so.
                     return run(request, *args, **kwargs)
+                # As it is for the operation itself.
+                request.auth = token  # type: ignore[attr-defined]
                 kept = answer_once(
                     token=token,
                     key=request.headers.get("Idempotency-Key", ""),
                     route=f"{request.method} {request.path}"[:300],
                     body_digest=_digest(request),
                     work=lambda: _keep(run(request, *args, **kwargs)),
+                    first=lambda: first(request, *args, **kwargs),
                 )
             except Refusal as refusal:
                 return refusal_problem(refusal)
@@ -58,8 +70,8 @@ def once(scope: Scope) -> Callable[[Run], Run]:
                 )
                 response["Retry-After"] = "2"
                 return response
-            except _ServerError as error:
-                return error.response
+            except _NothingDoneError as answer:
+                return answer.response
             response = HttpResponse(kept.body, status=kept.status, content_type=kept.content_type)
             if kept.is_replay:
                 response["Idempotent-Replay"] = "true"
@@ -70,8 +82,12 @@ def once(scope: Scope) -> Callable[[Run], Run]:
     return wrapped
 
 
-class _ServerError(Exception):
-    """An answer that is not kept: everything is rolled back, and the same key may try again."""
+class _NothingDoneError(Exception):
+    """A refusal or a fault is not kept: all is rolled back, and the same key may try again.
+
+    What refuses it may pass: a policy that is missing, too many at once, a scope, a file still to
+    come. Whoever sends it again after that is to be heard, and nothing is ever done twice by it.
+    """
 
     def __init__(self, response: HttpResponse) -> None:
         super().__init__()
@@ -79,8 +95,8 @@ class _ServerError(Exception):
 
 
 def _keep(response: HttpResponse) -> Kept:
-    if response.status_code >= 500:
-        raise _ServerError(response)
+    if response.status_code >= 400:
+        raise _NothingDoneError(response)
     return Kept(response.status_code, response["Content-Type"], response.content.decode())
 
 

@@ -95,6 +95,19 @@ def decision_of(account: Account, code: str) -> Decision:
     return decision
 
 
+def reference_of(account: Account, code: str) -> FileReference:
+    """Return a file that the marketplace or one of its users named; raises Hidden otherwise."""
+    mine = _mine(account, "version__uploaded_model__creator")
+    reference = (
+        FileReference.objects.filter(mine, code=code)
+        .select_related("version__uploaded_model__creator")
+        .first()
+    )
+    if reference is None:
+        raise Hidden
+    return reference
+
+
 def report_of(account: Account, code: str) -> Report:
     """Return a report that the marketplace or one of its users filed; raises Hidden otherwise."""
     mine = Report.objects.filter(_mine(account, "reporter"), code=code)

@@ -40,7 +40,7 @@ class Client:
     """Speaks to one house with one key.
 
     Every POST gets an ``Idempotency-Key`` and is sent again with it, ``attempts`` times in all,
-    when the line breaks or the house is busy.
+    when the line breaks, the house is busy, or was asked too much.
     """
 
     def __init__(self, url: str, *, key: str, attempts: int = 5, timeout: float = 60) -> None:
@@ -100,6 +100,10 @@ class Client:
         """Name a file that you keep; the house fetches it. ``kind`` is "file" or "preview"."""
         body = {"kind": kind, "url": url, "name": name, "sha256": sha256}
         self._post(f"/versions/{code}/references", json=body)
+
+    def remove_reference(self, reference: str) -> None:
+        """Take back a file that could not be fetched."""
+        self._send("DELETE", f"/references/{reference}", {})
 
     def submit(self, code: str, *, idempotency_key: str = "") -> Version:
         """Submit a draft."""

@@ -57,7 +57,9 @@ def _submit(house: Client, folder: Path, on_behalf_of: str, *, dry_run: bool) ->
         texts |= json.loads(described.read_text())
     # The keys follow from what is sent: run again, this goes on where it stopped.
     made = house.create_model(
-        **texts, on_behalf_of=on_behalf_of, idempotency_key=_key("model", folder, texts)
+        **texts,
+        on_behalf_of=on_behalf_of,
+        idempotency_key=_key("model", folder, texts, on_behalf_of),
     )
     for path in files:
         house.add_file(made.code, path, idempotency_key=_key(made.code, path, path.stat().st_size))
