@@ -52,9 +52,10 @@ def check_settings(**_: Any) -> None:
 @worker_ready.connect
 def start_heartbeat(sender: Any, **_: Any) -> None:
     """Say every few seconds that this worker is alive, and which queues it serves."""
-    from moderation.worker import beat_forever
+    from moderation.worker import beat_forever, live_visibly
 
     queues = sorted(sender.app.amqp.queues.consume_from)
+    threading.Thread(target=live_visibly, name="alive", daemon=True).start()
     threading.Thread(
         target=beat_forever, args=(sender.hostname, queues), name="heartbeat", daemon=True
     ).start()

@@ -98,7 +98,8 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
-    # Before anything that asks the database.
+    # Before anything that asks by what name, how much at once, or the database.
+    "moderation.operations.middleware.WatchMiddleware",
     "moderation.overload.OverloadMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -241,6 +242,10 @@ STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.str("STATIC_FOLDER", default=str(DATA_DIR / "static")))
 STATICFILES_DIRS = [BASE_DIR / "static"]
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+# Where what is larger lies until it is stored. The system's own place for such files is often in
+# memory, as in the containers.
+FILE_UPLOAD_TEMP_DIR = DATA_DIR / "arriving"
+FILE_UPLOAD_TEMP_DIR.mkdir(exist_ok=True)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
 if STORAGE_URL.startswith("s3:"):
     # The browser sends the parts of large files straight to the bucket.
@@ -281,7 +286,14 @@ CELERY_BROKER_URL = (
 # than any task runs, so that it never comes twice to a busy worker; what a dead one held is found
 # by its lease, not by this. Celery wants it in three places, or one of them keeps its own hour.
 VISIBILITY_TIMEOUT = 2 * 60 * 60
-CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, object] = {"visibility_timeout": VISIBILITY_TIMEOUT}
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, object] = {
+    "visibility_timeout": VISIBILITY_TIMEOUT,
+    # A Redis that hangs must not hold a page, which would wait for ever. Redis itself answers a
+    # worker that waits for messages within a second (kombu's brpop_timeout), so nobody who waits
+    # for nothing is cut off.
+    "socket_connect_timeout": 2,
+    "socket_timeout": 5,
+}
 CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"visibility_timeout": VISIBILITY_TIMEOUT}
 CELERY_VISIBILITY_TIMEOUT = VISIBILITY_TIMEOUT
 if CELERY_BROKER_URL == "filesystem://":
@@ -378,7 +390,8 @@ MAX_PREVIEW_BYTES = env.int("MAX_PREVIEW_BYTES", default=25 * 1024**2)
 MAX_PREVIEWS = 20
 MAX_FILES = 10
 # Hosts on a private network that webhooks and file references may name all the same.
-OUTBOUND_PRIVATE_HOSTS = env.list("OUTBOUND_PRIVATE_HOSTS", default=[])
+# In small letters, as the host of an address is compared.
+OUTBOUND_PRIVATE_HOSTS = [host.lower() for host in env.list("OUTBOUND_PRIVATE_HOSTS", default=[])]
 
 # What Prometheus shows to be let in to /metrics; without it there is no such page.
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")

@@ -4,6 +4,7 @@ A message is a hint: it may be lost or come twice, and the row it names stays th
 """
 
 import logging
+import time
 from functools import partial
 from typing import Any
 
@@ -28,10 +29,16 @@ LIKENESS_TASK = "moderation.likeness_sweep"
 MOST_WAITING = 200
 
 
+# For so long this process asks nothing of a broker that did not answer: each message would have to
+# wait for it, and with it the page that sends it. The sweeper sends what was not sent.
+AWAY_SECONDS = 10.0
+_away_until = 0.0
+
+
 def messages_waiting(task: str) -> int:
     """Return how many messages wait in the queue of a task.
 
-    Raises OSError or kombu's OperationalError where the broker does not answer.
+    Raises kombu's OperationalError where the broker does not answer.
     """
     if current_app.conf.task_always_eager:
         return 0
@@ -40,28 +47,45 @@ def messages_waiting(task: str) -> int:
         connection: Any = pooled  # kombu's types take it for a producer
         # Without a limit it would try for ever.
         connection.ensure_connection(max_retries=1)
-        with connection.channel() as channel:
-            try:
+        try:
+            with connection.channel() as channel:
                 return int(channel.queue_declare(queue, passive=True).message_count)
-            except ChannelError:  # nothing was ever sent there
-                return 0
+        except ChannelError:  # nothing was ever sent there
+            return 0
+        except connection.connection_errors as error:
+            # Redis' own, where a connection broke that had been idle in the pool.
+            raise OperationalError(str(error)) from error
 
 
 def room_for(task: str) -> int:
     """Return how many more messages may be sent for a task now; none to a broker that is away."""
+    if _is_away():
+        return 0
     try:
         return max(0, MOST_WAITING - messages_waiting(task))
     except (OperationalError, OSError) as error:
-        logger.warning("The broker does not answer: %s", error)
+        _note_away(error)
         return 0
 
 
 def _send(task: str, row_id: int) -> None:
+    if _is_away():
+        return
     try:
         current_app.signature(task, args=(row_id,)).apply_async()
     except (OperationalError, OSError) as error:
         # The sweeper finds the row and sends again.
-        logger.warning("No message was sent for %s %s: %s", task, row_id, error)
+        _note_away(error)
+
+
+def _is_away() -> bool:
+    return time.monotonic() < _away_until
+
+
+def _note_away(error: Exception) -> None:
+    global _away_until
+    _away_until = time.monotonic() + AWAY_SECONDS
+    logger.warning("The broker does not answer; messages are sent later: %s", error)
 
 
 def wake_triage(*, stage: str, job_id: int) -> None:

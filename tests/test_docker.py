@@ -1,6 +1,9 @@
 """The images and the files beside them: no root, no torch in the web, every variable named."""
 
+import os
 import re
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,8 @@ import yaml
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from moderation.heartbeats import heart_beat
+from moderation.worker import _ending, alive_file, live_visibly
+from tests.processes import wait_until
 
 DOCKER = settings.BASE_DIR / "docker"
 IMAGES = sorted(DOCKER.glob("*.Dockerfile"))
@@ -57,6 +61,15 @@ def test_every_process_of_the_compose_file_is_read_only_and_without_capabilities
     assert "noeviction" in services["redis"]["command"]
 
 
+def test_what_is_large_lies_in_the_volume_until_it_is_stored_and_not_in_memory() -> None:
+    assert Path(settings.FILE_UPLOAD_TEMP_DIR).is_relative_to(settings.DATA_DIR)
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    for name in ("web", "worker-cpu", "worker-gpu"):
+        assert "data:/data" in services[name]["volumes"]
+    for image in IMAGES:
+        assert "WEIGHHOUSE_DATA=/data" in image.read_text()
+
+
 def test_the_kubernetes_example_scales_each_kind_of_worker_by_how_long_work_waits() -> None:
     documents = list(yaml.safe_load_all((DOCKER / "kubernetes.yaml").read_text()))
     kinds = {(row["kind"], row["metadata"]["name"]) for row in documents}
@@ -81,11 +94,23 @@ def test_workers_serve_every_queue_that_a_task_is_sent_to() -> None:
     assert sent_to <= served
 
 
-@pytest.mark.django_db
-def test_a_container_is_well_while_its_worker_writes_heartbeats() -> None:
-    import socket
-
+def test_a_container_is_well_while_its_worker_lives_whatever_the_database_does(
+    settings: Any, tmp_path: Path
+) -> None:
+    settings.DATA_DIR = tmp_path
     with pytest.raises(CommandError, match="No worker"):
         call_command("worker_alive")
-    heart_beat(name=f"celery@{socket.gethostname()}", kind="worker")
-    call_command("worker_alive")
+    living = threading.Thread(target=live_visibly, daemon=True)
+    living.start()
+    try:
+        wait_until(alive_file().exists, seconds=30, what="its file")
+        # Tests without a mark for the database are refused each query.
+        call_command("worker_alive")
+    finally:
+        _ending.set()
+        living.join()
+        _ending.clear()
+    old = time.time() - 60
+    os.utime(alive_file(), (old, old))
+    with pytest.raises(CommandError, match="No worker"):
+        call_command("worker_alive")
