@@ -77,6 +77,8 @@ def bucket_storage(url: str, *, for_links: bool = False) -> dict[str, Any]:
     environment or the machine's role, as everywhere with S3. Raises ImproperlyConfigured for an
     option that is not known.
     """
+    from botocore.config import Config  # of the s3 extra
+
     parts, options = urlsplit(url), _options(url)
     endpoint = options.get("endpoint")
     if for_links:
@@ -88,9 +90,17 @@ def bucket_storage(url: str, *, for_links: bool = False) -> dict[str, Any]:
             "location": parts.path.strip("/"),
             "endpoint_url": endpoint,
             "region_name": options.get("region"),
-            "addressing_style": "path" if endpoint else None,
-            "signature_version": "s3v4",
+            "client_config": Config(
+                s3={"addressing_style": "path" if endpoint else None},
+                signature_version="s3v4",
+                # A bucket that hangs must not hold a page or a worker for minutes.
+                connect_timeout=5,
+                read_timeout=30,
+                retries={"max_attempts": 2, "mode": "standard"},
+            ),
             "file_overwrite": False,
+            # What is read goes to the disk beyond this; django-storages would keep all in memory.
+            "max_memory_size": 1024**2,
             "default_acl": None,
             "querystring_auth": True,
             "querystring_expire": 60,

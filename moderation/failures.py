@@ -1,4 +1,4 @@
-"""What is answered when something broke: a clean “not now” while the database is away.
+"""What is answered when something broke: a clean “not now” while database or bucket is away.
 
 ``overload`` answers the same way where too much is asked at once.
 
@@ -16,6 +16,7 @@ from django.views.decorators.csrf import requires_csrf_token
 from django.views.defaults import bad_request, page_not_found, server_error
 
 from moderation.errors import is_of_api, problem_said
+from moderation.stored import BUCKET_ERRORS
 from moderation.waiting import database_is_away
 
 
@@ -36,11 +37,21 @@ DATABASE_AWAY = Reason(
 )
 
 
+STORAGE_AWAY = Reason(
+    code="storage_away",
+    sentence="The store of the files does not answer just now. Send it again in a moment.",
+    retry_after_seconds=10,
+)
+
+
 @requires_csrf_token
 def broken(request: HttpRequest) -> HttpResponse:
-    """Answer an exception that nobody caught: 503 while the database is away, else 500."""
-    if database_is_away(sys.exc_info()[1]):
+    """Answer an exception that nobody caught: 503 while database or bucket is away, else 500."""
+    error = sys.exc_info()[1]
+    if database_is_away(error):
         return unavailable(request)
+    if isinstance(error, BUCKET_ERRORS):
+        return unavailable(request, STORAGE_AWAY)
     if is_of_api(request):
         detail = "Something broke on our side. It has been noted."
         return problem_said(status=500, title="Broken", detail=detail, code="broken")

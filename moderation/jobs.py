@@ -175,15 +175,23 @@ def leases_give_back() -> int:
 
     For a worker that was told to end and cannot wait for its work.
     """
-    return sum(
+    return sum(lease_give_back(lease, pause=timedelta()) for lease in list(_held_here))
+
+
+def lease_give_back(lease: Lease, *, pause: timedelta) -> bool:
+    """Queue a job again without counting the attempt: nothing was wrong with the job itself.
+
+    Returns False if the lease was lost.
+    """
+    return bool(
         _held(lease).update(
             state=JobState.QUEUED,
             attempts=F("attempts") - 1,
             token="",
             lease_until=None,
             woken_at=None,
+            not_before=timezone.now() + pause,
         )
-        for lease in list(_held_here)
     )
 
 

@@ -1,13 +1,15 @@
 """Stored files, whether they lie in a folder of this machine or in a bucket.
 
 Probes and the door read files by path. From a bucket a file is fetched once into a folder beside
-the data and read from there; ``copies_forget`` tidies that folder up. What was uploaded lies under
+the data and read from there; every worker and every web process tidies that folder of its machine
+up (``copies_forget``). What was uploaded lies under
 ``quarantine/`` until the version is published, so that a bucket's own rules can keep it shut.
 """
 
 import hashlib
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -20,16 +22,23 @@ from django.core.files.base import File
 from django.core.files.storage import default_storage, storages
 
 try:
+    from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
-    STORAGE_ERRORS: tuple[type[Exception], ...] = (OSError, BotoCoreError, ClientError)
+    BUCKET_ERRORS: tuple[type[Exception], ...] = (Boto3Error, BotoCoreError, ClientError)
 except ImportError:  # without the s3 extra, files lie in a folder
-    STORAGE_ERRORS = (OSError,)
+    BUCKET_ERRORS = ()
+STORAGE_ERRORS: tuple[type[Exception], ...] = (OSError, *BUCKET_ERRORS)
 
 QUARANTINE, PUBLISHED = "quarantine/", "published/"
 CHUNK = 1024 * 1024
-# How long a copy of a bucket's file is kept after it was last used.
+# How long a copy of a bucket's file is kept after it was last used; and where the disk is as full
+# as this.
 COPY_SECONDS = 60 * 60
+COPY_SECONDS_WHEN_FULL = 10 * 60
+FULL_SHARE = 0.8
+# No request and no fetch takes as long as this.
+ARRIVING_SECONDS = 24 * 60 * 60
 
 
 # What would hide a part of a name or turn it around on a page or in a terminal: control characters,
@@ -75,13 +84,24 @@ def local_path(name: str | None) -> Path:
     # Whole or not at all: another thread may ask for the same file now.
     part = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}")
     try:
-        with default_storage.open(name, "rb") as source, part.open("wb") as target:
-            while chunk := source.read(CHUNK):
-                target.write(chunk)
+        _fetch(name, part)
         part.replace(copy)
     finally:
         part.unlink(missing_ok=True)
     return copy
+
+
+def _fetch(name: str, target: Path) -> None:
+    """Fetch a file from the bucket straight to a path, in pieces."""
+    from botocore.exceptions import ClientError
+
+    key = default_storage._normalize_name(name)  # type: ignore[attr-defined]
+    try:
+        default_storage.bucket.download_file(key, str(target))  # type: ignore[attr-defined]
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            raise FileNotFoundError(name) from error
+        raise
 
 
 def file_keep(upload: "File[Any]") -> tuple[str, str]:
@@ -148,15 +168,28 @@ def file_publish(name: str) -> str:
 
 
 def copies_forget() -> int:
-    """Delete copies of a bucket's files that were not used for an hour; return how many."""
-    folder = settings.DATA_DIR / "fetched"
+    """Delete copies of a bucket's files that were not used for an hour; return how many.
+
+    For ten minutes where the disk is nearly full. And what was left of uploads a day ago. Only of
+    this machine: each tidies up its own.
+    """
+    # What was arriving when a process was killed.
+    forgotten = _forget(Path(settings.FILE_UPLOAD_TEMP_DIR), older_than=ARRIVING_SECONDS)
+    folder = Path(settings.DATA_DIR) / "fetched"
     if is_on_this_machine() or not folder.exists():
-        return 0
+        return forgotten
+    disk = shutil.disk_usage(folder)
+    is_full = disk.used > FULL_SHARE * disk.total
+    kept_for = COPY_SECONDS_WHEN_FULL if is_full else COPY_SECONDS
+    return forgotten + _forget(folder, older_than=kept_for)
+
+
+def _forget(folder: Path, *, older_than: float) -> int:
     forgotten = 0
-    for copy in folder.iterdir():
+    for file in folder.iterdir():
         with suppress(FileNotFoundError):
-            if time.time() - copy.stat().st_mtime > COPY_SECONDS:
-                copy.unlink()
+            if time.time() - file.stat().st_mtime > older_than:
+                file.unlink()
                 forgotten += 1
     return forgotten
 

@@ -26,21 +26,35 @@ from moderation.errors import Conflict, Invalid
 from moderation.intake import version_add_file
 from moderation.models import Account, ModelFile, ModelVersion, Upload, UploadPart
 from moderation.states import UploadState, Visibility
-from moderation.stored import STORAGE_ERRORS, is_on_this_machine, links_storage, name_shown
+from moderation.stored import (
+    STORAGE_ERRORS,
+    file_delete,
+    is_on_this_machine,
+    links_storage,
+    local_path,
+    name_shown,
+)
 
 PART_SIZE = 16 * 1024**2
 # S3 takes at most 10,000 parts of an object ("Multipart upload limits", Amazon S3 user guide).
 MOST_PARTS = 10_000
-OPEN_UPLOADS = 10
+# Of one account, in all its drafts.
+OPEN_UPLOADS = 20
 SIGNED_FOR = timedelta(hours=1)
+UNDER_WAY = (UploadState.OPEN, UploadState.JOINING)
 # What nobody touched for so long is thrown away.
 ABANDONED_AFTER = timedelta(days=7)
 
 
-def upload_create(*, version: ModelVersion, name: str, size: int, actor: Account) -> Upload:
-    """Begin an upload, or find the one to resume: the same name and size into the same draft.
+def upload_create(
+    *, version: ModelVersion, name: str, size: int, modified: int = 0, actor: Account
+) -> Upload:
+    """Begin an upload, or find the one to resume: the same file into the same draft.
 
-    Raises Invalid for a size that is not admitted, Conflict if the version is no draft.
+    ``modified`` is when it was last changed, in milliseconds: a file that was trained anew has
+    often the name and the size of the old one, and a mixture of both would be neither. One that is
+    being put together now is found, too. Raises Invalid for a size that is not admitted, Conflict
+    if the version is no draft.
     """
     require_own(actor, version.uploaded_model)
     require_may_publish(actor)
@@ -56,13 +70,16 @@ def upload_create(*, version: ModelVersion, name: str, size: int, actor: Account
         draft = ModelVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
         if draft.visibility != Visibility.DRAFT:
             raise Conflict("This version has been submitted.", code="not_a_draft")
-        mine = Upload.objects.filter(version=draft, state=UploadState.OPEN)
-        found = mine.filter(name=name, size=size).first()
-        if found is not None:
+        mine = Upload.objects.filter(version=draft, state__in=UNDER_WAY)
+        found = mine.filter(name=name, size=size, modified=modified).first()
+        if found is not None and not _is_gone(found):
             return found
-        if mine.count() >= OPEN_UPLOADS:
+        if found is not None:
+            mine.filter(pk=found.pk).update(state=UploadState.ABANDONED)
+        if Upload.objects.filter(creator=actor, state__in=UNDER_WAY).count() >= OPEN_UPLOADS:
             raise Conflict(
-                f"{OPEN_UPLOADS} uploads are under way for this draft. Finish one first.",
+                f"{OPEN_UPLOADS} uploads of yours are under way. Finish one first: choose its file "
+                "again, and it goes on where it stopped.",
                 code="too_many",
             )
         part_size = max(PART_SIZE, -(-size // MOST_PARTS))
@@ -71,6 +88,7 @@ def upload_create(*, version: ModelVersion, name: str, size: int, actor: Account
             creator=actor,
             name=name,
             size=size,
+            modified=modified,
             part_size=part_size,
             touched_at=timezone.now(),
         )
@@ -92,7 +110,9 @@ def upload_of(*, code: str, actor: Account) -> Upload:
 
 def upload_progress(upload: Upload) -> dict[str, Any]:
     """Return what the page needs to go on: which parts are there, and where the others go."""
-    have = _parts_in_bucket(upload) if upload.multipart_id else _parts_here(upload)
+    have = _parts_of(upload)
+    # Whoever sends parts to the bucket is heard of here alone.
+    Upload.objects.filter(pk=upload.pk, state=UploadState.OPEN).update(touched_at=timezone.now())
     missing = [number for number in range(1, upload.parts_count + 1) if number not in have]
     return {
         "code": upload.code,
@@ -103,7 +123,7 @@ def upload_progress(upload: Upload) -> dict[str, Any]:
         "have": sorted(have),
         # Signed ones for a while only: the page asks again when it has used them up.
         "addresses": {number: _signed(upload, number) for number in missing[:100]}
-        if upload.multipart_id
+        if upload.multipart_id and upload.state == UploadState.OPEN
         else {},
     }
 
@@ -154,8 +174,9 @@ def part_put(*, upload: Upload, number: int, chunks: Iterable[bytes], sha256: st
 def upload_complete(*, upload: Upload, actor: Account) -> ModelFile:
     """Put the parts together and bring the file through the door.
 
-    A second call finds the file that the first one made. Raises Conflict if parts are missing,
-    Invalid if the file can be no model file; the upload is over then.
+    A second call finds the file that the first one made, and one after a call that broke goes on
+    with what the bucket has joined by then. Raises Conflict if parts are missing, Invalid if the
+    file can be no model file or Conflict if the draft cannot take it; the upload is over then.
     """
     upload.refresh_from_db()
     if upload.state == UploadState.DONE:
@@ -163,7 +184,7 @@ def upload_complete(*, upload: Upload, actor: Account) -> ModelFile:
         if made is not None:
             return made
     _require_open(upload)
-    have = _parts_in_bucket(upload) if upload.multipart_id else _parts_here(upload)
+    have = _parts_of(upload)
     missing = upload.parts_count - len(have)
     if missing:
         raise Conflict(
@@ -179,7 +200,8 @@ def upload_complete(*, upload: Upload, actor: Account) -> ModelFile:
             given: UploadedFile[bytes] = UploadedFile(file=file, name=upload.name, size=upload.size)
             made = version_add_file(version=upload.version, upload=given, actor=actor)
         after = UploadState.DONE
-    except Invalid:
+    except (Invalid, Conflict):
+        # The draft has it already, or was submitted meanwhile: that will not change.
         after = UploadState.REFUSED
         raise
     finally:
@@ -204,6 +226,7 @@ def uploads_forget() -> int:
             version=upload.version_id,
             name=upload.name,
             size=upload.size,
+            modified=upload.modified,
             state=UploadState.OPEN,
         )
         state = UploadState.ABANDONED if anew.exists() else UploadState.OPEN
@@ -226,6 +249,27 @@ def _folder(upload: Upload) -> Path:
     return Path(settings.DATA_DIR) / "uploads" / upload.code
 
 
+def _parts_of(upload: Upload) -> set[int]:
+    """Return the numbers of the parts that have arrived. Raises Conflict if the bucket has none."""
+    if upload.state == UploadState.JOINING:
+        return set(range(1, upload.parts_count + 1))
+    if not upload.multipart_id:
+        return _parts_here(upload)
+    if upload.state != UploadState.OPEN:
+        return set()
+    tags = _parts_in_bucket(upload)
+    if tags is None:
+        Upload.objects.filter(pk=upload.pk).update(state=UploadState.ABANDONED)
+        raise Conflict("This upload is over. Begin a new one.", code="upload_abandoned")
+    return set(tags)
+
+
+def _is_gone(upload: Upload) -> bool:
+    """Return whether the bucket has ended an upload by a rule of its own."""
+    is_open = upload.state == UploadState.OPEN
+    return bool(is_open and upload.multipart_id) and _parts_in_bucket(upload) is None
+
+
 def _parts_here(upload: Upload) -> set[int]:
     """Return the parts whose row and file are both there."""
     folder = _folder(upload)
@@ -237,14 +281,13 @@ def _parts_here(upload: Upload) -> set[int]:
 def _joined(upload: Upload) -> Iterator[IO[bytes]]:
     """Yield the whole file, open for reading."""
     if upload.multipart_id:
-        parts = [
-            {"PartNumber": number, "ETag": tag}
-            for number, tag in sorted(_parts_in_bucket(upload).items())
-        ]
-        _s3().complete_multipart_upload(
-            **_object(upload), UploadId=upload.multipart_id, MultipartUpload={"Parts": parts}
-        )
-        with default_storage.open(upload.key, "rb") as stored:
+        if not _is_joined(upload):
+            tags = _parts_in_bucket(upload) or {}
+            parts = [{"PartNumber": number, "ETag": tag} for number, tag in sorted(tags.items())]
+            _s3().complete_multipart_upload(
+                **_object(upload), UploadId=upload.multipart_id, MultipartUpload={"Parts": parts}
+            )
+        with local_path(upload.key).open("rb") as stored:
             yield stored
         return
     folder = _folder(upload)
@@ -263,7 +306,7 @@ def _tidy(upload: Upload) -> None:
     if not upload.multipart_id:
         return
     try:
-        default_storage.delete(upload.key)
+        file_delete(upload.key)
         _s3().abort_multipart_upload(**_object(upload), UploadId=upload.multipart_id)
     except STORAGE_ERRORS:
         # Completed, or gone: a bucket's own rule ends what is left (docs/operations.md).
@@ -284,17 +327,31 @@ def _object(upload: Upload) -> dict[str, str]:
     }
 
 
-def _parts_in_bucket(upload: Upload) -> dict[int, str]:
-    """Return number and tag of the parts that the bucket has, of the right length each."""
+def _parts_in_bucket(upload: Upload) -> dict[int, str] | None:
+    """Return number and tag of the parts that the bucket has, of the right length each.
+
+    All of them, without tags, once it has joined them; None if it knows the upload no more.
+    """
     have: dict[int, str] = {}
-    pages = _s3().get_paginator("list_parts")
-    for page in pages.paginate(**_object(upload), UploadId=upload.multipart_id):
-        for part in page.get("Parts", []):
-            number = part["PartNumber"]
-            rest = upload.size - (number - 1) * upload.part_size
-            if part["Size"] == min(upload.part_size, rest):
-                have[number] = part["ETag"]
+    client = _s3()
+    pages = client.get_paginator("list_parts")
+    try:
+        for page in pages.paginate(**_object(upload), UploadId=upload.multipart_id):
+            for part in page.get("Parts", []):
+                number = part["PartNumber"]
+                rest = upload.size - (number - 1) * upload.part_size
+                if part["Size"] == min(upload.part_size, rest):
+                    have[number] = part["ETag"]
+    except client.exceptions.NoSuchUpload:
+        return dict.fromkeys(range(1, upload.parts_count + 1), "") if _is_joined(upload) else None
     return have
+
+
+def _is_joined(upload: Upload) -> bool:
+    """Return whether the bucket has put the parts together, for a call that broke afterwards."""
+    return bool(
+        default_storage.exists(upload.key) and default_storage.size(upload.key) == upload.size
+    )
 
 
 def _signed(upload: Upload, number: int) -> str:

@@ -2,21 +2,30 @@
 
 import hashlib
 import json
+import os
+import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from django.core.cache import cache
+from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from config.environment import bucket_origin, bucket_storage
 from moderation.models import Account, ModelVersion, Policy, Upload
+from moderation.stored import local_path
 from moderation.tasks import files_publish, sweep
 from tests import factories
+from tests.test_api import Marketplace
+from triage.tasks import files, previews
 
 Browser = Callable[[Account | None], Client]
 pytestmark = pytest.mark.django_db
@@ -144,6 +153,139 @@ def test_parts_go_straight_to_the_bucket_and_are_joined_and_checked(
     made = client.post(complete).json()
     assert made["sha256"] == hashlib.sha256(content).hexdigest()
     assert not [key for key in _keys(bucket) if "uploads/" in key]
+
+
+def _sent_to_the_bucket(bucket: Any, client: Client, draft: ModelVersion) -> tuple[str, Any]:
+    """Send all parts of a file; return the body that began it and what the house answered."""
+    import requests
+
+    content = factories.safetensors_bytes({"lora.down": np.arange(500.0)})
+    body = json.dumps({"name": "weights.safetensors", "size": len(content)})
+    begin = reverse("creator:upload-begin", args=[draft.code])
+    upload = client.post(begin, body, content_type="application/json").json()
+    assert requests.put(upload["addresses"]["1"], content, timeout=10).status_code == 200
+    return body, upload
+
+
+def test_what_the_bucket_joined_before_the_house_broke_is_gone_on_with(
+    bucket: Any, uma: Account, as_: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = factories.draft(uma)
+    draft.files.all().delete()
+    client = as_(uma)
+    body, upload = _sent_to_the_bucket(bucket, client, draft)
+    complete = reverse("creator:upload-complete", args=[upload["code"]])
+    with monkeypatch.context() as patch:
+
+        def broken(**_: Any) -> None:
+            raise OperationalError("the connection was lost")
+
+        patch.setattr("moderation.uploads.version_add_file", broken)
+        client.raise_request_exception = False
+        assert client.post(complete).status_code == 503
+    begin = reverse("creator:upload-begin", args=[draft.code])
+    again = client.post(begin, body, content_type="application/json").json()
+    assert (again["code"], again["have"]) == (upload["code"], [1])
+    assert client.post(complete).status_code == 200
+    assert draft.files.count() == 1
+    assert not [key for key in _keys(bucket) if "uploads/" in key]
+
+
+def test_an_upload_that_the_bucket_has_ended_itself_is_begun_anew(
+    bucket: Any, uma: Account, as_: Browser
+) -> None:
+    draft = factories.draft(uma)
+    client = as_(uma)
+    body, upload = _sent_to_the_bucket(bucket, client, draft)
+    row = Upload.objects.get()
+    bucket.abort_multipart_upload(
+        Bucket="weighhouse", Key=f"house/{row.key}", UploadId=row.multipart_id
+    )
+    begin = reverse("creator:upload-begin", args=[draft.code])
+    anew = client.post(begin, body, content_type="application/json").json()
+    assert (anew["code"] != upload["code"], anew["have"]) == (True, [])
+    over = client.get(reverse("creator:upload", args=[upload["code"]])).json()
+    assert (over["state"], over["addresses"]) == ("abandoned", {})
+
+
+def test_whoever_goes_on_with_an_upload_into_the_bucket_keeps_it(
+    bucket: Any, uma: Account, as_: Browser
+) -> None:
+    draft = factories.draft(uma)
+    client = as_(uma)
+    _, upload = _sent_to_the_bucket(bucket, client, draft)
+    Upload.objects.update(touched_at=timezone.now() - timedelta(days=8))
+    client.get(reverse("creator:upload", args=[upload["code"]]))
+    sweep()
+    assert Upload.objects.get().state == "open"
+
+
+def test_a_large_file_of_the_bucket_is_read_from_the_disk_and_not_from_memory(
+    bucket: Any, tmp_path: Path
+) -> None:
+    content = b"w" * (3 * 1024**2)
+    name = default_storage.save("quarantine/large", ContentFile(content))
+    with default_storage.open(name) as opened:
+        assert opened.read(1) == b"w"
+        assert opened.file._rolled
+    path = local_path(name)
+    assert path.is_relative_to(tmp_path)
+    assert path.read_bytes() == content
+    with pytest.raises(FileNotFoundError):
+        local_path("quarantine/gone")
+
+
+def test_copies_of_fetched_files_are_forgotten_where_they_lie(
+    bucket: Any, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = default_storage.save("quarantine/one", ContentFile(b"weights"))
+    copy = local_path(name)
+    client.get("/readyz")
+    assert copy.exists()
+    quarter = time.time() - 15 * 60
+    os.utime(copy, (quarter, quarter))
+    cache.clear()
+    client.get("/readyz")
+    assert copy.exists()
+    # Where the disk is nearly full it goes sooner, and after an hour in any case.
+    monkeypatch.setattr("moderation.stored.FULL_SHARE", 0.0)
+    cache.clear()
+    client.get("/readyz")
+    assert not copy.exists()
+    assert local_path(name).read_bytes() == b"weights"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_while_the_bucket_is_away_nothing_dies_and_pages_say_not_now(
+    bucket: Any, policy: Policy, uma: Account, as_: Browser, settings: Any, asleep: None
+) -> None:
+    shop = Marketplace(factories.account("shop"))
+    code = shop.post("/models", {"title": "Ink wash"}).json()["code"]
+    version = factories.submitted(uma)
+    here = settings.STORAGES
+    for copy in settings.DATA_DIR.glob("fetched/*"):
+        copy.unlink()
+    nowhere = "s3://weighhouse?region=us-east-1&endpoint=http://127.0.0.1:1"
+    settings.STORAGES = {**here, "default": bucket_storage(nowhere)}
+    jobs = list(version.jobs.all())
+    for _ in range(2):
+        for job in jobs:
+            {"files": files, "previews": previews}[job.stage](job.pk)
+            job.refresh_from_db()
+            assert (job.state, job.attempts) == ("queued", 0)
+            assert job.not_before > timezone.now()
+        version.jobs.update(not_before=timezone.now())
+    shop.client.raise_request_exception = False
+    answer = shop.post(f"/versions/{code}/files", file=factories.weights_upload(), key="file")
+    assert (answer.status_code, answer.json()["code"]) == (503, "storage_away")
+    assert int(answer["Retry-After"]) > 0
+    settings.STORAGES = here
+    answer = shop.post(f"/versions/{code}/files", file=factories.weights_upload(), key="file")
+    assert answer.status_code == 201
+    for job in jobs:
+        {"files": files, "previews": previews}[job.stage](job.pk)
+    version.refresh_from_db()
+    assert version.triaged_at is not None
 
 
 def test_a_part_of_another_length_does_not_count(bucket: Any, uma: Account, as_: Browser) -> None:

@@ -49,8 +49,11 @@ class Sender:
         self.begin_at = reverse("creator:upload-begin", args=[version.code])
         self.code = ""
 
-    def begin(self, name: str = "weights.safetensors", size: int | None = None) -> Any:
-        body = json.dumps({"name": name, "size": len(self.content) if size is None else size})
+    def begin(
+        self, name: str = "weights.safetensors", size: int | None = None, modified: int = 1
+    ) -> Any:
+        size = len(self.content) if size is None else size
+        body = json.dumps({"name": name, "size": size, "modified": modified})
         answer = self.client.post(self.begin_at, body, content_type="application/json")
         self.code = answer.json().get("code", "")
         return answer
@@ -111,6 +114,64 @@ def test_after_a_broken_connection_only_what_is_missing_is_sent(
         sender.part(number)
     assert sender.complete().status_code == 200
     assert draft.files.count() == 1
+
+
+def test_a_file_that_was_trained_anew_is_not_mixed_with_the_old_one_of_its_name_and_size(
+    sender: Sender, draft: ModelVersion
+) -> None:
+    sender.begin(modified=1)
+    old = sender.code
+    sender.part(1, content=b"o" * PART)
+    anew = sender.begin(modified=2).json()
+    assert anew["code"] != old
+    assert anew["have"] == []
+    for number in range(1, anew["parts"] + 1):
+        sender.part(number)
+    assert sender.complete().json()["sha256"] == hashlib.sha256(sender.content).hexdigest()
+    # And chosen once more, the old one goes on.
+    assert sender.begin(modified=1).json()["have"] == [1]
+
+
+@pytest.mark.parametrize("modified", [-1, 2**63, "yesterday", None])
+def test_a_moment_of_change_that_is_none_is_refused(modified: Any, sender: Sender) -> None:
+    assert sender.begin(modified=modified).json()["code"] == "bad_request"
+
+
+def test_who_begins_again_while_the_parts_are_put_together_finds_that_upload(
+    sender: Sender,
+) -> None:
+    parts = sender.begin().json()["parts"]
+    for number in range(1, parts + 1):
+        sender.part(number)
+    Upload.objects.update(state="joining")
+    again = sender.begin().json()
+    assert (again["state"], again["have"]) == ("joining", list(range(1, parts + 1)))
+    assert sender.complete().json()["code"] == "upload_joining"
+    Upload.objects.update(state="open")
+    assert sender.complete().status_code == 200
+
+
+def test_one_account_has_so_many_uploads_under_way_and_no_more_whatever_the_draft(
+    sender: Sender, as_: Browser, uma: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moderation.uploads.OPEN_UPLOADS", 2)
+    other = Sender(as_(uma), factories.draft(uma), sender.content)
+    assert sender.begin().status_code == other.begin().status_code == 200
+    more = Sender(as_(uma), factories.draft(uma), sender.content).begin()
+    assert (more.status_code, more.json()["code"]) == (409, "too_many")
+    assert sender.begin().status_code == 200
+
+
+def test_a_file_that_the_draft_has_already_ends_its_upload(
+    sender: Sender, draft: ModelVersion
+) -> None:
+    for modified in (1, 2):
+        parts = sender.begin(modified=modified).json()["parts"]
+        for number in range(1, parts + 1):
+            sender.part(number)
+        answer = sender.complete()
+    assert (answer.status_code, answer.json()["code"]) == (409, "same_file")
+    assert sorted(Upload.objects.values_list("state", flat=True)) == ["done", "refused"]
 
 
 def test_a_part_that_arrives_changed_is_not_kept(sender: Sender) -> None:

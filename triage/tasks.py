@@ -1,7 +1,9 @@
 """The tasks of triage: lease a job, run the probes on plain data, hand the findings in."""
 
+import logging
 from base64 import b64decode
 from collections.abc import Iterable
+from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ from structlog.contextvars import bind_contextvars
 from moderation.embeddings import EmbeddingIn
 from moderation.findings import FileFacts, FindingIn, attempt_failed, findings_record
 from moderation.heat_maps import heat_map_keep
-from moderation.jobs import job_lease_in_turn, lease_kept
+from moderation.jobs import job_lease_in_turn, lease_give_back, lease_kept
 from moderation.selectors.heat_maps import heat_map_sample
 from moderation.selectors.workers import triage_sample
+from moderation.stored import STORAGE_ERRORS
 from moderation.waiting import written_down
 from triage import known_texts, pipeline
 from triage.encoders.base import EncoderError
@@ -43,6 +46,10 @@ from triage.sample import (
     TermGroup,
     WeightFile,
 )
+
+logger = logging.getLogger(__name__)
+# Before a job is tried again whose files could not be had.
+STORAGE_PAUSE = timedelta(seconds=30)
 
 
 @shared_task(name="triage.files")
@@ -103,6 +110,11 @@ def _work(job_id: int, stage: Stage) -> None:
             sample = sample_from(triage_sample(job_id=lease.job_id))
         except FileNotFoundError as error:
             attempt_failed(lease=lease, error=f"A stored file is missing: {error}")
+            return
+        except STORAGE_ERRORS as error:
+            # A fault of the house and not of this upload, which must not die of it.
+            logger.warning("The storage does not answer: %s", error)
+            lease_give_back(lease, pause=STORAGE_PAUSE)
             return
         found = pipeline.run(
             sample, stage=stage, among=_probes(), seconds=seconds, embedded=embedded

@@ -51,9 +51,14 @@ def begin(request: HttpRequest, code: str) -> JsonResponse:
     try:
         given = json.loads(request.body)
         name, size = str(given["name"]), int(given["size"])
+        modified = int(given.get("modified", 0))
+        if not 0 <= modified < 2**53:
+            raise ValueError
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise Invalid("Say the name and the size of the file.", code="bad_request") from error
-    upload = upload_create(version=version, name=name, size=size, actor=_account(request))
+    upload = upload_create(
+        version=version, name=name, size=size, modified=modified, actor=_account(request)
+    )
     return JsonResponse(upload_progress(upload))
 
 

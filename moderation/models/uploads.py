@@ -19,6 +19,8 @@ class Upload(models.Model):
     )
     name = models.CharField(max_length=255)
     size = models.PositiveBigIntegerField()
+    # When the file was last changed, in milliseconds, as the sender's machine says.
+    modified = models.BigIntegerField(db_default=0)
     part_size = models.PositiveIntegerField()
     state = models.CharField(max_length=10, choices=UploadState.choices, default=UploadState.OPEN)
     # Of the bucket, where there is one: the key, and S3's own name for the upload.
@@ -30,7 +32,7 @@ class Upload(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["version", "name", "size"],
+                fields=["version", "name", "size", "modified"],
                 condition=Q(state=UploadState.OPEN),
                 name="upload_open_once",
             ),

@@ -3,9 +3,11 @@
 // breaks or the page is opened again. Without JavaScript the form sends them whole.
 
 const ATTEMPTS = 8;
+const POLL_SECONDS = 3;
 const wait = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
 class Refused extends Error {}
+class Joining extends Refused {}
 
 async function ask(address, options, token) {
   const headers = { "X-CSRFToken": token, ...(options.headers ?? {}) };
@@ -13,8 +15,9 @@ async function ask(address, options, token) {
   if (answer.redirected) throw new Refused("You have been logged out. Log in again, then go on.");
   const said = answer.headers.get("Content-Type")?.includes("json") ? await answer.json() : {};
   if (answer.ok) return said;
+  if (said.code === "joining") throw new Joining(said.sentence);
   // A part that arrived cut off or changed is sent again; any other refusal stands.
-  const again = answer.status >= 500 || ["part_incomplete", "part_digest_differs", "joining"].includes(said.code);
+  const again = answer.status >= 500 || ["part_incomplete", "part_digest_differs"].includes(said.code);
   if (again) throw new Error(said.sentence ?? `It answered ${answer.status}.`);
   throw new Refused(said.sentence ?? `It answered ${answer.status}.`);
 }
@@ -60,8 +63,10 @@ class Upload {
   }
 
   async send() {
-    const begin = () =>
-      ask(this.address, { method: "POST", body: JSON.stringify({ name: this.file.name, size: this.file.size }) }, this.token);
+    // What was changed since is another file, also of the same name and size.
+    const { name, size, lastModified } = this.file;
+    const body = JSON.stringify({ name, size, modified: Math.max(0, lastModified) });
+    const begin = () => ask(this.address, { method: "POST", body }, this.token);
     let upload = await patiently(begin, (text) => this.tell(text));
     const address = new URL(`../../uploads/${upload.code}/`, new URL(this.address, location.href)).href;
     const done = new Set(upload.have);
@@ -86,9 +91,25 @@ class Upload {
       this.tell(`${Math.floor((this.bar.value / this.file.size) * 100)} % of ${(this.file.size / 1048576).toFixed(1)} MB`);
     }
     this.bar.value = this.file.size;
-    this.tell("Reading the file …");
-    await patiently(() => ask(`${address}complete/`, { method: "POST" }, this.token), (text) => this.tell(text));
+    await this.complete(address);
     this.tell("Added.");
+  }
+
+  // A large file is put together for longer than a proxy lets a request wait: then its progress is asked for.
+  async complete(address) {
+    const tell = (text) => this.tell(text);
+    for (;;) {
+      this.tell("Reading the file …");
+      try {
+        return await patiently(() => ask(`${address}complete/`, { method: "POST" }, this.token), tell);
+      } catch (error) {
+        if (!(error instanceof Joining)) throw error;
+      }
+      while ((await patiently(() => ask(address, {}, this.token), tell)).state === "joining") {
+        this.tell("Reading the file …");
+        await wait(POLL_SECONDS);
+      }
+    }
   }
 }
 
