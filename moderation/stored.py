@@ -32,6 +32,8 @@ STORAGE_ERRORS: tuple[type[Exception], ...] = (OSError, *BUCKET_ERRORS)
 
 QUARANTINE, PUBLISHED = "quarantine/", "published/"
 CHUNK = 1024 * 1024
+# No header of a safetensors file that is longer is read (triage/containers/safetensors_header.py).
+HEAD_BYTES = 8 + 16_000_000
 # How long a copy of a bucket's file is kept after it was last used; and where the disk is as full
 # as this.
 COPY_SECONDS = 60 * 60
@@ -91,13 +93,48 @@ def local_path(name: str | None) -> Path:
     return copy
 
 
+def local_head(name: str | None, *, size: int) -> Path:
+    """Return where the first ``HEAD_BYTES`` of a stored file of ``size`` bytes can be read.
+
+    The path has the length of the file, and nothing but zeros after its head where the file lies in
+    a bucket and nobody on this machine has needed all of it. Raises FileNotFoundError if it is
+    gone.
+    """
+    if not name or is_on_this_machine() or size <= HEAD_BYTES or _copy_of(name).exists():
+        return local_path(name)
+    copy = _copy_of(f"head/{name}")
+    if copy.exists():
+        os.utime(copy)
+        return copy
+    part = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}")
+    try:
+        with _found(name), part.open("wb") as target:
+            key = default_storage._normalize_name(name)  # type: ignore[attr-defined]
+            stored = default_storage.bucket.Object(key)  # type: ignore[attr-defined]
+            answer = stored.get(Range=f"bytes=0-{HEAD_BYTES - 1}")
+            for chunk in answer["Body"].iter_chunks(CHUNK):
+                target.write(chunk)
+            target.truncate(size)
+        part.replace(copy)
+    finally:
+        part.unlink(missing_ok=True)
+    return copy
+
+
 def _fetch(name: str, target: Path) -> None:
     """Fetch a file from the bucket straight to a path, in pieces."""
+    key = default_storage._normalize_name(name)  # type: ignore[attr-defined]
+    with _found(name):
+        default_storage.bucket.download_file(key, str(target))  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _found(name: str) -> Iterator[None]:
+    """Turn the bucket's word that a file is gone into FileNotFoundError."""
     from botocore.exceptions import ClientError
 
-    key = default_storage._normalize_name(name)  # type: ignore[attr-defined]
     try:
-        default_storage.bucket.download_file(key, str(target))  # type: ignore[attr-defined]
+        yield
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
             raise FileNotFoundError(name) from error
@@ -144,7 +181,8 @@ def file_delete(name: str | None) -> None:
     with suppress(FileNotFoundError):
         default_storage.delete(name)
     if not is_on_this_machine():
-        _copy_of(name).unlink(missing_ok=True)
+        for copied in (name, f"head/{name}"):
+            _copy_of(copied).unlink(missing_ok=True)
 
 
 def file_publish(name: str) -> str:

@@ -1,5 +1,6 @@
 """Where files lie: out of quarantine when published, behind links of a minute, in a bucket."""
 
+import base64
 import hashlib
 import json
 import os
@@ -20,11 +21,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from config.environment import bucket_origin, bucket_storage
-from moderation.models import Account, ModelVersion, Policy, Upload
-from moderation.stored import local_path
+from moderation.intake import version_submit
+from moderation.models import Account, Finding, ModelVersion, Policy, Upload
+from moderation.stored import HEAD_BYTES, local_path
 from moderation.tasks import files_publish, sweep
 from tests import factories
 from tests.test_api import Marketplace
+from triage.containers.safetensors_header import MAX_HEADER_BYTES
 from triage.tasks import files, previews
 
 Browser = Callable[[Account | None], Client]
@@ -253,6 +256,36 @@ def test_copies_of_fetched_files_are_forgotten_where_they_lie(
     client.get("/readyz")
     assert not copy.exists()
     assert local_path(name).read_bytes() == b"weights"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_beside_the_previews_only_the_head_of_the_weights_is_fetched(
+    bucket: Any, policy: Policy, uma: Account, settings: Any, asleep: None
+) -> None:
+    assert MAX_HEADER_BYTES + 8 <= HEAD_BYTES
+    thumbnail = base64.b64encode(factories.picture_bytes()).decode()
+    content = factories.safetensors_bytes(
+        {"lora.down": np.zeros(6_000_000)},
+        metadata={"modelspec.thumbnail": f"data:image/png;base64,{thumbnail}"},
+    )
+    draft = factories.draft(uma)
+    row = draft.files.get()
+    name = default_storage.save("quarantine/long", ContentFile(content))
+    draft.files.update(content=name, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    version = version_submit(version=draft, actor=uma)
+    previews(version.jobs.get(stage="previews").pk)
+    found = Finding.objects.filter(version=version, probe="thumbnails", file=row)
+    assert set(found.values_list("outcome", flat=True)) == {"scored"}
+    here = {path.name: path.stat().st_size for path in (settings.DATA_DIR / "fetched").iterdir()}
+    assert "quarantine_long" not in here
+    assert here["head_quarantine_long"] == len(content)
+    head = (settings.DATA_DIR / "fetched" / "head_quarantine_long").read_bytes()
+    assert head[:HEAD_BYTES] == content[:HEAD_BYTES]
+    assert not head[HEAD_BYTES:].strip(b"\0")
+    files(version.jobs.get(stage="files").pk)
+    assert local_path(name).read_bytes() == content
+    version.refresh_from_db()
+    assert version.triaged_at is not None
 
 
 @pytest.mark.django_db(transaction=True)

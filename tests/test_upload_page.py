@@ -1,6 +1,8 @@
 """The page's own progress bar: weights in parts, here or into a bucket, on through every break."""
 
+import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,52 @@ def test_weights_go_on_where_they_stopped_when_the_connection_breaks(
     size = weights.stat().st_size
     assert _values(shown) == [0, 2000, 4000, 6000, 8000, size]
     assert {value for value, said in shown if BROKE in said} == {4000}
+    assert Path(draft.files.get().content.path).read_bytes() == weights.read_bytes()
+
+
+def test_a_large_file_is_waited_for_however_long_it_takes_to_be_put_together(
+    open_page: Callable[[], Page], uma: Account, draft: ModelVersion, weights: Path
+) -> None:
+    page = _log_in(open_page(), "uma")
+    asked: list[str] = []
+
+    def joining(route: Any) -> None:
+        """Answer as the house does while an answer that a proxy cut off is still worked for."""
+        asked.append("complete")
+        if len(asked) > 1:
+            route.continue_()
+            return
+        said = {"code": "joining", "sentence": "The parts are being put together now."}
+        route.fulfill(status=409, content_type="application/json", body=json.dumps(said))
+
+    def progress(route: Any) -> None:
+        asked.append("progress")
+        state = "joining" if asked.count("progress") == 1 else "open"
+        route.fulfill(content_type="application/json", body=json.dumps({"state": state}))
+
+    page.route("**/complete/", joining)
+    page.route(re.compile(r"/studio/uploads/\w+/$"), progress)
+    shown = _choose(page, draft, weights)
+    page.get_by_text("SHA-256").wait_for()
+    assert asked == ["complete", "progress", "progress", "complete"]
+    assert not [said for _, said in shown if BROKE in said]
+
+
+def test_a_file_that_was_changed_since_is_sent_anew(
+    open_page: Callable[[], Page], uma: Account, draft: ModelVersion, weights: Path
+) -> None:
+    page = _log_in(open_page(), "uma")
+    page.route("**/parts/3/", lambda route: route.abort())
+    _choose(page, draft, weights)
+    page.get_by_text(BROKE).wait_for()
+    page.close()
+    # Of the same size, and trained anew.
+    weights.write_bytes(factories.safetensors_bytes({"lora.down": np.arange(2000.0) + 1}))
+    os.utime(weights, (2_000_000_000, 2_000_000_000))
+    again = page.context.new_page()
+    again.set_default_timeout(20_000)
+    _choose(again, draft, weights)
+    again.get_by_text("SHA-256").wait_for()
     assert Path(draft.files.get().content.path).read_bytes() == weights.read_bytes()
 
 

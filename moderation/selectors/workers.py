@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from django.core.files.storage import default_storage
@@ -14,6 +15,7 @@ from moderation.models import (
     Consent,
     Decision,
     Embedding,
+    ModelFile,
     ModelVersion,
     Person,
     Policy,
@@ -28,7 +30,7 @@ from moderation.states import (
     AppealState,
     Visibility,
 )
-from moderation.stored import is_on_this_machine, local_path
+from moderation.stored import is_on_this_machine, local_head, local_path
 
 
 def triage_sample(*, job_id: int) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def triage_sample(*, job_id: int) -> dict[str, Any]:
             {
                 "key": row.code,
                 "name": row.name,
-                "path": str(local_path(row.content.name)),
+                "path": str(_weights_path(row, job.stage)),
                 "size": row.size,
                 "sha256": row.sha256,
             }
@@ -79,6 +81,17 @@ def triage_sample(*, job_id: int) -> dict[str, Any]:
         "people": _people(page.creator),
         "policy": policy_data(job.policy),
     }
+
+
+def _weights_path(file: ModelFile, stage: str) -> Path:
+    """Return where a file of weights can be read, as far as the probes of a stage read it.
+
+    Beside the previews they look for a picture in its header alone, and a card need not fetch
+    gigabytes for that.
+    """
+    if stage == TriageJob.Stage.PREVIEWS and file.format == "safetensors":
+        return local_head(file.content.name, size=file.size)
+    return local_path(file.content.name)
 
 
 def embeddings_of(
