@@ -183,6 +183,8 @@ def upload_complete(*, upload: Upload, actor: Account) -> ModelFile:
         made = ModelFile.objects.filter(version=upload.version, name=upload.name).last()
         if made is not None:
             return made
+    if upload.state == UploadState.JOINING:
+        raise _joining()
     _require_open(upload)
     have = _parts_of(upload)
     missing = upload.parts_count - len(have)
@@ -193,7 +195,7 @@ def upload_complete(*, upload: Upload, actor: Account) -> ModelFile:
     # One of two calls at once does it; the other is told to wait.
     taken = Upload.objects.filter(pk=upload.pk, state=UploadState.OPEN)
     if not taken.update(state=UploadState.JOINING, touched_at=timezone.now()):
-        raise Conflict("The parts are being put together now.", code="joining")
+        raise _joining()
     after = UploadState.OPEN
     try:
         with _joined(upload) as file:
@@ -238,6 +240,10 @@ def uploads_forget() -> int:
         _tidy(upload)
         forgotten += 1
     return forgotten
+
+
+def _joining() -> Conflict:
+    return Conflict("The parts are being put together now.", code="joining")
 
 
 def _require_open(upload: Upload) -> None:

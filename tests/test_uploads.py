@@ -146,7 +146,7 @@ def test_who_begins_again_while_the_parts_are_put_together_finds_that_upload(
     Upload.objects.update(state="joining")
     again = sender.begin().json()
     assert (again["state"], again["have"]) == ("joining", list(range(1, parts + 1)))
-    assert sender.complete().json()["code"] == "upload_joining"
+    assert sender.complete().json()["code"] == "joining"
     Upload.objects.update(state="open")
     assert sender.complete().status_code == 200
 
