@@ -11,8 +11,6 @@ from django.utils import timezone
 
 from moderation.models import AuditItem, ModelVersion
 
-SHARE = 0.01
-
 
 def audit_draw(*, version: ModelVersion) -> int:
     """Draw from the previews of a version that was published as clean; return how many."""

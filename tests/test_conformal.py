@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triage.learning.audit import is_audited, miss_rate_estimate
+from triage.learning.audit import miss_rate_estimate
 from triage.learning.guarantee import positives_needed, review_threshold
 
-KEY = b"a secret of the house"
 scores = st.lists(st.floats(0, 1), max_size=120)
 alphas = st.floats(0.01, 0.5)
 
@@ -95,30 +94,6 @@ def test_a_miss_rate_that_cannot_be_is_refused(alpha: float) -> None:
 def test_a_score_that_is_not_a_number_is_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         review_threshold([0.5] * 30 + [math.nan], 0.05, default=0.5)
-
-
-def test_the_audit_takes_the_same_hundredth_again_and_another_key_another() -> None:
-    digests = [f"{number:064x}" for number in range(50_000)]
-    drawn = {digest for digest in digests if is_audited(digest, key=KEY)}
-    assert drawn == {digest for digest in digests if is_audited(digest, key=KEY)}
-    sigma = math.sqrt(50_000 * 0.01 * 0.99)
-    assert abs(len(drawn) - 500) < 4 * sigma
-    other = {digest for digest in digests if is_audited(digest, key=b"another secret")}
-    assert len(drawn & other) < 30
-
-
-def test_a_larger_share_audits_what_a_smaller_one_does_and_more() -> None:
-    digests = [f"{number:064x}" for number in range(2_000)]
-    small = {digest for digest in digests if is_audited(digest, key=KEY, share=0.05)}
-    large = {digest for digest in digests if is_audited(digest, key=KEY, share=0.2)}
-    assert small < large
-    assert all(is_audited(digest, key=KEY, share=1.0) for digest in digests)
-    assert not any(is_audited(digest, key=KEY, share=0.0) for digest in digests)
-
-
-def test_an_audit_without_a_secret_is_refused() -> None:
-    with pytest.raises(ValueError, match="secret"):
-        is_audited("0" * 64, key=b"")
 
 
 def test_the_miss_rate_is_what_the_audit_found_scaled_up() -> None:

@@ -450,7 +450,7 @@ def question_for(account: Account, pk: int) -> Finding:
     """Return a finding to be judged in a run. Raises NotAllowed or Http404 otherwise."""
     require_team(account)
     found = Finding.objects.filter(
-        pk=pk, preview__isnull=False, version__isolated_at__isnull=True
+        _scored(), pk=pk, rule__isnull=False, version__isolated_at__isnull=True
     ).select_related("version__uploaded_model__creator", "preview", "rule")
     finding = found.first()
     if finding is None:

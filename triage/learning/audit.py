@@ -1,11 +1,8 @@
 """The blind audit: a share of what passes is shown to people, to learn what is really missed."""
 
-import hashlib
-import hmac
 from dataclasses import asdict, dataclass
 from typing import Any
 
-AUDITED_SHARE = 0.01
 _CONFIDENCE = 0.95
 
 
@@ -26,19 +23,6 @@ class MissRate:
     def as_dict(self) -> dict[str, Any]:
         """Return the estimate as JSON values."""
         return asdict(self)
-
-
-def is_audited(digest: str, *, key: bytes, share: float = AUDITED_SHARE) -> bool:
-    """Return whether the content with this digest belongs to the audit.
-
-    The same content gives the same answer for ever, so that a second upload of it is not a second
-    draw. ``key`` is a secret of the house: without it an uploader could work out the answer and
-    change a pixel until the picture is not looked at. Raises ``ValueError`` for an empty key.
-    """
-    if not key:
-        raise ValueError("The audit needs a secret key, or uploaders can avoid it.")
-    drawn = hmac.digest(key, b"audit " + digest.encode(), hashlib.sha256)
-    return int.from_bytes(drawn[:8]) < share * 2**64
 
 
 def miss_rate_estimate(sampled: int, found: int, passed: int, flagged_positives: int) -> MissRate:
