@@ -121,6 +121,7 @@ def picture_kept(upload: Upload, prompt: str) -> Iterator[PreviewImage]:
             sha256=sha256,
             width=summary.width,
             height=summary.height,
+            uploaded=dict(summary.uploaded),
             prompt=prompt,
         )
 

@@ -199,3 +199,16 @@ def test_a_clean_picture_seen_before_is_published_again(as_: Browser, uma: Accou
     circle = drawing(("blue", "circle"))
     assert upload(as_(uma), "First", circle).visibility == Visibility.PUBLISHED
     assert upload(as_(uma), "Second", circle).visibility == Visibility.PUBLISHED
+
+
+def test_the_evidence_speaks_of_what_was_uploaded_and_not_of_the_copy(
+    as_: Browser, uma: Account
+) -> None:
+    frames = [Image.new("RGB", (900, 700), colour) for colour in ("white", "red")]
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    moving = SimpleUploadedFile("moving.gif", file.getvalue(), content_type="image/gif")
+    version = upload(as_(uma), "Moving", moving)
+    picture = version.findings.filter(probe="previews")[0].evidence["picture"]
+    assert (picture["format"], picture["width"], picture["height"]) == ("GIF", 900, 700)
+    assert (picture["animated"], picture["note"]) == (True, "Only the first frame was looked at.")

@@ -7,6 +7,7 @@ the probes. Short headers are read here, everything else in the sandbox.
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,15 @@ class WeightsSummary:
 
 @dataclass(frozen=True, slots=True)
 class PreviewSummary:
-    """What a picture is; width and height in pixels, as stored."""
+    """What the copy of a picture is; width and height in pixels.
+
+    ``uploaded`` holds format, width, height and animated of the file itself.
+    """
 
     format: str
     width: int
     height: int
+    uploaded: Mapping[str, str | int | bool]
 
 
 def inspect_weights(path: Path) -> Refusal | WeightsSummary:
@@ -139,8 +144,24 @@ def _run(function: Any, *arguments: object, limits: sandbox.Limits) -> Any:
 def _picture(answer: Any) -> Refusal | PreviewSummary:
     """Check what the child claims."""
     match answer:
-        case {"format": str(form), "width": int(width), "height": int(height)}:
-            return PreviewSummary(form[:20], width, height)
+        case {
+            "format": str(form),
+            "width": int(width),
+            "height": int(height),
+            "uploaded": {
+                "format": str(before),
+                "width": int(across),
+                "height": int(down),
+                "animated": bool(animated),
+            },
+        }:
+            uploaded: dict[str, str | int | bool] = {
+                "format": before[:20],
+                "width": across,
+                "height": down,
+                "animated": animated,
+            }
+            return PreviewSummary(form[:20], width, height, uploaded)
         case {"code": str(code), "sentence": str(sentence)}:
             return Refusal(code[:100], sentence[:1000])
     return Refusal("picture.unreadable", "The picture cannot be read.")

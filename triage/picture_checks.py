@@ -19,7 +19,8 @@ def copy_pixels(source: str, target: str, max_side: int, small: str = "") -> dic
 
     To ``small`` goes another one whose shorter side has the few hundred pixels that encoders and
     perceptual hashes look at. Transparency is laid over white, as it is for the encoder. Returns
-    format, width and height of the copy, or code and sentence.
+    format, width and height of the copy, and under “uploaded” those of the file and whether it
+    moves, of which the copies tell nothing; or code and sentence.
     """
     try:
         picture = open_picture(Path(source), enough=max_side)
@@ -35,4 +36,14 @@ def copy_pixels(source: str, target: str, max_side: int, small: str = "") -> dic
         shrink = min(1.0, ENOUGH_PIXELS / min(copy.size))
         size = (round(copy.width * shrink), round(copy.height * shrink))
         copy.resize(size, Image.Resampling.LANCZOS).save(small, "JPEG", quality=_QUALITY)
-    return {"format": "jpeg", "width": copy.width, "height": copy.height}
+    return {
+        "format": "jpeg",
+        "width": copy.width,
+        "height": copy.height,
+        "uploaded": {
+            "format": picture.format,
+            "width": picture.width,
+            "height": picture.height,
+            "animated": picture.animated,
+        },
+    }

@@ -197,13 +197,18 @@ class WeightFile:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A picture the uploader shows. ``prompt`` is what they say it was made with."""
+    """A picture the uploader shows. ``prompt`` is what they say it was made with.
+
+    ``path`` may be a copy; ``uploaded`` then holds format, width, height and animated of what came
+    in, as far as that is known.
+    """
 
     key: str
     name: str
     path: Path
     sha256: str
     prompt: str = ""
+    uploaded: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,8 @@ class PreviewImage(models.Model):
     sha256 = models.CharField(max_length=64)
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
+    # Format, sides and whether it moves, of what came in: the copies are still JPEGs.
+    uploaded = models.JSONField(default=dict, blank=True)
     prompt = models.CharField(max_length=PROMPT_LENGTH, blank=True)
     position = models.PositiveSmallIntegerField(default=0)
     # Kept by ``effects`` from the decisions that stand.

@@ -68,6 +68,7 @@ def triage_sample(*, job_id: int) -> dict[str, Any]:
                 "path": str(local_path(row.weighed)),
                 "sha256": row.sha256,
                 "prompt": row.prompt,
+                "uploaded": row.uploaded,
             }
             for row in previews
         ],

@@ -145,7 +145,7 @@ class PreviewsProbe:
                     score=score.probability,
                     review=score.review,
                     hold=rule.hold,
-                    evidence=_evidence(score, look.facts, encoder),
+                    evidence=_evidence(score, look, encoder),
                     versions=made_by,
                 )
 
@@ -202,8 +202,17 @@ def _sentence(rule: Rule, score: RuleScore) -> str:
     )
 
 
-def _evidence(score: RuleScore, picture: PictureFacts, encoder: Encoder) -> Evidence:
+def _evidence(score: RuleScore, look: _Look, encoder: Encoder) -> Evidence:
     """Return all that explains the score; the cosines allow it to be worked out again."""
+    facts = look.facts
+    picture = {
+        "format": facts.format,
+        "width": facts.width,
+        "height": facts.height,
+        "animated": facts.animated,
+        **look.preview.uploaded,
+    }
+    note = "Only the first frame was looked at." if picture["animated"] else ""
     return {
         "calibrated": score.calibrated,
         "demo_encoder": encoder.demo,
@@ -212,13 +221,7 @@ def _evidence(score: RuleScore, picture: PictureFacts, encoder: Encoder) -> Evid
         "hold_margin": score.hold_margin,
         "deciding": _concept_evidence(score.deciding),
         "concepts": [_concept_evidence(concept) for concept in score.concepts],
-        "picture": {
-            "format": picture.format,
-            "width": picture.width,
-            "height": picture.height,
-            "animated": picture.animated,
-            "note": "Only the first frame was looked at." if picture.animated else "",
-        },
+        "picture": {**picture, "note": note},
     }
 
 

@@ -55,7 +55,7 @@ class ThumbnailsProbe:
                         Subject("file", file.key), Outcome.FAILED, copied.code, copied.sentence
                     )
                 else:
-                    found.append(Preview(file.key, file.name, copy, ""))
+                    found.append(Preview(file.key, file.name, copy, "", uploaded=copied.uploaded))
             if found:
                 for answer in self._previews.examine(replace(sample, previews=tuple(found))):
                     yield answer if isinstance(answer, Embedding) else self._of_the_file(answer)
