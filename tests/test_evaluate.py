@@ -4,14 +4,18 @@ import csv
 import io
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from django.core.management import CommandError, call_command
 from PIL import Image
 
+from moderation.policy import POLICY_DIR, policy_import, policy_read
+from tests.test_rescreen import put_in_place
 from triage.demo_encoder.scenes import compose, draw
 
 STARS, HEARTS = "red-star", "purple-heart"
@@ -141,6 +145,41 @@ def test_a_csv_that_does_not_fit_is_an_error_that_names_the_place(
         evaluate(table)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_policy_in_force_is_measured_with_the_heads_in_place(collection: Path) -> None:
+    with pytest.raises(CommandError, match="No policy is in force"):
+        evaluate(collection, in_force=True)
+    content = policy_read(POLICY_DIR / "demo.yaml")
+    star_rule = content.rules[0].model_copy(update={"alpha": 0.05})
+    content = content.model_copy(update={"rules": [star_rule, *content.rules[1:]]})
+    policy_import(content=content, activate=True, actor=None)
+    (plain,) = figures(collection, in_force=True)["concepts"]
+    assert (plain["scored_by"], plain["review"]["threshold"]) == ("zero-shot", 0.5)
+    head = put_in_place(odds=0.0, review=0.25)
+    (star,) = figures(collection, in_force=True)["concepts"]
+    assert (star["scored_by"], star["review"]["threshold"]) == (f"head {head.code}", 0.25)
+    assert star["review"]["false_positives"] == 12, "the head says one half of everything"
+    assert head.code in evaluate(collection, in_force=True)
+
+
+def test_a_concept_that_several_rules_have_is_named_with_its_rule(
+    collection: Path, tmp_path: Path
+) -> None:
+    content = yaml.safe_load((POLICY_DIR / "demo.yaml").read_text())
+    content["rules"].append({**content["rules"][0], "slug": "other", "review": 0.3})
+    policy = tmp_path / "two.yaml"
+    policy.write_text(json.dumps(content))  # which is YAML, without aliases
+    with pytest.raises(CommandError, match="Several rules .* red-star/red-star or other/red-star"):
+        evaluate(collection, policy=policy)
+    table = tmp_path / "labels.csv"
+    path = f"collection/{STARS}/positive/0.png"
+    lines = ["path,concept,label", f"{path},other/{STARS},1", f"{path},red-star/{STARS},0"]
+    table.write_text("\n".join(lines))
+    first, other = figures(table, policy=policy)["concepts"]
+    assert (first["concept"], first["positives"]) == (f"red-star/{STARS}", 0)
+    assert (other["concept"], other["review"]["threshold"]) == (f"other/{STARS}", 0.3)
+
+
 def test_labels_that_contradict_are_an_error_that_names_both(
     collection: Path, tmp_path: Path
 ) -> None:
@@ -187,6 +226,18 @@ def test_an_encoder_or_policy_that_is_not_there_is_a_clear_error(
         evaluate(collection, encoder="onnx:nowhere")
     with pytest.raises(CommandError, match=r"none\.yaml"):
         evaluate(collection, policy=tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("library", "options"),
+    [("sklearn.metrics", {}), ("matplotlib.figure", {"plot": Path("x.png")})],
+)
+def test_without_the_extra_the_command_names_it(
+    library: str, options: dict[str, Any], collection: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(CommandError, match="needs the extra “learning”"):
+        evaluate(collection, **options)
 
 
 def test_the_plot_is_a_png(collection: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from moderation.heads import Place, head_place, head_record, head_win
+from moderation.heads import Place, head_place, head_record, head_win, threshold_record
 from moderation.models import Account, Case, ConceptHead, Embedding, Event, Policy, TriageJob
 from moderation.policy import policy_import, policy_read
 from moderation.rescreening import rescreenings_settle
@@ -55,7 +55,7 @@ def rescreen(*options: str) -> dict[str, Any]:
     return {**answer, "queued": TriageJob.objects.count() - before}
 
 
-def put_in_place(odds: float) -> ConceptHead:
+def put_in_place(odds: float, review: float | None = None) -> ConceptHead:
     """Put a head in place that says the same odds of every picture under the rule on red stars."""
     encoder = encoders.load("demo")
     head = Head("red-star", "logistic", "1", (0.0,) * encoder.dim, 0.0, odds, Platt())
@@ -71,6 +71,16 @@ def put_in_place(odds: float) -> ConceptHead:
         comparison={},
     )
     head_win(place=place, head=row, reason="A head made for a test.")
+    if review is not None:
+        threshold_record(
+            place=place,
+            prompts=_prompts(),
+            head=row,
+            alpha=0.05,
+            positives=30,
+            value=review,
+            sentence="A threshold made for a test.",
+        )
     return row
 
 

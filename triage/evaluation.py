@@ -1,14 +1,16 @@
 """Measures a policy's concepts on pictures that people have labelled.
 
 A collection is a folder, ``CONCEPT/positive/…`` and ``CONCEPT/negative/…``, or a CSV file with the
-columns ``path``, ``concept``, ``label``. Nothing is left out in silence: every file that cannot be
-used is listed with the reason.
+columns ``path``, ``concept``, ``label``. A concept is named by its slug; where several rules have
+one of that slug by RULE/CONCEPT, which a CSV file may always write. Nothing is left out in silence:
+every file that cannot be used is listed with the reason.
 """
 
 import csv
 import difflib
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,6 @@ from numpy.typing import NDArray
 
 from triage.encoders.base import Array, Encoder
 from triage.learning.calibration import sigmoid
-from triage.learning.heads import Head
 from triage.learning.measures import (
     LOADS,
     CurvePoint,
@@ -29,8 +30,8 @@ from triage.learning.measures import (
     reliability_curve,
 )
 from triage.pictures import PictureError, read_picture
-from triage.sample import Policy, Rule
-from triage.scoring import SIGNAL, ConceptBank, ScoringError
+from triage.sample import Concept, Policy, Rule
+from triage.scoring import SIGNAL, ConceptBank, ConceptScore, ScoringError, review_of
 
 Floats = NDArray[np.float64]
 Truth = NDArray[np.bool_]
@@ -91,7 +92,7 @@ class ConceptFigures:
 
     concept: str
     rule: str
-    scored_by: str  # "zero-shot", or the kind of head
+    scored_by: str  # "zero-shot", or the code of a head
     positives: int
     negatives: int
     area_under_roc: float | None
@@ -161,35 +162,32 @@ def evaluate(
     policy: Policy,
     encoder: Encoder,
     *,
-    heads: Mapping[str, Head] | None = None,
     advance: Callable[[int], object] = lambda pictures: None,
 ) -> Evaluation:
     """Return the figures of every concept in a collection.
 
     Each picture is embedded once, however many concepts it is labelled for. A concept with a head
-    in ``heads`` (by its slug) is scored by it, any other by sigmoid(s). ``advance`` is called with
-    the number of pictures done. Raises ``EncoderError`` and ``ScoringError``.
+    for this encoder is scored by it and held against its threshold, as an upload would be.
+    ``advance`` is called with the number of pictures done. Raises ``EncoderError`` and
+    ``ScoringError``.
     """
     bank = ConceptBank(policy, encoder)
     for sentence in bank.unfit.values():
         raise ScoringError("scoring.other_encoder", sentence)
     paths = list(dict.fromkeys(item.path for item in collection.items))
     places, embeddings, problems = _embed(paths, encoder, advance)
-    zero_shot = _zero_shot(bank, embeddings)
+    scored = _scored(bank, embeddings)
     figures: list[ConceptFigures] = []
     scores: dict[str, Scores] = {}
-    for concept, rule in _concepts(policy).items():
-        items = [i for i in collection.items if i.concept == concept and i.path in places]
+    for name, (rule, concept) in _concepts(policy).items():
+        items = [i for i in collection.items if i.concept == name and i.path in places]
         if not items:
             continue
         rows = [places[item.path] for item in items]
         truth = np.array([item.positive for item in items], dtype=np.bool_)
-        head = (heads or {}).get(concept)
-        found = zero_shot[concept][rows]
-        probabilities = head.probabilities(embeddings[rows], found) if head else sigmoid(found)
-        scores[concept] = Scores(probabilities, truth)
-        scored_by = head.kind if head else "zero-shot"
-        figures.append(_figures(concept, rule, scored_by, probabilities, truth))
+        found = [scored[rule.slug, concept.slug][row] for row in rows]
+        scores[name] = Scores(sigmoid(np.array([one.score for one in found])), truth)
+        figures.append(_figures(name, rule, found[0], scores[name]))
     return Evaluation(
         policy=f"{policy.name} v{policy.version}",
         encoder=f"{encoder.name} {encoder.revision}",
@@ -204,13 +202,14 @@ def evaluate(
 def table(evaluation: Evaluation) -> str:
     """Return the figures as a table for a terminal."""
     loads = [f"{load:g}" for load in LOADS]
-    head = ["concept", "pictures", "positive", "AUC", "AP"]
+    head = ["concept", "scored by", "pictures", "positive", "AUC", "AP"]
     head += [f"recall@{float(load):.0%}" for load in loads] + ["ECE"]
     for name in ("review", "hold"):
         head += [f"{name} at", "found", "missed", "false"]
     rows = [head]
     for each in evaluation.concepts:
-        row = [each.concept, str(each.positives + each.negatives), str(each.positives)]
+        row = [each.concept, each.scored_by]
+        row += [str(each.positives + each.negatives), str(each.positives)]
         row += [_number(each.area_under_roc), _number(each.average_precision)]
         row += [_number(each.recall_at_load[load]) for load in loads]
         row.append(_number(each.calibration_error))
@@ -225,7 +224,7 @@ def table(evaluation: Evaluation) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
+            cell.ljust(width) if column < 2 else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
@@ -244,7 +243,7 @@ def _read_folder(data: Path, policy: Policy) -> Collection:
         if not folder.is_dir():
             problems.append(_unlabelled(folder, data))
             continue
-        _check_concept(folder.name, known, str(folder))
+        name = _name_of(folder.name, known, str(folder))
         for part in sorted(folder.iterdir()):
             if not part.is_dir():
                 problems.append(_unlabelled(part, data))
@@ -255,7 +254,7 @@ def _read_folder(data: Path, policy: Policy) -> Collection:
                     f"{part} is neither “positive” nor “negative”; what do its pictures show?",
                 )
             items += [
-                Labelled(path, folder.name, part.name == "positive")
+                Labelled(path, name, part.name == "positive")
                 for path in sorted(part.rglob("*"))
                 if not path.is_dir()
             ]
@@ -309,8 +308,8 @@ def _read_csv(data: Path, policy: Policy) -> Collection:
     items: dict[tuple[Path, str], Labelled] = {}
     first: dict[tuple[Path, str], int] = {}
     for line, row in rows:
-        path, concept, label = ((row[name] or "").strip() for name in _COLUMNS)
-        _check_concept(concept, known, f"line {line} of {data}")
+        path, written, label = ((row[name] or "").strip() for name in _COLUMNS)
+        concept = _name_of(written, known, f"line {line} of {data}")
         if label.lower() not in _LABELS:
             raise EvaluationError(
                 "evaluation.label",
@@ -329,24 +328,39 @@ def _read_csv(data: Path, policy: Policy) -> Collection:
     return Collection(tuple(items.values()))
 
 
-def _concepts(policy: Policy) -> dict[str, Rule]:
-    """Return every concept that pictures are scored against, with the rule it belongs to."""
-    found: dict[str, Rule] = {}
-    for rule in policy.rules_for(SIGNAL):
-        for concept in rule.concepts:
-            found.setdefault(concept.slug, rule)
-    return found
+def _concepts(policy: Policy) -> dict[str, tuple[Rule, Concept]]:
+    """Return every concept that pictures are scored against and its rule, by the name it has here.
+
+    That is its slug, or RULE/CONCEPT where several rules have one of that slug.
+    """
+    pairs = [(rule, concept) for rule in policy.rules_for(SIGNAL) for concept in rule.concepts]
+    times = Counter(concept.slug for _, concept in pairs)
+    return {
+        concept.slug if times[concept.slug] == 1 else f"{rule.slug}/{concept.slug}": (rule, concept)
+        for rule, concept in pairs
+    }
 
 
-def _check_concept(concept: str, known: Iterable[str], where: str) -> None:
-    names = sorted(known)
-    if concept in names:
-        return
-    near = difflib.get_close_matches(concept, names, n=1)
+def _name_of(written: str, known: Mapping[str, tuple[Rule, Concept]], where: str) -> str:
+    """Return the name of the concept that is written as its slug or as RULE/CONCEPT."""
+    if written in known:
+        return written
+    of = {f"{rule.slug}/{concept.slug}": name for name, (rule, concept) in known.items()}
+    if written in of:
+        return of[written]
+    several = [name for name, (_, concept) in known.items() if concept.slug == written]
+    if several:
+        raise EvaluationError(
+            "evaluation.ambiguous",
+            f"Several rules have a concept “{written}” ({where}). Write {' or '.join(several)} "
+            "instead, in the column “concept” of a CSV file.",
+        )
+    near = difflib.get_close_matches(written, sorted(known), n=1)
     meant = f"Did you mean “{near[0]}”? " if near else ""
     raise EvaluationError(
         "evaluation.concept",
-        f"The policy has no concept “{concept}” ({where}). {meant}It has: {', '.join(names)}.",
+        f"The policy has no concept “{written}” ({where}). {meant}It has: "
+        f"{', '.join(sorted(known))}.",
     )
 
 
@@ -375,28 +389,25 @@ def _embed(
     return places, rows, problems
 
 
-def _zero_shot(bank: ConceptBank, embeddings: Array) -> dict[str, Floats]:
-    """Return the scores s of all pictures, by concept."""
-    found: dict[str, list[float]] = {}
+def _scored(bank: ConceptBank, embeddings: Array) -> dict[tuple[str, str], list[ConceptScore]]:
+    """Return the scores of all pictures, by rule and concept."""
+    found: dict[tuple[str, str], list[ConceptScore]] = {}
     for picture in bank.score(embeddings):
-        scores: dict[str, float] = {}
         for rule in picture:
             for one in rule.concepts:
-                scores.setdefault(one.concept, one.score)
-        for concept, score in scores.items():
-            found.setdefault(concept, []).append(score)
-    return {concept: np.array(scores) for concept, scores in found.items()}
+                found.setdefault((rule.rule, one.concept), []).append(one)
+    return found
 
 
-def _figures(
-    concept: str, rule: Rule, scored_by: str, probabilities: Floats, truth: Truth
-) -> ConceptFigures:
+def _figures(name: str, rule: Rule, first: ConceptScore, scores: Scores) -> ConceptFigures:
+    """Return the figures of one concept; ``first`` is the score of any of its pictures."""
+    probabilities, truth = scores.probabilities, scores.truth
     curve = reliability_curve(probabilities, truth)
     both = bool(truth.any() and not truth.all())
     return ConceptFigures(
-        concept=concept,
+        concept=name,
         rule=rule.slug,
-        scored_by=scored_by,
+        scored_by=f"head {first.head.code}" if first.head else "zero-shot",
         positives=int(truth.sum()),
         negatives=int((~truth).sum()),
         area_under_roc=area_under_roc(probabilities, truth),
@@ -407,7 +418,7 @@ def _figures(
         },
         calibration_error=calibration_error(curve),
         curve=curve,
-        review=_confusion(probabilities, truth, rule.review),
+        review=_confusion(probabilities, truth, review_of(rule, first.head or first.alone)),
         hold=_confusion(probabilities, truth, rule.hold),
     )
 

@@ -11,11 +11,22 @@ from tqdm import tqdm
 
 from moderation.errors import Refusal
 from moderation.policy import POLICY_DIR
+from moderation.selectors.rescreening import policy_named
+from moderation.selectors.workers import policy_data
 from triage import encoders
 from triage.encoders.base import Encoder, EncoderError
 from triage.evaluation import Evaluation, EvaluationError, evaluate, read_collection, table
 from triage.policy_files import read_policy
+from triage.sample import Policy
 from triage.scoring import ScoringError
+from triage.tasks import policy_from
+
+
+def _policy_in_force() -> Policy:
+    stored = policy_named("")
+    if stored is None:
+        raise CommandError("No policy is in force. Import one with `manage.py policy import`.")
+    return policy_from(policy_data(stored))
 
 
 class Command(BaseCommand):
@@ -26,7 +37,9 @@ class Command(BaseCommand):
         "precision, recall at 1, 5 and 10 % review load, calibration error, and how many pictures "
         "the thresholds find, miss and stop for nothing. --data is a folder with "
         "CONCEPT/positive/ and CONCEPT/negative/ in it, or a CSV file with the columns path, "
-        "concept, label. Changes nothing. `--experiment learning` needs no data: it shows on "
+        "concept, label. It measures the prompts of a policy file or, with --in-force, what the "
+        "next upload will meet. Changes nothing. "
+        "`--experiment learning` needs no data: it shows on "
         "drawings how far noisy labels raise a badly prompted concept."
     )
 
@@ -35,7 +48,13 @@ class Command(BaseCommand):
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument("--data", type=Path, help="folder or CSV file of labelled pictures")
         what.add_argument("--experiment", choices=["learning"], help="measure on drawings instead")
-        parser.add_argument("--policy", type=Path, help="policy file (the demo policy)")
+        which = parser.add_mutually_exclusive_group()
+        which.add_argument("--policy", type=Path, help="policy file (the demo policy)")
+        which.add_argument(
+            "--in-force",
+            action="store_true",
+            help="the policy in force with the heads in place, as the next upload will be scored",
+        )
         parser.add_argument("--encoder", help="encoder (the one of the ENCODER setting)")
         parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
         parser.add_argument("--plot", type=Path, help="also write the curves to this PNG file")
@@ -47,13 +66,18 @@ class Command(BaseCommand):
             if options["experiment"]:
                 self._experiment(encoder, as_json=options["json"])
                 return
-            policy = read_policy(options["policy"] or POLICY_DIR / "demo.yaml")
+            if options["in_force"]:
+                policy = _policy_in_force()
+            else:
+                policy = read_policy(options["policy"] or POLICY_DIR / "demo.yaml")
             collection = read_collection(options["data"], policy)
             pictures = len({item.path for item in collection.items})
             with tqdm(total=pictures, desc="Evaluating", unit=" pictures") as progress:
                 evaluation = evaluate(collection, policy, encoder, advance=progress.update)
         except (EncoderError, EvaluationError, ScoringError, Refusal) as error:
             raise CommandError(str(error)) from error
+        except ImportError as error:
+            raise CommandError(f"Measuring needs the extra “learning” ({error}).") from error
         if options["json"]:
             self.stdout.write(json.dumps(evaluation.as_dict(), indent=2))
         else:
@@ -81,6 +105,8 @@ class Command(BaseCommand):
 
         try:
             plot(evaluation, path)
+        except ImportError as error:
+            raise CommandError(f"A plot needs the extra “learning” ({error}).") from error
         except OSError as error:
             raise CommandError(f"The plot cannot be written: {error}.") from error
         self.stderr.write(f"The curves are in {path}.")
