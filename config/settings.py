@@ -385,6 +385,9 @@ if ENCODER_THREADS > 0:
     # numpy's own threads. It reads these when it is imported, which is after the settings.
     for _library in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(_library, str(ENCODER_THREADS))
+# Pictures that one process embeds at once; a card wants more than a CPU.
+ENCODER_BATCH = env.int("ENCODER_BATCH", default=32)
+ENCODER_COMPILE = env.bool("ENCODER_COMPILE", default=False)
 MAX_WEIGHTS_BYTES = env.int("MAX_WEIGHTS_BYTES", default=8 * 1024**3)
 MAX_PREVIEW_BYTES = env.int("MAX_PREVIEW_BYTES", default=25 * 1024**2)
 MAX_PREVIEWS = 20

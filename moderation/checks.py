@@ -24,6 +24,7 @@ LEAST = {
     "RESEND_SECONDS": (1, "a message needs some time to arrive"),
     "WEB_AT_ONCE": (1, "nothing could be answered"),
     "ENCODER_THREADS": (0, "0 stands for all cores"),
+    "ENCODER_BATCH": (1, "nothing could be embedded"),
     "MAX_WEIGHTS_BYTES": (1, "nothing could be uploaded"),
     "MAX_PREVIEW_BYTES": (1, "nothing could be uploaded"),
     "DRAIN_SECONDS": (0, "0 gives everything back at once"),

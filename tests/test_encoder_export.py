@@ -59,7 +59,16 @@ def broken(exported: Path, tmp_path: Path) -> Path:
 def test_an_exported_folder_says_what_its_original_says(exported: Path) -> None:
     checks = {check.name: check for check in verify(exported)}
     assert [name for name, check in checks.items() if not check.passed] == []
-    assert {"hashes", "shapes", "patches", "parity of pictures", "parity of texts"} == set(checks)
+    assert set(checks) == {
+        "hashes",
+        "runs with",
+        "shapes",
+        "patches",
+        "settings",
+        "parity of pictures",
+        "parity in a batch with extreme pictures",
+        "parity of texts",
+    }
 
 
 def test_verify_notices_weights_that_say_something_else(broken: Path) -> None:
@@ -75,7 +84,7 @@ def test_verify_notices_weights_that_say_something_else(broken: Path) -> None:
     config["files"]["visual/model.onnx"] = hashlib.sha256(model.read_bytes()).hexdigest()
     (broken / "config.json").write_text(json.dumps(config))
     wrong = [check.name for check in verify(broken) if check.passed is False]
-    assert wrong == ["parity of pictures"]
+    assert wrong == ["parity of pictures", "parity in a batch with extreme pictures"]
     with pytest.raises(CommandError, match="not to be used"):
         encoder("verify", broken)
 
@@ -95,6 +104,24 @@ def test_verify_says_what_it_could_not_compare(broken: Path) -> None:
     found = json.loads(encoder("verify", broken, json=True))
     assert found["ok"]
     assert [check["name"] for check in found["checks"] if check["passed"] is None] == ["parity"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "passed", "said"),
+    [
+        ({"precision": "int4"}, False, "int4"),
+        ({"source": {"architecture": TINY}}, None, "in full"),
+        ({"source": "somewhere"}, None, "in full"),
+    ],
+)
+def test_verify_says_what_is_odd_in_a_configuration(
+    broken: Path, changes: dict[str, Any], passed: bool | None, said: str
+) -> None:
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps({**config, **changes}))
+    parity = verify(broken)[-1]
+    assert (parity.name, parity.passed) == ("parity", passed)
+    assert said in parity.detail
 
 
 def test_the_integer_form_is_smaller_and_nearly_the_same(
@@ -155,6 +182,8 @@ def test_nothing_is_written_over_and_nothing_is_left_half_done(
     (tmp_path / "full" / "mine.txt").write_text("keep")
     with pytest.raises(CommandError, match="not empty"):
         encoder("export", model=TINY, pretrained=str(weights), out=tmp_path / "full")
+    with pytest.raises(CommandError, match="cannot be written"):
+        encoder("export", model=TINY, pretrained=str(weights), out=tmp_path / "full/mine.txt/a")
     assert [path.name for path in tmp_path.rglob("*")] == ["full", "mine.txt"]
 
 
@@ -175,3 +204,5 @@ def test_list_names_what_is_there_what_is_in_use_and_what_is_broken(
     assert found["demo"]["demo"]
     assert not found["demo"]["in_use"]
     assert "3 encoders" in encoder("list", tmp_path)
+    with pytest.raises(CommandError, match="no folder .*nowhere"):
+        encoder("list", tmp_path / "nowhere")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from PIL import Image
 
 from triage import encoders
 from triage.encoders import DEMO_FOLDER
-from triage.encoders.base import EncoderError
+from triage.encoders.base import Array, EncoderError
+from triage.encoders.batching import BatchingEncoder
 from triage.encoders.onnx import OnnxEncoder
+from triage.encoders.verify import sample_pictures, verify
 
 RED, BLUE = Image.new("RGB", (90, 60), "red"), Image.new("RGB", (60, 90), "blue")
 
@@ -170,6 +172,47 @@ def test_the_revision_changes_with_preprocessing_and_temperature(folder: Path) -
 def test_a_provider_that_is_not_there_is_refused(folder: Path) -> None:
     with pytest.raises(EncoderError, match="NoSuchProvider"):
         OnnxEncoder.load(folder, providers=["NoSuchProvider"])
+
+
+def test_a_card_that_cannot_be_used_is_said_and_not_passed_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # As where the build is for CUDA and its libraries are not there: it runs on the CPU.
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("triage.encoders.onnx.ort.get_available_providers", lambda: both)
+    with pytest.warns(UserWarning, match="CUDAExecutionProvider"):
+        encoder = OnnxEncoder.load(folder)
+    assert encoder.providers == ["CPUExecutionProvider"]
+    assert "could not use CUDAExecutionProvider" in caplog.text
+    with pytest.warns(UserWarning), pytest.raises(EncoderError, match="could not use CUDA"):
+        OnnxEncoder.load(folder, providers=both)
+    with pytest.warns(UserWarning):
+        (check,) = [check for check in verify(folder) if check.name == "runs with"]
+    assert (check.passed, check.detail.startswith("CPUExecutionProvider")) == (None, True)
+
+
+@pytest.fixture
+def batches() -> Iterator[Callable[..., None]]:
+    yield encoders.use_batches
+    encoders.use_batches(32, compiled=False)
+
+
+def test_the_operator_says_how_many_pictures_are_embedded_at_once(
+    folder: Path, batches: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches(2, compiled=False)
+    encoder = encoders.load(f"onnx:{folder}")
+    assert isinstance(encoder, BatchingEncoder)
+    real, sizes = encoder.encoder.embed_prepared, []  # type: ignore[attr-defined]
+
+    def counting(prepared: Sequence[Any]) -> Array:
+        sizes.append(len(prepared))
+        rows: Array = real(prepared)
+        return rows
+
+    monkeypatch.setattr(encoder.encoder, "embed_prepared", counting)
+    encoder.embed_images(sample_pictures(5))
+    assert (sum(sizes), max(sizes)) == (5, 2)
 
 
 SIDE = 16

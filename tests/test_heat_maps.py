@@ -18,8 +18,10 @@ from moderation.queue import case_claim
 from moderation.reports import report_file
 from moderation.selectors.look_alikes import look_alikes
 from moderation.states import Action
+from tests.conftest import require
 from tests.test_embeddings import upload
 from tests.test_flow import drawing
+from tests.tiny_clip import TINY, checkpoint, have_torch, register
 from triage import encoders
 from triage.demo_encoder.scenes import compose, draw
 from triage.explain import embed_windows, heat_map
@@ -100,6 +102,28 @@ def test_why_it_could_not_be_drawn_is_said(as_: Browser, uma: Account, mo: Accou
     page, _ = addresses(case, finding)
     as_(mo).post(page)
     assert "The stored picture is gone." in as_(mo).get(page).content.decode()
+
+
+def test_a_card_that_is_full_ends_the_drawing_with_a_sentence(
+    as_: Browser, uma: Account, mo: Account, settings: Any, tmp_path: Path
+) -> None:
+    require(have_torch(), "the extra “torch”, which runs open_clip's models")
+    import torch
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("The card is full.")
+
+    register(tmp_path)
+    case, finding = starry(as_(uma))
+    page, _ = addresses(case, finding)
+    settings.ENCODER = f"open_clip:{TINY}:{checkpoint(tmp_path, TINY)}"
+    hook = register_module_forward_pre_hook(full)
+    try:
+        as_(mo).post(page)
+    finally:
+        hook.remove()
+    assert "The card is full." in as_(mo).get(page).content.decode()
 
 
 def test_the_heat_is_where_the_star_is() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import sys
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -181,6 +182,15 @@ def test_learning_again_from_the_same_labels_changes_nothing(judged: str) -> Non
     _learn("--concept", place)
     assert _learn("--concept", place)[0]["outcome"] == "unchanged"
     assert ConceptHead.objects.count() == 1
+
+
+@pytest.mark.parametrize("library", ["scipy", "sklearn"])
+def test_without_the_extra_the_command_names_it(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(CommandError, match="needs the extra “learning”"):
+        _learn()
 
 
 def test_a_dry_run_stores_nothing(judged: str) -> None:
@@ -552,6 +562,15 @@ def test_what_is_held_apart_for_child_safety_is_asked_of_nobody(
     assert "1 to judge" in client.get(reverse("console:concepts")).content.decode()
     judged = client.post(reverse("console:judge", args=[near.pk]), {"answer": "yes"})
     assert judged.status_code == 404
+
+
+def test_what_another_probe_says_of_a_picture_is_no_question(
+    near: Finding, as_: Browser, mo: Account
+) -> None:
+    Finding.objects.filter(pk=near.pk).update(probe="banks", evidence={})
+    judged = as_(mo).post(reverse("console:judge", args=[near.pk]), {"answer": "yes"})
+    assert judged.status_code == 404
+    assert not Verdict.objects.exists()
 
 
 def test_questions_under_a_severe_rule_come_after_a_warning_and_count_for_the_day(

@@ -4,18 +4,21 @@ import json
 import pickle
 import shutil
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from django.core.management import CommandError, call_command
 from PIL import Image
 
 from tests.conftest import require
 from tests.tiny_clip import TINY, TINY_RESNET, checkpoint, have_torch, register
 from triage import encoders
 from triage.encoders.base import EncoderError
-from triage.encoders.verify import sample_pictures
+from triage.encoders.onnx import OnnxEncoder
+from triage.encoders.verify import sample_pictures, verify
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,6 +42,13 @@ def load(weights: Path, architecture: str = TINY) -> Any:
     from triage.encoders.open_clip import OpenClipEncoder
 
     return OpenClipEncoder.load(architecture, str(weights), device="cpu")
+
+
+def export(weights: Path, out: Path, *options: str) -> tuple[str, str]:
+    said, warned = StringIO(), StringIO()
+    given = ["--model", TINY, "--pretrained", str(weights), "--out", str(out), *options]
+    call_command("encoder", "export", *given, stdout=said, stderr=warned)
+    return said.getvalue(), warned.getvalue()
 
 
 SENTENCES = [
@@ -312,3 +322,72 @@ def test_the_text_tower_is_that_of_the_encoder_and_asks_no_network(
     other = sigmoid_model(tmp_path)
     with pytest.raises(EncoderError, match="own vocabulary"):
         encoders.load_text_tower(f"open_clip:tiny-sigmoid:{other}")
+
+
+def test_a_card_that_is_full_is_an_error_of_the_encoder(weights: Path) -> None:
+    import torch
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("The card is full.")
+
+    encoder = load(weights)
+    picture = sample_pictures(1)[0]
+    hook = register_module_forward_pre_hook(full)
+    try:
+        for run in (
+            lambda: encoder.embed_images([picture]),
+            lambda: encoder.embed_patches(picture),
+            lambda: encoder.embed_texts(["a cat"]),
+        ):
+            with pytest.raises(EncoderError, match="could not be run on .*: The card is full"):
+                run()
+    finally:
+        hook.remove()
+
+
+def test_a_file_is_exported_like_the_tag_that_it_was_made_from(
+    weights: Path, tags: list[str], tmp_path: Path
+) -> None:
+    pictures = sample_pictures(2)
+    said, warned = export(weights, tmp_path / "alone")
+    assert "is read with gelu, mean 0.481 0.458 0.408" in warned
+    assert "need something else: quick" in warned
+    assert "gelu, mean 0.481" in said
+    said, warned = export(weights, tmp_path / "like", "--like", "quick")
+    assert "need something else" not in warned
+    assert "quick_gelu, mean 0.481" in said
+    alone, like = (OnnxEncoder.load(tmp_path / name) for name in ("alone", "like"))
+    quick = load(Path("quick"))
+    assert np.allclose(like.embed_images(pictures), quick.embed_images(pictures), atol=1e-4)
+    assert not np.allclose(alone.embed_images(pictures), quick.embed_images(pictures), atol=1e-4)
+    checks = {check.name: check.passed for check in verify(tmp_path / "like")}
+    assert (checks["settings"], checks["parity of pictures"]) == (True, True)
+    assert {check.name: check.passed for check in verify(tmp_path / "alone")}["settings"] is None
+    for given in ("nobody", "laion2b_s34b_b79k"):
+        with pytest.raises(CommandError, match="like a tag of tiny-vit .there are: plain, quick"):
+            export(weights, tmp_path / "never", "--like", given)
+
+
+def test_what_was_embedded_with_another_activation_is_not_taken_for_the_same(
+    weights: Path, tags: list[str]
+) -> None:
+    assert load(Path("quick")).revision != load(weights).revision == load(Path("plain")).revision
+
+
+def test_the_operator_has_the_image_side_compiled(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    compiled: list[Any] = []
+    monkeypatch.setattr(torch, "compile", lambda module: compiled.append(module) or module)
+    other = shutil.copy(weights, tmp_path / "other.pt")
+    encoders.load(f"open_clip:{TINY}:{other}")
+    encoders.use_batches(32, compiled=True)
+    try:
+        again = shutil.copy(weights, tmp_path / "again.pt")
+        encoders.load(f"open_clip:{TINY}:{again}")
+    finally:
+        encoders.use_batches(32, compiled=False)
+    assert len(compiled) == 1

@@ -137,6 +137,7 @@ PUBLIC: dict[str, Any] = {
         ({**PUBLIC, "REQUIRE_MFA": False}, "weighhouse.W006", "REQUIRE_MFA"),
         ({"LEASE_SECONDS": 1}, "weighhouse.E005", "LEASE_SECONDS"),
         ({"ENCODER_THREADS": -1}, "weighhouse.E005", "ENCODER_THREADS"),
+        ({"ENCODER_BATCH": 0}, "weighhouse.E005", "ENCODER_BATCH"),
         ({"RESEND_SECONDS": 2, "SWEEP_SECONDS": 9.0}, "weighhouse.E006", "RESEND_SECONDS"),
         ({"DRAIN_SECONDS": -1}, "weighhouse.E005", "DRAIN_SECONDS"),
         ({"DRAIN_SECONDS": 60}, "weighhouse.W007", "DRAIN_SECONDS"),

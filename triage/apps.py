@@ -12,5 +12,6 @@ class TriageConfig(AppConfig):
     name = "triage"
 
     def ready(self) -> None:
-        """Let encoders use as many cores as the operator allows."""
+        """Let encoders use as many cores as the operator allows, and batches as large."""
         encoders.use_threads(settings.ENCODER_THREADS)
+        encoders.use_batches(settings.ENCODER_BATCH, compiled=settings.ENCODER_COMPILE)

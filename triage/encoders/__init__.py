@@ -15,12 +15,23 @@ _loaded: dict[str, Encoder] = {}
 _towers: "dict[str, TextTower]" = {}
 _lock = Lock()
 _threads: int | None = None
+_batch = 32
+_compiled = False
 
 
 def use_threads(count: int) -> None:
     """Let encoders that are loaded from now on use so many cores of this process; 0: all."""
     global _threads
     _threads = count or None
+
+
+def use_batches(most: int, *, compiled: bool) -> None:
+    """Let encoders that are loaded from now on embed so many pictures at once.
+
+    ``compiled`` runs the image side of those that torch runs through ``torch.compile``.
+    """
+    global _batch, _compiled
+    _batch, _compiled = most, compiled
 
 
 def load(spec: str) -> Encoder:
@@ -63,12 +74,12 @@ def _load(spec: str) -> Encoder:
 
     kind, _, rest = spec.partition(":")
     if spec == "demo":
-        return BatchingEncoder(OnnxEncoder.load(DEMO_FOLDER, threads=_threads))
+        return BatchingEncoder(OnnxEncoder.load(DEMO_FOLDER, threads=_threads), max_batch=_batch)
     if kind == "onnx" and rest:
-        return BatchingEncoder(OnnxEncoder.load(Path(rest), threads=_threads))
+        return BatchingEncoder(OnnxEncoder.load(Path(rest), threads=_threads), max_batch=_batch)
     architecture, _, pretrained = rest.partition(":")
     if kind == "open_clip" and architecture and pretrained:
-        return BatchingEncoder(_open_clip(architecture, pretrained))
+        return BatchingEncoder(_open_clip(architecture, pretrained), max_batch=_batch)
     raise EncoderError(
         f"There is no encoder “{spec}”. Set it to “demo”, to “onnx:” and the path of an "
         "encoder folder, or to “open_clip:MODEL:TAG_OR_FILE”."
@@ -87,4 +98,4 @@ def _open_clip(architecture: str, pretrained: str) -> Encoder:
         import torch
 
         torch.set_num_threads(_threads)
-    return OpenClipEncoder.load(architecture, pretrained)
+    return OpenClipEncoder.load(architecture, pretrained, compiled=_compiled)

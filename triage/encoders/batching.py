@@ -49,7 +49,10 @@ class _Waiting:
 
 
 class BatchingEncoder:
-    """An ``Encoder`` that threads may share; it gives the same rows as the one inside.
+    """An ``Encoder`` that threads may share; its rows are those of the one inside.
+
+    What else is in a batch moves them by rounding alone, in int8 a little more: there one scale
+    stands for all numbers of a batch (``quantise``), which ``manage.py encoder verify`` measures.
 
     ``max_batch`` pictures at most go into one batch, and the first of them waits ``max_wait_ms``
     milliseconds at most for others. When four batches are waiting, callers wait before they add

@@ -39,6 +39,7 @@ class Exported:
     dim: int
     precision: str
     patches: bool
+    settings: str  # activation and preprocessing, in words
     files: int
     size: int
 
@@ -94,7 +95,8 @@ def export(source: OpenClipModel, folder: Path, *, int8: bool = False) -> Export
     """Write the encoder folder that ``triage.encoders.onnx`` reads; all of it or nothing.
 
     With ``int8`` the image side is quantised. The text side stays fp32: prompts are embedded once
-    for a policy, so it would gain nothing. Raises ``EncoderError`` if the folder is not empty.
+    for a policy, so it would gain nothing. Raises ``EncoderError`` if the folder is not empty, and
+    ``OSError`` where it cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise EncoderError(f"{folder} is not empty. Choose another folder, or remove it first.")
@@ -117,11 +119,13 @@ def export(source: OpenClipModel, folder: Path, *, int8: bool = False) -> Export
                 "context_length": source.context_length,
                 "logit_scale": source.logit_scale,
                 "precision": precision,
+                "activation": source.activation,
                 # By which `manage.py encoder verify` finds the original to compare with.
                 "source": {
                     "architecture": source.architecture,
                     "pretrained": source.pretrained,
                     "weights_sha256": source.weights_sha256,
+                    "like": source.like,
                 },
                 "files": {path.relative_to(unfinished).as_posix(): _sha256(path) for path in files},
             },
@@ -130,7 +134,9 @@ def export(source: OpenClipModel, folder: Path, *, int8: bool = False) -> Export
         if folder.exists():
             folder.rmdir()
         shutil.move(unfinished, folder)
-    return Exported(folder, name, source.dim, precision, patches, len(files) + 1, size)
+    return Exported(
+        folder, name, source.dim, precision, patches, source.settings, len(files) + 1, size
+    )
 
 
 def _write_models(source: OpenClipModel, folder: Path, *, int8: bool) -> bool:

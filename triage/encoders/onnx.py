@@ -8,6 +8,7 @@ SHA-256 of every other file.
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +40,7 @@ _RUNTIME_ERRORS = (
     ValueError,
     MemoryError,
 )
+logger = logging.getLogger(__name__)
 _Value = TypeVar("_Value")
 
 
@@ -80,10 +82,10 @@ class OnnxEncoder:
 
         ``providers`` are ONNX Runtime's execution providers, best first (if left out: CUDA where
         this build has it, then the CPU); ``threads`` is how many one call may use (all cores if
-        left out). Raises ``EncoderError``.
+        left out). Raises ``EncoderError``, also where a provider that was asked for cannot be
+        used; without being asked it is left out with a warning.
         """
-        if providers is None:
-            providers = [name for name in _PREFERRED if name in ort.get_available_providers()]
+        asked, providers = providers is not None, providers or available_providers()
         config = _read_json(folder, "config.json")
         sums = _checked_sums(folder, config)
         missing = [name for name in providers if name not in ort.get_available_providers()]
@@ -110,7 +112,24 @@ class OnnxEncoder:
             textual=_session(folder, "textual/model.onnx", providers, threads),
         )
         encoder._try_out(folder)
+        # ONNX Runtime goes on without a provider whose libraries it cannot load.
+        unused = [name for name in providers if name not in encoder.providers]
+        if unused:
+            sentence = (
+                f"ONNX Runtime could not use {unused[0]}, so {folder} runs with "
+                f"{encoder.providers[0]}. Look at what it printed: most often the libraries of "
+                "CUDA or cuDNN do not fit the build, or there is no card."
+            )
+            if asked:
+                raise EncoderError(sentence)
+            logger.warning("%s", sentence)
         return encoder
+
+    @property
+    def providers(self) -> list[str]:
+        """ONNX Runtime's execution providers that really run the image side, best first."""
+        found: list[str] = self._visual.get_providers()
+        return found
 
     def embed_images(self, images: Sequence[Image.Image]) -> Array:
         """Return one unit row per picture, shape ``(len(images), dim)``; see ``Encoder``."""
@@ -189,6 +208,11 @@ class OnnxEncoder:
             self.embed_texts(["a"])
         except EncoderError as error:
             raise EncoderError(f"The encoder folder {folder} does not work: {error}") from error
+
+
+def available_providers() -> list[str]:
+    """Return the execution providers that this build of ONNX Runtime brings, best first."""
+    return [name for name in _PREFERRED if name in ort.get_available_providers()]
 
 
 def _only_what_is_asked() -> ort.RunOptions:

@@ -7,8 +7,8 @@ is fetched here: ``manage.py encoder export`` is the one place that may download
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -30,6 +30,7 @@ from triage.encoders.open_clip_tokenizer import tokenizer_for
 from triage.encoders.preprocessing import PREPROCESSING_VERSION, Preprocessing
 from triage.encoders.vision_transformer import PatchedVision, has_patches
 
+logger = logging.getLogger(__name__)
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 # What torch and open_clip raise on a checkpoint that is broken, or made for something else.
 _UNUSABLE = (
@@ -59,6 +60,13 @@ class OpenClipModel:
     dim: int
     logit_scale: float
     weights_sha256: str
+    activation: str  # "gelu" or "quick_gelu"
+    like: str = ""  # the tag whose activation and preprocessing a file was said to need
+
+    @property
+    def settings(self) -> str:
+        """What was not in the weights, in words: activation and preprocessing."""
+        return _in_words(self.activation, self.preprocess)
 
 
 class OpenClipEncoder:
@@ -99,11 +107,16 @@ class OpenClipEncoder:
         ``device`` is torch's name of one (CUDA where there is one, if left out); ``compiled``
         runs the image side through ``torch.compile``. Raises ``EncoderError``.
         """
+        if doubt := disagreement(architecture, pretrained):
+            logger.warning("%s", doubt)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(load_model(architecture, pretrained), device=device, compiled=compiled)
 
     def embed_images(self, images: Sequence[Image.Image]) -> Array:
-        """Return one unit row per picture, shape ``(len(images), dim)``; see ``Encoder``."""
+        """Return one unit row per picture, shape ``(len(images), dim)``; see ``Encoder``.
+
+        Raises ``EncoderError``, as the others do, where torch cannot run it.
+        """
         return self.embed_prepared([self.prepare(image) for image in images])
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
@@ -114,7 +127,7 @@ class OpenClipEncoder:
         """Return one unit row per prepared picture; see ``embed_images``."""
         if not prepared:
             return np.zeros((0, self.dim), np.float32)
-        with torch.inference_mode(), self._precision():
+        with self._running(f"{len(prepared)} pictures"):
             return self._unit(self._visual(self._pixels(np.stack(prepared))))
 
     def embed_texts(self, texts: Sequence[str]) -> Array:
@@ -122,8 +135,8 @@ class OpenClipEncoder:
         if not texts:
             return np.zeros((0, self.dim), np.float32)
         codes = self._tokenizer.encode_batch(list(texts))
-        tokens = torch.tensor([code.ids for code in codes], device=self._device)
-        with torch.inference_mode(), self._precision():
+        with self._running(f"{len(texts)} texts"):
+            tokens = torch.tensor([code.ids for code in codes], device=self._device)
             return self._unit(self._model.encode_text(tokens))
 
     def embed_patches(self, image: Image.Image) -> Array:
@@ -137,9 +150,9 @@ class OpenClipEncoder:
                 f"The encoder {self.name} cannot say where in a picture something is: its image "
                 "side is no plain vision transformer."
             )
-        with torch.inference_mode(), self._precision():
+        with self._running("the patches of a picture"):
             _, patches = self._patches(self._pixels(np.stack([self.prepare(image)])))
-        rows: Array = patches[0].float().cpu().numpy()
+            rows: Array = patches[0].float().cpu().numpy()
         return rows
 
     def seen(self, width: int, height: int) -> tuple[int, int, int, int]:
@@ -153,6 +166,17 @@ class OpenClipEncoder:
             batch = batch.pin_memory().to(self._device, non_blocking=True)
         pixels = batch.permute(0, 3, 1, 2).float() / 255
         return ((pixels - self._mean) / self._std).contiguous(memory_format=self._layout)
+
+    @contextmanager
+    def _running(self, what: str) -> Iterator[None]:
+        try:
+            with torch.inference_mode(), self._precision():
+                yield
+        # All that torch raises while it runs, a card that is full or gone among it.
+        except RuntimeError as error:
+            raise EncoderError(
+                f"The encoder {self.name} could not be run on {what}: {error}"
+            ) from error
 
     def _precision(self) -> AbstractContextManager[Any]:
         on_gpu = self._device.type == "cuda"
@@ -168,14 +192,16 @@ class OpenClipEncoder:
         return unit
 
 
-def load_model(architecture: str, pretrained: str) -> OpenClipModel:
+def load_model(architecture: str, pretrained: str, *, like: str = "") -> OpenClipModel:
     """Return an open_clip model with the weights of a tag or a local file, on the CPU in fp32.
 
-    Never opens the network; a checkpoint is read with ``weights_only=True``. Raises
-    ``EncoderError``.
+    A file says nothing of the activation and the preprocessing that its weights were trained with:
+    they are those of the tag ``like``, or else of the architecture. Never opens the network; a
+    checkpoint is read with ``weights_only=True``. Raises ``EncoderError``.
     """
     path = find_weights(architecture, pretrained)
-    tagged = open_clip.get_pretrained_cfg(architecture, pretrained)
+    tagged = _settings_of_tag(architecture, pretrained, like)
+    activation = _activation(architecture, tagged)
     settings = open_clip.get_model_config(architecture) or {}
     if "hf_model_name" in settings.get("text_cfg", {}):
         raise EncoderError(
@@ -190,7 +216,7 @@ def load_model(architecture: str, pretrained: str) -> OpenClipModel:
             load_weights=False,
             pretrained_text=False,
             # The activation belongs to the weights: OpenAI's need another one than most.
-            quick_gelu=(tagged or settings).get("quick_gelu", False),
+            quick_gelu=activation == "quick_gelu",
         )
         open_clip.load_checkpoint(model, str(path), strict=True, weights_only=True)
     except _UNUSABLE as error:
@@ -198,17 +224,73 @@ def load_model(architecture: str, pretrained: str) -> OpenClipModel:
             f"{path} does not hold the weights of {architecture}: {error}. Choose the "
             "architecture that the file was made for, or fetch the file again."
         ) from error
-    preprocess = merge_preprocess_dict(asdict(PreprocessCfg()), tagged)
     return OpenClipModel(
         architecture=architecture,
         pretrained=pretrained,
         model=model.eval(),
         tokenizer=tokenizer,
-        preprocess={**preprocess, "size": np.atleast_1d(model.visual.image_size).tolist()},
+        preprocess={**_preprocess(tagged), "size": np.atleast_1d(model.visual.image_size).tolist()},
         context_length=context_length,
         dim=int(settings["embed_dim"]),
         logit_scale=float(model.logit_scale.detach().exp()),
         weights_sha256=_sha256(path),
+        activation=activation,
+        like=like,
+    )
+
+
+def disagreement(architecture: str, pretrained: str) -> str:
+    """Return a sentence where a file may need other settings than it is read with, or nothing.
+
+    The weights of some tags of its architecture do: nobody can tell from the file whether it is
+    made from them.
+    """
+    if not Path(pretrained).is_file():
+        return ""
+    own = _in_words(_activation(architecture, {}), _preprocess({}))
+    others = [
+        tag
+        for tag in open_clip.list_pretrained_tags_by_model(architecture)
+        for settings in [open_clip.get_pretrained_cfg(architecture, tag)]
+        if _in_words(_activation(architecture, settings), _preprocess(settings)) != own
+    ]
+    if not others:
+        return ""
+    return (
+        f"{pretrained} is read with {own}. Nothing in the file says whether that is right, and "
+        f"these weights of {architecture} need something else: {', '.join(others)}. If it is one "
+        "of them or was made from one, export it with --like TAG: with the wrong settings all "
+        "scores are worse."
+    )
+
+
+def _settings_of_tag(architecture: str, pretrained: str, like: str) -> Mapping[str, Any]:
+    """Return what open_clip knows of the weights; nothing of a file that is like no tag."""
+    tagged: Mapping[str, Any] = open_clip.get_pretrained_cfg(architecture, like or pretrained)
+    if like and not (tagged and Path(pretrained).is_file()):
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
+        raise EncoderError(
+            f"“{pretrained}” cannot be like “{like}”: it must be a file, and like a tag of "
+            f"{architecture} (there are: {tags})."
+        )
+    return tagged
+
+
+def _activation(architecture: str, tagged: Mapping[str, Any]) -> str:
+    quick = (tagged or open_clip.get_model_config(architecture) or {}).get("quick_gelu", False)
+    return "quick_gelu" if quick else "gelu"
+
+
+def _preprocess(tagged: Mapping[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = merge_preprocess_dict(asdict(PreprocessCfg()), tagged)
+    return merged
+
+
+def _in_words(activation: str, preprocess: Mapping[str, Any]) -> str:
+    mean, std = (" ".join(f"{value:.3f}" for value in preprocess[name]) for name in ("mean", "std"))
+    return (
+        f"{activation}, mean {mean}, std {std}, {preprocess['interpolation']}, "
+        f"{preprocess['resize_mode']}"
     )
 
 
@@ -275,6 +357,8 @@ def _revision(source: OpenClipModel, precision: str) -> str:
         source.tokenizer.to_str(),
         precision,
     ]
+    if source.activation != "gelu":
+        made_of.append(source.activation)
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
 
 

@@ -11,8 +11,9 @@ def quantise(model: Path) -> None:
     """Replace a model by one whose matrix products run on eight-bit integers.
 
     Weights are rounded beforehand, one scale per output channel; activations as they come
-    (dynamic quantisation), so that no example pictures are needed. Convolutions stay as they are:
-    of a vision transformer there is one, and ONNX Runtime has no quick integer form of it.
+    (dynamic quantisation), so that no example pictures are needed. Their scale is that of a whole
+    batch, so a row depends a little on its neighbours (docs/encoders.md). Convolutions stay as they
+    are: of a vision transformer there is one, and ONNX Runtime has no quick integer form of it.
     """
     graph = onnx.load(model)
     # Shapes noted at export contradict the products that the quantiser turns around, and it

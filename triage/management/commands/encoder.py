@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from triage.encoders import DEMO_FOLDER
 from triage.encoders.base import EncoderError
+from triage.encoders.onnx import available_providers
 from triage.encoders.verify import verify
 
 HERE = "encoders"  # the folder in the data folder where `list` looks
@@ -43,7 +44,8 @@ class Command(BaseCommand):
                 "  manage.py encoder export --model ViT-B-32 --pretrained ./b32.safetensors "
                 "--out b32\n\n"
                 "The weights of a tag are downloaded if they are not on this machine yet. A "
-                "checkpoint\nfile is read as tensors only: nothing in it is executed."
+                "checkpoint\nfile is read as tensors only: nothing in it is executed. It does not "
+                "say which activation\nand preprocessing it needs; --like TAG does.\n"
             ),
         )
         export.add_argument("--model", required=True, help="an architecture of open_clip: ViT-B-32")
@@ -52,6 +54,12 @@ class Command(BaseCommand):
         )
         export.add_argument(
             "--out", required=True, type=Path, metavar="DIR", help="a new or empty folder"
+        )
+        export.add_argument(
+            "--like",
+            default="",
+            metavar="TAG",
+            help="for a file: the tag whose activation and preprocessing it needs",
         )
         export.add_argument(
             "--int8",
@@ -63,8 +71,9 @@ class Command(BaseCommand):
             help="check hashes and shapes of a folder, and compare it with its original",
             description=(
                 "Check the hashes and shapes of an encoder folder. Where torch and the original "
-                "weights are here, compare with them on 32 pictures: the smallest cosine must be "
-                "0.9999 (fp32) or 0.99 (int8). Exit status 1 if anything is wrong."
+                "weights are here, compare with them on 32 pictures, each alone and all in one "
+                "batch with extreme ones: the smallest cosine must be 0.9999 (fp32) or 0.99 "
+                "(int8). Exit status 1 if anything is wrong."
             ),
         )
         check.add_argument("folder", type=Path, metavar="DIR")
@@ -92,7 +101,7 @@ class Command(BaseCommand):
     def _export(self, options: dict[str, Any]) -> None:
         try:
             from triage.encoders.export import export, fetch_weights
-            from triage.encoders.open_clip import load_model
+            from triage.encoders.open_clip import disagreement, load_model
         except ImportError as error:
             raise CommandError(
                 f"Exporting needs torch and open_clip ({error}). Install the extra “torch”."
@@ -101,15 +110,22 @@ class Command(BaseCommand):
         self.stderr.write(f"Fetching the weights “{pretrained}” unless they are here already ...")
         fetch_weights(architecture, pretrained)
         self.stderr.write("Exporting; this takes a minute or a few ...")
-        written = export(load_model(architecture, pretrained), options["out"], int8=options["int8"])
+        if not options["like"] and (doubt := disagreement(architecture, pretrained)):
+            self.stderr.write(doubt)
+        model = load_model(architecture, pretrained, like=options["like"])
+        try:
+            written = export(model, options["out"], int8=options["int8"])
+        except OSError as error:
+            raise CommandError(f"{options['out']} cannot be written: {error}.") from error
         if options["json"]:
             self.stdout.write(json.dumps({**asdict(written), "folder": str(written.folder)}))
             return
         patches = "with patches for heat-maps" if written.patches else "without patches"
         self.stdout.write(
             f"Wrote {written.name} ({written.precision}, {written.dim} dimensions, {patches}): "
-            f"{written.files} files, {written.size / 1e6:.1f} MB. Check it with “manage.py encoder "
-            f"verify {written.folder}”, use it with ENCODER=onnx:{written.folder.resolve()}"
+            f"{written.files} files, {written.size / 1e6:.1f} MB, {written.settings}. "
+            f"Check it with “manage.py encoder verify {written.folder}”, use it with "
+            f"ENCODER=onnx:{written.folder.resolve()}"
         )
 
     def _verify(self, options: dict[str, Any]) -> None:
@@ -130,6 +146,8 @@ class Command(BaseCommand):
 
     def _list(self, options: dict[str, Any]) -> None:
         there = options["folder"] or settings.DATA_DIR / HERE
+        if options["folder"] and not there.is_dir():
+            raise CommandError(f"There is no folder {there}.")
         folders = sorted(path.parent for path in there.glob("*/config.json"))
         found = [_entry("demo", DEMO_FOLDER)]
         found += [_entry(f"onnx:{folder.resolve()}", folder) for folder in folders]
@@ -137,7 +155,8 @@ class Command(BaseCommand):
             kind, _, rest = settings.ENCODER.partition(":")
             found.append(_entry(settings.ENCODER, Path(rest) if kind == "onnx" else None))
         if options["json"]:
-            self.stdout.write(json.dumps({"encoders": found}))
+            said = {"encoders": found, "providers": available_providers()}
+            self.stdout.write(json.dumps(said))
             return
         for entry in found:
             mark = "*" if entry["in_use"] else " "
@@ -146,7 +165,10 @@ class Command(BaseCommand):
                 f"{entry['megabytes']:.1f} MB"
             )
             self.stdout.write(f"{mark} {entry['setting']}: {about}")
-        self.stdout.write(f"{len(found)} encoders; * is in use. Their hashes were not checked.")
+        self.stdout.write(
+            f"{len(found)} encoders; * is in use. Their hashes were not checked. Folders run with "
+            f"{' or else '.join(available_providers())}."
+        )
 
 
 def _entry(setting: str, folder: Path | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Learn, then say what came of it."""
+        try:
+            for name in ("scipy", "sklearn"):
+                import_module(name)
+        except ImportError as error:
+            raise CommandError(f"Learning needs the extra “learning” ({error}).") from error
         active = StoredPolicy.objects.filter(is_active=True).first()
         if active is None:
             raise CommandError("No policy is in force. Import one with `manage.py policy import`.")
