@@ -190,6 +190,7 @@ def test_a_look_alike_shows_the_last_decision_that_stands_and_is_about_the_model
     # What came since: a step against the account, and a removal that is undone.
     beside = {"case": limited, "facts": "The third one.", "actor": mo}
     decision_make(action=Action.LAW, rules=[], **beside)
+    limited.version.refresh_from_db()
     report_file(version=limited.version, text="Still there.", actor=None)
     settings.UNDO_SECONDS = 10
     again = limited.version.cases.get(state="queued")
