@@ -1,12 +1,12 @@
 """Labels, heads and the figures of a concept, and the questions that are asked about it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Subquery
 from django.db.models.fields.json import KT
 from django.db.models.functions import Abs
 from django.http import Http404
@@ -83,7 +83,7 @@ def labels_of(rule: str, concept: str) -> Labels:
     findings = Finding.objects.filter(_of_concept(rule, concept))
     latest: dict[tuple[int, int], Label | None] = {}
     verdicts = Verdict.objects.filter(finding__in=findings).order_by("-given_at", "-pk")
-    for pk, by, answer, source, at, concern, sha256 in verdicts.values_list(
+    words = verdicts.values_list(
         "finding_id",
         "given_by_id",
         "answer",
@@ -91,14 +91,16 @@ def labels_of(rule: str, concept: str) -> Labels:
         "given_at",
         "finding__concern",
         "finding__preview__sha256",
-    )[:LABELS]:
+    )[:LABELS]
+    for pk, by, answer, source, at, concern, sha256 in words:
         shows = (answer == VerdictAnswer.RIGHT) == (concern != Concern.NONE)
         word = None if answer == VerdictAnswer.UNSURE else Label(sha256, shows, source, at)
         latest.setdefault((pk, by), word)
     labels = [word for word in latest.values() if word is not None]
     judged = {pk for pk, _ in latest}
     decisions = _decisions(rule)
-    said = _decided(rule, decisions)
+    newest = list(decisions[:LABELS])
+    said = _decided(rule, newest)
     flagged: dict[int, list[str]] = {}
     rows = findings.exclude(concern=Concern.NONE).filter(version__decisions__isnull=False)
     for pk, version, sha256 in rows.values_list("pk", "version", "preview__sha256").distinct():
@@ -109,8 +111,13 @@ def labels_of(rule: str, concept: str) -> Labels:
         if not shows or len(digests) == 1:
             labels += [Label(sha256, shows, VerdictSource.DECISION, at) for sha256 in digests]
     labels.sort(key=lambda label: label.given_at, reverse=True)
-    unread = sum(max(0, words.count() - LABELS) for words in (verdicts, decisions))
+    unread = _unread(verdicts, len(words)) + _unread(decisions, len(newest))
     return Labels(labels[:LABELS], unread + len(labels[LABELS:]))
+
+
+def _unread(rows: QuerySet[Any], read: int) -> int:
+    """Return how many rows there are beyond those that were read; nobody counts a short list."""
+    return rows.count() - read if read == LABELS else 0
 
 
 def _decisions(rule: str) -> QuerySet[Decision]:
@@ -121,11 +128,14 @@ def _decisions(rule: str) -> QuerySet[Decision]:
     return decisions.distinct().order_by("-decided_at", "-pk")
 
 
-def _decided(rule: str, decisions: QuerySet[Decision]) -> dict[int, tuple[bool, datetime]]:
-    """Return what the last decision on each version says about a rule, and since when."""
+def _decided(rule: str, decisions: list[Decision]) -> dict[int, tuple[bool, datetime]]:
+    """Return what the last decision on each version says about a rule, and since when.
+
+    ``decisions`` come newest first.
+    """
     said: dict[int, tuple[bool, datetime]] = {}
     loosened: set[int] = set()
-    for decision in decisions[:LABELS]:
+    for decision in decisions:
         version = decision.version_id
         if version in said or version in loosened:
             continue
@@ -170,9 +180,17 @@ class Standing:
 
 def standings(policy: Policy) -> dict[tuple[str, str], list[Standing]]:
     """Return what is in place for each rule and concept of a policy, by encoder."""
+    return _standings(
+        policy, _last(HeadPlacement.objects.all()), _last(ConceptThreshold.objects.all())
+    )
+
+
+def _standings(
+    policy: Policy, placed_in_order: Iterable[HeadPlacement], made: Iterable[ConceptThreshold]
+) -> dict[tuple[str, str], list[Standing]]:
     stored = stored_rules(policy)
-    placements = {_place_of(row): row for row in _last(HeadPlacement.objects.all())}
-    thresholds = {_place_of(row): row for row in _last(ConceptThreshold.objects.all())}
+    placements = {_place_of(row): row for row in placed_in_order}
+    thresholds = {_place_of(row): row for row in made}
     found: dict[tuple[str, str], list[Standing]] = {}
     for place in sorted(placements.keys() | thresholds.keys()):
         rule, concept, encoder, revision = place
@@ -250,11 +268,10 @@ def _place_of(row: HeadPlacement | ConceptThreshold) -> tuple[str, str, str, str
     return row.rule, row.concept, row.encoder, row.revision
 
 
-def encoder_in_use() -> str:
-    """Return the encoder that made the newest finding on a preview, as “name revision”, or “”."""
+def _encoder_in_use() -> Subquery:
+    """Ask for the encoder that made the newest finding on a preview, as “name revision”."""
     newest = Finding.objects.filter(_scored()).order_by("-pk")
-    versions = newest.values_list("versions", flat=True).first()
-    return str((versions or {}).get("encoder", ""))
+    return Subquery(newest.values(encoder=KT("versions__encoder"))[:1])
 
 
 def standing_in_use(places: Sequence[Standing], used: str) -> Standing | None:
@@ -307,9 +324,9 @@ class ConceptPage:
 def concepts(account: Account) -> list[ConceptRow]:
     """List the concepts of the policy in force, for the team."""
     require_team(account)
-    policy = Policy.objects.filter(is_active=True).first()
+    policy = Policy.objects.filter(is_active=True).annotate(used=_encoder_in_use()).first()
     places = standings(policy) if policy else {}
-    used = encoder_in_use()
+    used = (policy.used if policy else None) or ""
     rows = (
         _near_misses(_scored())
         .order_by()
@@ -328,7 +345,11 @@ def concepts(account: Account) -> list[ConceptRow]:
 
 def concept_page(account: Account, rule: str, concept: str) -> ConceptPage:
     """Return one concept for a member of the team. Raises NotAllowed or Http404 otherwise."""
-    found = concept_rule(account, rule, concept)
+    require_team(account)
+    in_force = _in_force(rule, concept).select_related("policy")
+    found = in_force.annotate(used=_encoder_in_use()).first()
+    if found is None or PROBE not in found.signals:
+        raise Http404
     report = ConceptReport.objects.filter(rule=rule, concept=concept).first()
     labels = labels_of(rule, concept).labels
     learnt = ConceptHead.objects.filter(rule=rule, concept=concept).defer("held_out")
@@ -336,10 +357,15 @@ def concept_page(account: Account, rule: str, concept: str) -> ConceptPage:
     placements = list(
         HeadPlacement.objects.filter(rule=rule, concept=concept)
         .select_related("head", "placed_by")
-        .order_by("-pk")[:30]
+        .defer("head__parameters", "head__held_out", "head__comparison")
+        .order_by("pk")
     )
-    places = standings(found.policy).get((rule, concept), [])
-    used = encoder_in_use()
+    places = _standings(
+        found.policy,
+        placements,
+        _last(ConceptThreshold.objects.filter(rule=rule, concept=concept)),
+    ).get((rule, concept), [])
+    used = found.used or ""
     sources = {label.source for label in labels}
     return ConceptPage(
         rule=found,
@@ -350,7 +376,7 @@ def concept_page(account: Account, rule: str, concept: str) -> ConceptPage:
         places=places,
         in_place={each.head.code for each in places if each.head},
         heads=heads,
-        placements=placements,
+        placements=placements[:-31:-1],
         report=report.data if report else {},
         reported_at=report.made_at if report else None,
         labels=len(labels),
@@ -396,14 +422,17 @@ def _pairs() -> list[tuple[Rule, str]]:
 def concept_rule(account: Account, rule: str, concept: str) -> Rule:
     """Return the rule in force that has a concept, for the team. Raises NotAllowed or Http404."""
     require_team(account)
-    found = Rule.objects.filter(policy__is_active=True, slug=rule).filter(
+    found = _in_force(rule, concept).first()
+    if found is None or PROBE not in found.signals:
+        raise Http404
+    return found
+
+
+def _in_force(rule: str, concept: str) -> QuerySet[Rule]:
+    return Rule.objects.filter(policy__is_active=True, slug=rule).filter(
         Exists(Prompt.objects.filter(rule=OuterRef("pk"), concept=concept))
         | Exists(ConceptVector.objects.filter(rule=OuterRef("pk"), concept=concept))
     )
-    row = found.first()
-    if row is None or PROBE not in row.signals:
-        raise Http404
-    return row
 
 
 def meant_by(rule: Rule, concept: str) -> list[str]:
