@@ -536,7 +536,9 @@ def test_what_is_taken_beside_a_case_answers_no_report(
     page = as_(None).get(reverse("report-status", args=[acted.token])).content.decode()
     assert "later taken back" not in page
     _decide(dismissed.case, mo, Action.APPROVE)
-    decision_make(case=dismissed.case, action=Action.LAW, rules=["red-star"], facts="So.", actor=mo)
+    decision_make(
+        case=dismissed.case, action=Action.LAW, rules=["red-star"], facts="Again.", actor=mo
+    )
     appeal = appeal_file_by_reporter(report=dismissed, text="Look again.", actor=None)
     assert appeal.decision.action == "approve"
 
