@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from moderation.appeal_files import appeal_files_store
+from moderation.appeal_files import appeal_files_kept
 from moderation.appeals import appeal_file
 from moderation.decisions import decision_make
 from moderation.inquiries import inquiry_send
@@ -278,12 +278,9 @@ def test_the_notice_of_an_appeal_does_not_say_how_to_appeal(
         ("photo.svg", b"\xff\xd8\xff\xe0", "photo.svg.jpg"),
     ],
 )
-def test_the_file_of_an_appeal_is_named_as_what_it_is(
-    name: str, content: bytes, kept: str, uma: Account, mo: Account
-) -> None:
-    appeal = appeal_file(decision=factories.decided(uma, mo), text="No.", actor=uma)
-    (row,) = appeal_files_store(appeal=appeal, uploads=[SimpleUploadedFile(name, content)])
-    assert row.name == kept
+def test_the_file_of_an_appeal_is_named_as_what_it_is(name: str, content: bytes, kept: str) -> None:
+    with appeal_files_kept([SimpleUploadedFile(name, content)]) as (row,):
+        assert row.name == kept
 
 
 def test_adding_a_preview_to_a_draft_keeps_the_texts_and_saving_them_the_preview(
