@@ -123,11 +123,14 @@ NOT_WRITTEN = {
     *("action", "body", "body_digest", "bulk", "category", "chain", "code", "concept"),
     *("content_type", "country", "deadline_class", "digest", "encoder", "external_id", "format"),
     *("found_by", "html", "key", "keyword", "kind", "legal_ground", "multipart_id", "pdq"),
-    *("previous_digest", "probe", "query", "relation", "revision", "route", "rule", "secret"),
-    *("sha256", "data_sha256", "form_digest", "slug", "token", "value", "password"),
+    *("previous_digest", "probe", "query", "relation", "revision", "route", "rule", "scorer"),
+    *("secret", "sha256", "data_sha256", "form_digest", "slug", "token", "value", "password"),
 }
 NOT_WRITTEN_THERE = {
     "Account": {"username", "email"},
+    "ConceptHead": {"prompts"},
+    # A digest, and what the arithmetic of the guarantee says.
+    "ConceptThreshold": {"prompts", "sentence"},
     "Counter": {"name"},
     "Heartbeat": {"name"},
     "Policy": {"name"},
