@@ -378,7 +378,10 @@ def _rows_that_are_seldom(world: World) -> None:
     Person.objects.create(name="Dana")
     Term.objects.create(rule=rule, text="star")
     place = {"concept": "red-star", "encoder": "demo", "revision": "1"}
-    ConceptVector.objects.create(rule=rule, name="stars", values=b"", threshold=0, **place)
+    # A concept of its own: none has both prompts and vectors.
+    ConceptVector.objects.create(
+        rule=rule, name="stars", values=b"", threshold=0, **{**place, "concept": "drawn-stars"}
+    )
     HeadPlacement.objects.create(rule=rule.slug, reason="Worse.", placed_at=now, **place)
     FileReference.objects.create(
         version=draft, kind="file", url="u", name="n", sha256="a" * 64, not_before=now
