@@ -100,7 +100,7 @@ def weights_kept(upload: Upload) -> Iterator[ModelFile]:
 
 
 @contextmanager
-def picture_kept(upload: Upload, prompt: str) -> Iterator[PreviewImage]:
+def picture_kept(upload: Upload, prompt: str = "") -> Iterator[PreviewImage]:
     """Store a picture, and two copies of its pixels that carry no metadata, likewise.
 
     Raises Invalid if it is empty, too large or no picture, or if its prompt is too long.

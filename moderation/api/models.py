@@ -1,7 +1,7 @@
 """Models and versions: create, add files, submit, and see how they stand."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Annotated, Any
 
 from django.http import HttpRequest
@@ -11,7 +11,7 @@ from ninja.files import UploadedFile
 
 from moderation import selectors
 from moderation.api.auth import TokenAuth, token_of
-from moderation.api.once import once
+from moderation.api.once import First, once
 from moderation.api.pages import Limit, page_of
 from moderation.api.problems import Problem
 from moderation.api.schemas import (
@@ -35,7 +35,7 @@ from moderation.intake import (
     version_submit,
 )
 from moderation.models import ModelFile, ModelVersion, PreviewImage
-from moderation.parts import Parts, parts_kept, picture_kept, prompt_checked, weights_kept
+from moderation.parts import Parts, Upload, parts_kept, picture_kept, prompt_checked, weights_kept
 from moderation.references import reference_add, reference_remove
 from moderation.states import Scope
 
@@ -61,28 +61,21 @@ def _parts_stored(request: HttpRequest) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _file_stored(request: HttpRequest, code: str) -> Iterator[None]:
-    _mine(request, code)
-    upload = request.FILES.get("file")
-    if upload is None:
-        yield
-        return
-    with weights_kept(upload) as file:
-        request.stored = file  # type: ignore[attr-defined]
-        yield
+def _one_stored(
+    keep: Callable[[Upload], AbstractContextManager[ModelFile | PreviewImage]],
+) -> First:
+    @contextmanager
+    def stored(request: HttpRequest, code: str) -> Iterator[None]:
+        _mine(request, code)
+        upload = request.FILES.get("file")
+        if upload is None:
+            yield
+            return
+        with keep(upload) as row:
+            request.stored = row  # type: ignore[attr-defined]
+            yield
 
-
-@contextmanager
-def _preview_stored(request: HttpRequest, code: str) -> Iterator[None]:
-    _mine(request, code)
-    upload = request.FILES.get("file")
-    if upload is None:
-        yield
-        return
-    with picture_kept(upload, "") as preview:
-        request.stored = preview  # type: ignore[attr-defined]
-        yield
+    return stored
 
 
 @router.post("/models", auth=SUBMIT, response={201: VersionOut, **PROBLEMS})
@@ -149,7 +142,7 @@ def next_version(request: HttpRequest, code: str) -> Status[VersionOut]:
 
 
 @router.post("/versions/{code}/files", auth=SUBMIT, response={201: FileOut, **PROBLEMS})
-@decorate_view(once(Scope.SUBMIT, first=_file_stored))
+@decorate_view(once(Scope.SUBMIT, first=_one_stored(weights_kept)))
 def add_file(request: HttpRequest, code: str, file: File[UploadedFile]) -> Status[FileOut]:
     """Add a file of weights to a draft."""
     found = _mine(request, code)
@@ -160,7 +153,7 @@ def add_file(request: HttpRequest, code: str, file: File[UploadedFile]) -> Statu
 
 
 @router.post("/versions/{code}/previews", auth=SUBMIT, response={201: FileOut, **PROBLEMS})
-@decorate_view(once(Scope.SUBMIT, first=_preview_stored))
+@decorate_view(once(Scope.SUBMIT, first=_one_stored(picture_kept)))
 def add_preview(
     request: HttpRequest,
     code: str,
